@@ -1,0 +1,77 @@
+"""Tokenweir carries every token that a model writes inside a LangGraph graph to whoever watches.
+
+::
+
+    from tokenweir import astream, chat_model, tag
+
+    async for chunk, metadata in astream(graph, {"topic": "cats"}, only=tag("joke")):
+        print(chunk.content, end="|", flush=True)
+
+Names are imported when they are first used, so that ``import tokenweir`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tokenweir._version import __version__
+    from tokenweir.nodes.chat_model import chat_model
+    from tokenweir.nodes.node import node
+    from tokenweir.nodes.write_tokens import write_tokens
+    from tokenweir.streaming.collect import collect
+    from tokenweir.streaming.errors import StreamError, TokenweirError
+    from tokenweir.streaming.filters import from_model, from_node, in_namespace, tag
+    from tokenweir.streaming.lanes import lanes
+    from tokenweir.streaming.meter import Meter
+    from tokenweir.streaming.stream import astream, stream
+
+__all__ = [
+    "Meter",
+    "StreamError",
+    "TokenweirError",
+    "__version__",
+    "astream",
+    "chat_model",
+    "collect",
+    "from_model",
+    "from_node",
+    "in_namespace",
+    "lanes",
+    "node",
+    "stream",
+    "tag",
+    "write_tokens",
+]
+
+_HOMES = {
+    "Meter": "streaming.meter",
+    "StreamError": "streaming.errors",
+    "TokenweirError": "streaming.errors",
+    "__version__": "_version",
+    "astream": "streaming.stream",
+    "chat_model": "nodes.chat_model",
+    "collect": "streaming.collect",
+    "from_model": "streaming.filters",
+    "from_node": "streaming.filters",
+    "in_namespace": "streaming.filters",
+    "lanes": "streaming.lanes",
+    "node": "nodes.node",
+    "stream": "streaming.stream",
+    "tag": "streaming.filters",
+    "write_tokens": "nodes.write_tokens",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'tokenweir' has no attribute {name!r}")
+    value = getattr(import_module(f"tokenweir.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""The heart: streams of ``(chunk, metadata)``, and everything that takes one."""

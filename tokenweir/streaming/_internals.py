@@ -1,0 +1,232 @@
+"""All contact of this room with private names of LangGraph and LangChain.
+
+What is assumed of them, each with a test:
+
+- ``StreamMessagesHandler(stream, subgraphs)`` is LangGraph's ``messages`` mode: a callback handler
+  that keeps ``metadata[run_id] = (namespace, metadata)`` of the calls it streams, and hands each
+  message to ``_emit(meta, message, dedupe=...)``, which drops those in ``seen``.
+- A run strips handlers whose ``subgraphs`` is false when it starts outside of any task, because
+  they would be its caller's; after that the handler alone decides what it takes.
+- LangChain awaits a handler's event if that is a coroutine function, and calls it if it is not;
+  an exception leaves the handler if ``raise_error`` is set.
+- Where a graph is being run from within another graph's node, the config in the context variable
+  holds ``CONFIG_KEY_TASK_ID``.
+
+Where an assumption does not hold, ``direct_reason`` says so and streams take LangGraph's own way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import get_ident
+from typing import Any
+from uuid import UUID, uuid4
+
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables.config import RunnableConfig, ensure_config
+from langgraph.pregel import Pregel
+
+from tokenweir.streaming.backpressure import Gate, Watching
+from tokenweir.streaming.calls import Calls
+from tokenweir.streaming.filters import Filter
+from tokenweir.streaming.types import Metadata, Namespace, Token
+
+try:
+    from langgraph._internal._constants import CONFIG_KEY_TASK_ID
+    from langgraph.pregel._messages import StreamMessagesHandler
+
+    _MISSING: str | None = None
+except ImportError as error:  # a LangGraph that moved its rooms
+    CONFIG_KEY_TASK_ID = "__pregel_task_id"
+    StreamMessagesHandler = BaseCallbackHandler  # type: ignore[assignment,misc]
+    _MISSING = f"this LangGraph has other insides ({error})"
+
+__all__ = ["GateHandler", "MessagesHandler", "direct_reason", "is_local", "watched"]
+
+
+def is_local(graph: object) -> bool:
+    """Whether the graph runs in this process, so that its callbacks are ours to watch."""
+    return isinstance(graph, Pregel)
+
+
+def direct_reason(config: RunnableConfig | None) -> str | None:
+    """Why a ``messages`` stream cannot be taken straight from the model calls; None if it can."""
+    if _MISSING is not None:
+        return _MISSING
+    configurable = ensure_config(config).get("configurable") or {}
+    if CONFIG_KEY_TASK_ID in configurable:
+        return "the graph runs inside another graph's node"
+    if configurable.get("checkpoint_ns"):
+        return "the run starts in a checkpoint namespace"
+    return None
+
+
+def watched(graph: Any, config: RunnableConfig | None, handler: BaseCallbackHandler) -> Any:
+    """The config, with ``handler`` put last among the callbacks the run would have had anyway."""
+    callbacks: Any = (config or {}).get("callbacks")
+    if callbacks is None:
+        # As LangGraph reads them: the graph's own config goes before the caller's context.
+        callbacks = (graph.config or {}).get("callbacks")
+    if callbacks is None:
+        callbacks = ensure_config(None).get("callbacks")
+    if isinstance(callbacks, BaseCallbackManager):
+        callbacks = callbacks.copy()
+        callbacks.add_handler(handler, inherit=True)
+    else:
+        callbacks = [*(callbacks or ()), handler]
+    return {**(config or {}), "callbacks": callbacks}
+
+
+class _Watcher(Watching):
+    """What both handlers do: count the calls' chunks, and hold each call at the gate.
+
+    ``on_llm_new_token`` is looked up by LangChain once per token, and awaited if it is a coroutine
+    function. In the event loop it is one, so that a model call can wait there for the reader; in a
+    worker thread it is a plain function that blocks.
+    """
+
+    gate: Gate
+    calls: Calls
+    raise_error = True
+    run_inline = True
+
+    def take(self, token: Any, chunk: Any, run_id: UUID) -> None:
+        """Receive one chunk of a call."""
+        raise NotImplementedError
+
+    @property
+    def on_llm_new_token(self) -> Callable[..., Any]:
+        return self._in_loop if get_ident() == self.gate.thread else self._in_thread
+
+    async def _in_loop(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
+        self.take(token, chunk, run_id)
+        await self.gate.admit()
+
+    def _in_thread(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
+        self.take(token, chunk, run_id)
+        self.gate.admit_sync()
+
+
+class GateHandler(_Watcher, BaseCallbackHandler):
+    """Watches a run whose chunks travel LangGraph's own way, to hold it to its reader's pace."""
+
+    def __init__(self, gate: Gate, calls: Calls) -> None:
+        super().__init__()
+        self.gate = gate
+        self.calls = calls
+
+    def take(self, token: Any, chunk: Any, run_id: UUID) -> None:
+        self.calls.arrived(run_id, token)
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        self.calls.started(run_id, metadata or {}, tags)
+
+    def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> Any:
+        self.calls.ended(run_id)
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
+        self.calls.failed(run_id, error)
+
+
+class _Rejected(tuple[Namespace, Metadata]):
+    """The mark of a call that does not pass the filter, in the place of its metadata."""
+
+    __slots__ = ()
+
+
+class MessagesHandler(_Watcher, StreamMessagesHandler):
+    """LangGraph's ``messages`` mode with three differences: it puts chunks straight into a sink,
+    it decides the filter once per call, and it can hold a call back.
+
+    Which messages are streamed, under which ids and with which metadata, is LangGraph's own code.
+    """
+
+    def __init__(
+        self,
+        emit: Callable[[Namespace, Token], None],
+        gate: Gate,
+        calls: Calls,
+        *,
+        subgraphs: bool,
+        only: Filter | None,
+    ) -> None:
+        # Until the run has started it must look like its caller's, see the module's docstring.
+        super().__init__(self._never, True)
+        self._wanted_subgraphs = subgraphs
+        self._emit_token = emit
+        self._only = only
+        self.gate = gate
+        self.calls = calls
+
+    @staticmethod
+    def _never(part: Any) -> None:
+        raise AssertionError("chunks leave by _emit")
+
+    def take(self, token: Any, chunk: Any, run_id: UUID) -> None:
+        self.calls.arrived(run_id, token)
+        # Not super(): the name is a property here.
+        StreamMessagesHandler.on_llm_new_token(self, token, chunk=chunk, run_id=run_id)
+
+    def _emit(self, meta: Any, message: BaseMessage, *, dedupe: bool = False) -> None:
+        if dedupe and message.id in self.seen:
+            return
+        if message.id is None:
+            message.id = str(uuid4())
+        self.seen.add(message.id)
+        if type(meta) is not _Rejected:
+            self._emit_token(meta[0], (message, meta[1]))
+
+    def _decide(self, run_id: UUID) -> None:
+        if self._only is None:
+            return
+        meta = self.metadata.get(run_id)
+        if meta is not None and not self._only(meta[1]):
+            self.metadata[run_id] = _Rejected(meta)
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        self.calls.started(run_id, metadata or {}, tags)
+        super().on_chat_model_start(
+            serialized, messages, run_id=run_id, tags=tags, metadata=metadata, **kwargs
+        )
+        self._decide(run_id)
+
+    def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> Any:
+        self.calls.ended(run_id)
+        super().on_llm_end(response, run_id=run_id, **kwargs)
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
+        self.calls.failed(run_id, error)
+        super().on_llm_error(error, run_id=run_id, **kwargs)
+
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any],
+        inputs: Any,
+        *,
+        run_id: UUID,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        if self.subgraphs is not self._wanted_subgraphs:
+            self.subgraphs = self._wanted_subgraphs  # the run has started: this is the graph
+        super().on_chain_start(serialized, inputs, run_id=run_id, metadata=metadata, **kwargs)
+        self._decide(run_id)

@@ -1,0 +1,74 @@
+"""The exceptions that Tokenweir raises by its own name.
+
+There is one root, so that ``except TokenweirError`` is always enough. What a user's own node
+raises is never wrapped: it reaches the reader as it is.
+"""
+
+from __future__ import annotations
+
+__all__ = ["FilterError", "StreamError", "TokenweirError"]
+
+
+class TokenweirError(Exception):
+    """Root of every exception that Tokenweir raises by its own name."""
+
+
+class FilterError(TokenweirError, ValueError):
+    """Raised when a filter cannot be understood; the message shows the forms that can."""
+
+
+class StreamError(TokenweirError):
+    """Raised at the reader when a model call fails, after every token that came before.
+
+    The provider's own exception is ``__cause__`` and keeps its type and its fields.
+
+    Attributes:
+        provider: What served the call, as in ``ls_provider`` (``"openai"``), or None if unknown.
+        model: The model's name, as in ``ls_model_name``, or None if unknown.
+        node: The graph's node that made the call, or None outside a graph.
+        tags: The call's tags.
+        chunks: How many message chunks of this call had arrived.
+        characters: How many characters of text those chunks held.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        node: str | None = None,
+        tags: tuple[str, ...] = (),
+        chunks: int = 0,
+        characters: int = 0,
+    ) -> None:
+        self.reason = reason
+        self.provider = provider
+        self.model = model
+        self.node = node
+        self.tags = tags
+        self.chunks = chunks
+        self.characters = characters
+        super().__init__(reason)
+
+    def __str__(self) -> str:
+        who = " ".join(part for part in (self.provider, self.model) if part) or "the model"
+        where = f" in node {self.node!r}" if self.node else ""
+        tagged = f" (tags: {', '.join(self.tags)})" if self.tags else ""
+        if self.chunks:
+            arrived = f"after {self.chunks} chunks, {self.characters} characters"
+        else:
+            arrived = "before the first token"
+        return f"{who}{where}{tagged} failed {arrived}: {self.reason}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (dict(self.__dict__),)
+
+
+def _rebuild(fields: dict[str, object]) -> StreamError:
+    """Make a StreamError again after pickling (keyword-only arguments need help)."""
+    notes = fields.pop("__notes__", ())
+    error = StreamError(**fields)  # type: ignore[arg-type]
+    if notes:
+        error.__notes__ = notes  # type: ignore[attr-defined]
+    return error

@@ -1,0 +1,256 @@
+"""Filters: which model calls pass.
+
+A filter looks at a call's metadata and nothing else, so it is decided once per model call and
+costs nothing per token. Filters combine with ``&``, ``|`` and ``~``::
+
+    only = tag("joke") | (from_node("write") & ~tag("draft"))
+
+The same filters can be written as text, for a command line or a URL: ``parse_filter``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from tokenweir.streaming.errors import FilterError
+from tokenweir.streaming.types import ReadOnlyMetadata
+
+__all__ = [
+    "Filter",
+    "as_filter",
+    "from_model",
+    "from_node",
+    "in_namespace",
+    "parse_filter",
+    "tag",
+]
+
+
+class Filter:
+    """A decision about a model call, made from its metadata.
+
+    Call it with a metadata dict to ask whether that call passes. Any function of a metadata dict
+    can become one: ``Filter(lambda metadata: metadata["langgraph_step"] > 1)``.
+    """
+
+    __slots__ = ("_accepts", "_binds", "_text")
+
+    def __init__(
+        self, accepts: Callable[[ReadOnlyMetadata], object], text: str | None = None
+    ) -> None:
+        self._accepts = accepts
+        self._text = text or f"<{getattr(accepts, '__name__', 'filter')}>"
+        self._binds = 3  # 1 for |, 2 for &, 3 for what needs no brackets
+
+    def __call__(self, metadata: ReadOnlyMetadata) -> bool:
+        return bool(self._accepts(metadata))
+
+    def __and__(self, other: object) -> Filter:
+        if not isinstance(other, Filter):
+            return NotImplemented
+        left, right = self._accepts, other._accepts
+        return _joined(lambda metadata: left(metadata) and right(metadata), self, "&", other)
+
+    def __or__(self, other: object) -> Filter:
+        if not isinstance(other, Filter):
+            return NotImplemented
+        left, right = self._accepts, other._accepts
+        return _joined(lambda metadata: left(metadata) or right(metadata), self, "|", other)
+
+    def __invert__(self) -> Filter:
+        accepts = self._accepts
+        return Filter(lambda metadata: not accepts(metadata), f"~{_bracketed(self, 3)}")
+
+    def __bool__(self) -> bool:
+        raise FilterError(
+            f"{self} was used as a truth value: combine filters with &, | and ~, "
+            "not with `and`, `or`, `not`"
+        )
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"<Filter {self._text}>"
+
+
+def _bracketed(part: Filter, binds: int) -> str:
+    return f"({part})" if part._binds < binds else str(part)
+
+
+def _joined(
+    accepts: Callable[[ReadOnlyMetadata], object], left: Filter, operator: str, right: Filter
+) -> Filter:
+    binds = 2 if operator == "&" else 1
+    text = f"{_bracketed(left, binds)} {operator} {_bracketed(right, binds)}"
+    joined = Filter(accepts, text)
+    joined._binds = binds
+    return joined
+
+
+def _name(kind: str, value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise FilterError(f"{kind} takes a name, not {value!r}")
+    return value
+
+
+def _written(kind: str, value: str) -> str:
+    if re.fullmatch(_BARE, value):
+        return f"{kind}:{value}"
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{kind}:"{escaped}"'
+
+
+def tag(name: str) -> Filter:
+    """Pass the calls of models that carry this tag (``ChatOpenAI(..., tags=["joke"])``)."""
+    name = _name("tag", name)
+    return Filter(lambda metadata: name in (metadata.get("tags") or ()), _written("tag", name))
+
+
+def from_node(name: str) -> Filter:
+    """Pass what the graph's node of this name wrote, in whichever graph or subgraph it stands."""
+    name = _name("from_node", name)
+    return Filter(lambda metadata: metadata.get("langgraph_node") == name, _written("node", name))
+
+
+def from_model(name: str) -> Filter:
+    """Pass the calls of one model: ``"gpt-4o-mini"``, or ``"openai:gpt-4o-mini"``.
+
+    The name is compared with ``ls_model_name``, the provider with ``ls_provider``.
+    """
+    name = _name("from_model", name)
+
+    def accepts(metadata: ReadOnlyMetadata) -> bool:
+        model = metadata.get("ls_model_name")
+        return model is not None and name in (model, f"{metadata.get('ls_provider')}:{model}")
+
+    return Filter(accepts, _written("model", name))
+
+
+def in_namespace(*path: str) -> Filter:
+    """Pass what was written inside a subgraph: ``in_namespace("editor")``.
+
+    ``path`` names the nodes that hold the subgraphs, from the outermost in; deeper subgraphs pass
+    too. A segment may carry its task's id (``"editor:6dd…"``) to mean just that task. The stream
+    must be asked for subgraphs (``subgraphs=True``), as in LangGraph.
+    """
+    if not path:
+        raise FilterError("in_namespace takes the names of nodes: in_namespace('editor')")
+    path = tuple(_name("in_namespace", segment) for segment in path)
+
+    def accepts(metadata: ReadOnlyMetadata) -> bool:
+        # The last segment is the calling node's own task, the ones before it are the graph's.
+        namespace = str(metadata.get("langgraph_checkpoint_ns") or "").split("|")[:-1]
+        return len(namespace) >= len(path) and all(
+            wanted in (segment, segment.partition(":")[0])
+            for wanted, segment in zip(path, namespace, strict=False)
+        )
+
+    return Filter(accepts, _written("namespace", "|".join(path)))
+
+
+def as_filter(only: Any) -> Filter | None:
+    """Read what a caller gave as ``only=``: a filter, its text, a function of metadata, or None."""
+    if only is None or isinstance(only, Filter):
+        return only
+    if isinstance(only, str):
+        return parse_filter(only)
+    if callable(only):
+        return Filter(only)
+    raise FilterError(
+        f"only= takes a filter such as tag('joke'), its text such as 'tag:joke', "
+        f"or a function of a metadata dict; not {only!r}"
+    )
+
+
+_BARE = r"[^\s()&|~\"']+"
+_KINDS: dict[str, Callable[[str], Filter]] = {
+    "tag": tag,
+    "node": from_node,
+    "model": from_model,
+    "namespace": lambda path: in_namespace(*path.split("|")),
+}
+_TOKEN = re.compile(rf'\s*(?:([()&|~])|(\w+):(?:"((?:[^"\\]|\\.)*)"|({_BARE})))')
+_FORMS = (
+    "tag:joke, node:write, model:gpt-4o-mini, namespace:editor, joined by & | ~ and brackets; "
+    'quote what is not one word: tag:"two words"'
+)
+
+
+def parse_filter(text: str) -> Filter:
+    """Read a filter from text: ``tag:joke | (node:write & ~tag:draft)``.
+
+    ``str(filter)`` writes this form back. Raises FilterError with the forms that are understood.
+    """
+    return _Parser(text).whole()
+
+
+class _Parser:
+    """Recursive descent over ``or -> and -> not -> term``."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        self.operator: str | None = None
+        self.term: Filter | None = None
+        self.advance()
+
+    def fail(self, what: str) -> FilterError:
+        return FilterError(f"{what} in the filter {self.text!r}. A filter is {_FORMS}")
+
+    def advance(self) -> None:
+        self.operator = self.term = None
+        if not self.text[self.at :].strip():
+            self.at = len(self.text)
+            return
+        match = _TOKEN.match(self.text, self.at)
+        if match is None:
+            raise self.fail(f"cannot read {self.text[self.at :].strip()!r}")
+        self.at = match.end()
+        operator, kind, quoted, bare = match.groups()
+        if operator:
+            self.operator = operator
+        elif kind in _KINDS:
+            value = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else bare
+            self.term = _KINDS[kind](value)
+        else:
+            raise self.fail(f"unknown kind {kind!r} (known: {', '.join(_KINDS)})")
+
+    def whole(self) -> Filter:
+        parsed = self.either()
+        if self.operator is not None or self.term is not None:
+            raise self.fail(f"nothing was expected after {parsed}")
+        return parsed
+
+    def either(self) -> Filter:
+        left = self.both()
+        while self.operator == "|":
+            self.advance()
+            left = left | self.both()
+        return left
+
+    def both(self) -> Filter:
+        left = self.negated()
+        while self.operator == "&":
+            self.advance()
+            left = left & self.negated()
+        return left
+
+    def negated(self) -> Filter:
+        if self.operator == "~":
+            self.advance()
+            return ~self.negated()
+        if self.operator == "(":
+            self.advance()
+            inner = self.either()
+            if self.operator != ")":
+                raise self.fail("a bracket is not closed")
+            self.advance()
+            return inner
+        if self.term is None:
+            raise self.fail(f"a filter was expected, not {self.operator or 'the end'!r}")
+        term = self.term
+        self.advance()
+        return term

@@ -1,0 +1,254 @@
+"""The sink: where a run puts its chunks, and from where one reader takes them.
+
+It is bounded, and it never drops. ``put`` always succeeds at once; a producer that finds the sink
+``full`` afterwards waits for ``room`` (async) or ``wait_room`` (in a thread) before it goes on,
+and so stops reading its provider's socket. Producers go on when the reader has taken half of what
+waited, so no more than ``buffer`` chunks and one per waiting producer are ever held.
+
+Producers may live in any thread or event loop; the reader in one. No locks: a deque's append and
+popleft are atomic, and each side publishes its wish to be woken before it looks once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import get_ident
+from typing import Generic, TypeVar
+
+__all__ = ["Closed", "Empty", "ReaderLeft", "Sink", "SinkStatistics"]
+
+T = TypeVar("T")
+
+
+class Empty(Exception):  # noqa: N818
+    """Nothing waits in the sink just now."""
+
+
+class Closed(Exception):  # noqa: N818
+    """The run has ended and every chunk was taken."""
+
+
+class ReaderLeft(BaseException):
+    """Raised in a producer whose reader has gone, so that the model call stops.
+
+    Not an ``Exception``: like cancellation, it must not be taken for a failure of the model by
+    ``except Exception`` in a user's node.
+    """
+
+
+@dataclass(frozen=True)
+class SinkStatistics:
+    """How a sink stands: chunks waiting, its bound, chunks put so far, producers held back."""
+
+    waiting: int
+    buffer: int
+    put: int
+    held: int
+
+
+class Sink(Generic[T]):
+    """A bounded channel with many producers and one reader.
+
+    Args:
+        buffer: How many chunks may wait for the reader before producers are held; 0 hands over
+            one by one.
+    """
+
+    __slots__ = (
+        "_aborts",
+        "_buffer",
+        "_closed",
+        "_ended",
+        "_error",
+        "_full",
+        "_held",
+        "_items",
+        "_put",
+        "_wake_reader",
+    )
+
+    def __init__(self, buffer: int) -> None:
+        if type(buffer) is not int or buffer < 0:
+            raise ValueError(f"buffer is a number of chunks, 0 or more; not {buffer!r}")
+        self._buffer = buffer
+        self._items: deque[T] = deque()
+        self._held: deque[Callable[[], None]] = deque()
+        self._wake_reader: Callable[[], None] | None = None
+        self._aborts: dict[object, Callable[[], None]] = {}
+        self._put = 0
+        self._full = False
+        self._ended = False
+        self._closed = False
+        self._error: BaseException | None = None
+
+    # The producers' side
+
+    def put(self, item: T) -> None:
+        """Hand over one chunk, at once and from any thread; ReaderLeft if nobody will read it."""
+        if self.closed:
+            raise ReaderLeft("the reader of this stream has gone")
+        self._put += 1
+        self._items.append(item)
+        if len(self._items) > self._buffer:
+            self._full = True
+        if self._wake_reader is not None:
+            self._wake()
+
+    @property
+    def full(self) -> bool:
+        """Whether a producer should wait for room before it makes more."""
+        if self._full and len(self._items) <= self._buffer // 2:
+            # A reader in another thread took the last chunk just before the sink was called full.
+            self._relieve()
+        return self._full
+
+    async def room(self) -> None:
+        """Wait until the reader has made room (ReaderLeft if it goes)."""
+        loop = asyncio.get_running_loop()
+        thread = get_ident()
+        while self._must_wait():
+            turn = loop.create_future()
+
+            def wake(turn: asyncio.Future[None] = turn) -> None:
+                if get_ident() == thread:
+                    _resolve(turn)
+                elif not loop.is_closed():
+                    loop.call_soon_threadsafe(_resolve, turn)
+
+            self._held.append(wake)
+            if not self._must_wait():  # the reader may have come by just before
+                self._release_all()
+            await turn
+        if self.closed:
+            raise ReaderLeft("the reader of this stream has gone")
+
+    def wait_room(self) -> None:
+        """Block this thread until the reader has made room (ReaderLeft if it goes)."""
+        while self._must_wait():
+            turn = threading.Event()
+            self._held.append(turn.set)
+            if not self._must_wait():
+                self._release_all()
+            turn.wait()
+        if self.closed:
+            raise ReaderLeft("the reader of this stream has gone")
+
+    def on_leave(self, key: object, abort: Callable[[], None]) -> None:
+        """Have ``abort`` called, from any thread, when the reader goes; ``done(key)`` undoes it."""
+        self._aborts[key] = abort
+        if self._closed:
+            self._abort_all()
+
+    def done(self, key: object) -> None:
+        """Forget the ``abort`` of this key."""
+        self._aborts.pop(key, None)
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """Say that the run has ended; the reader gets ``error`` after every chunk before it."""
+        if not self._ended:
+            self._error = error
+            self._ended = True
+            self._wake()
+
+    # The reader's side
+
+    def get_nowait(self) -> T:
+        """Take the next chunk; Empty if there is none yet, Closed or the run's error at its end."""
+        ended = self._ended  # read first: a last chunk may come between the two looks
+        if self._items:
+            item = self._items.popleft()
+            if self._full and len(self._items) <= self._buffer // 2:
+                self._relieve()
+            return item
+        if not ended:
+            raise Empty
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        raise Closed
+
+    async def get(self) -> T:
+        """Wait for the next chunk; Closed or the run's error at its end."""
+        loop = asyncio.get_running_loop()
+        thread = get_ident()
+        while True:
+            turn = loop.create_future()
+
+            def wake(turn: asyncio.Future[None] = turn) -> None:
+                if get_ident() == thread:
+                    _resolve(turn)
+                elif not loop.is_closed():
+                    loop.call_soon_threadsafe(_resolve, turn)
+
+            self._wake_reader = wake
+            try:
+                return self.get_nowait()
+            except Empty:
+                await turn
+            finally:
+                self._wake_reader = None
+
+    def get_blocking(self) -> T:
+        """Block this thread until the next chunk; Closed or the run's error at its end."""
+        while True:
+            turn = threading.Event()
+            self._wake_reader = turn.set
+            try:
+                return self.get_nowait()
+            except Empty:
+                turn.wait()
+            finally:
+                self._wake_reader = None
+
+    def close(self) -> None:
+        """The reader goes: what waits is dropped, and whoever puts more is stopped."""
+        self._closed = True
+        self._items.clear()
+        self.finish()
+        self._release_all()
+        self._abort_all()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the reader has gone."""
+        return self._closed
+
+    def statistics(self) -> SinkStatistics:
+        """How the sink stands just now."""
+        return SinkStatistics(len(self._items), self._buffer, self._put, len(self._held))
+
+    # Waking
+
+    def _must_wait(self) -> bool:
+        return self.full and not self._closed
+
+    def _wake(self) -> None:
+        wake = self._wake_reader
+        if wake is not None:
+            wake()
+
+    def _relieve(self) -> None:
+        self._full = False
+        self._release_all()
+
+    def _release_all(self) -> None:
+        while self._held:
+            try:
+                wake = self._held.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            wake()
+
+    def _abort_all(self) -> None:
+        while self._aborts:
+            _, abort = self._aborts.popitem()
+            abort()
+
+
+def _resolve(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_result(None)
