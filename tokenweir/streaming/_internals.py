@@ -62,20 +62,20 @@ def direct_reason(config: RunnableConfig | None) -> str | None:
     return None
 
 
-def watched(graph: Any, config: RunnableConfig | None, handler: BaseCallbackHandler) -> Any:
-    """The config, with ``handler`` put last among the callbacks the run would have had anyway."""
+def watched(config: RunnableConfig | None, handler: BaseCallbackHandler) -> RunnableConfig:
+    """The config with ``handler`` put last among its callbacks.
+
+    Callbacks bound to the graph, and those of a run that one is inside of, are merged by LangGraph.
+    """
     callbacks: Any = (config or {}).get("callbacks")
-    if callbacks is None:
-        # As LangGraph reads them: the graph's own config goes before the caller's context.
-        callbacks = (graph.config or {}).get("callbacks")
-    if callbacks is None:
-        callbacks = ensure_config(None).get("callbacks")
     if isinstance(callbacks, BaseCallbackManager):
         callbacks = callbacks.copy()
         callbacks.add_handler(handler, inherit=True)
     else:
         callbacks = [*(callbacks or ()), handler]
-    return {**(config or {}), "callbacks": callbacks}
+    merged: RunnableConfig = {**config} if config else {}
+    merged["callbacks"] = callbacks
+    return merged
 
 
 class _Watcher(Watching):

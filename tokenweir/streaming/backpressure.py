@@ -68,14 +68,13 @@ class PumpGate(Gate):
     per call and turn.
     """
 
-    __slots__ = ("_passed", "_shut", "_waiting")
-
-    _STRIDE = 16  # chunks that may pass before the event loop turns and the pump sees them
+    __slots__ = ("_passed", "_shut", "_stride", "_waiting")
 
     def __init__(self, sink: Sink[Any], thread: int | None) -> None:
         super().__init__(sink, thread)
         self._shut = False
         self._passed = 0
+        self._stride = max(sink.statistics().buffer, 16)
         self._waiting: Sink[None] = Sink(0)
         sink.on_leave(self, self._waiting.close)
 
@@ -85,12 +84,14 @@ class PumpGate(Gate):
 
     async def admit(self) -> None:
         self._passed += 1
-        if self._passed % self._STRIDE == 0:
+        if self._passed > self._stride:
+            # A model can make many chunks of one read of its socket. Let the pump see them.
             await asyncio.sleep(0)
         await super().admit()
 
     async def forward(self, part: Any) -> None:
         """The pump's turn: put one part into the sink, and wait while it is full."""
+        self._passed = 0
         self.sink.put(part)
         if self.sink.full:
             self._close()

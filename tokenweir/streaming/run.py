@@ -67,15 +67,13 @@ class Plan:
             handler = _internals.MessagesHandler(
                 self._putter(sink), gate, calls, subgraphs=self.subgraphs, only=self.only
             )
-            config = _internals.watched(self.graph, self.config, handler)
+            config = _internals.watched(self.config, handler)
             parts = run(self.input, config, stream_mode=[], **self._version(), **self.kwargs)
             return Source(parts, calls)
         pump = PumpGate(sink, thread)
         config = self.config
         if self.local:
-            config = _internals.watched(
-                self.graph, self.config, _internals.GateHandler(pump, calls)
-            )
+            config = _internals.watched(self.config, _internals.GateHandler(pump, calls))
         parts = run(
             self.input,
             config,
