@@ -19,7 +19,7 @@ from langgraph.types import Command
 from tokenweir.streaming.stream import astream, stream
 from tokenweir.testing.matchers import by_call, without_run_ids
 
-START = {"messages": [("user", "hello")], "note": []}
+START: Any = {"messages": [("user", "hello")], "note": []}
 
 ASYNC_KINDS = [
     "ainvoke", "astream", "message", "history", "nostream", "retry", "structured",
@@ -55,7 +55,7 @@ async def plainly(graph: Any, shape: dict[str, Any]) -> list[Any]:
     return [part async for part in graph.astream(START, fresh(), **shape)]
 
 
-async def ourselves(graph: Any, shape: dict[str, Any]) -> list[Any]:
+async def ourselves(graph: Any, shape: Any) -> list[Any]:
     return [part async for part in astream(graph, START, fresh(), **shape)]
 
 
@@ -139,7 +139,7 @@ def test_nodes_in_threads_stream_the_same(
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_the_sync_call_streams_the_same(graphs: Any, shape: dict[str, Any]) -> None:
+def test_the_sync_call_streams_the_same(graphs: Any, shape: Any) -> None:
     """``stream`` yields what ``graph.stream`` yields."""
     graph = graphs.graph([["invoke"], ["invoke"]])
     plain = list(graph.stream(START, fresh(), **{"stream_mode": "messages", **shape}))
@@ -206,7 +206,7 @@ async def test_callbacks_bound_to_the_graph_still_run(graphs: Any) -> None:
         bound, given_to_call = Count(), Count()
         kept = graph.with_config({"callbacks": [bound]})
         tokens = [token async for token in call(kept, START, fresh())]
-        config = {**fresh(), "callbacks": [given_to_call]}
+        config: Any = {**fresh(), "callbacks": [given_to_call]}
         tokens += [token async for token in call(kept, START, config)]
         counts.append((len(tokens), bound.seen, given_to_call.seen))
     assert counts[0] == counts[1] == (20, 4, 2)
