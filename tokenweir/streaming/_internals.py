@@ -27,7 +27,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables.config import RunnableConfig, ensure_config
 from langgraph.pregel import Pregel
 
-from tokenweir.streaming.backpressure import Gate, Watching
+from tokenweir.streaming.backpressure import Gate, Watching, current_gate
 from tokenweir.streaming.calls import Calls
 from tokenweir.streaming.filters import Filter
 from tokenweir.streaming.types import Metadata, Namespace, Token
@@ -95,6 +95,19 @@ class _Watcher(Watching):
         """Receive one chunk of a call."""
         raise NotImplementedError
 
+    def begin(self, run_id: UUID, metadata: dict[str, Any] | None, tags: list[str] | None) -> None:
+        """A call begins, in this thread."""
+        self.calls.started(run_id, metadata or {}, tags)
+        current_gate.set(self.gate)
+
+    def end(self, run_id: UUID, error: BaseException | None) -> None:
+        """A call ends."""
+        current_gate.set(None)
+        if error is None:
+            self.calls.ended(run_id)
+        else:
+            self.calls.failed(run_id, error)
+
     @property
     def on_llm_new_token(self) -> Callable[..., Any]:
         return self._in_loop if get_ident() == self.gate.thread else self._in_thread
@@ -129,13 +142,13 @@ class GateHandler(_Watcher, BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
-        self.calls.started(run_id, metadata or {}, tags)
+        self.begin(run_id, metadata, tags)
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> Any:
-        self.calls.ended(run_id)
+        self.end(run_id, None)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
-        self.calls.failed(run_id, error)
+        self.end(run_id, error)
 
 
 class _Rejected(tuple[Namespace, Metadata]):
@@ -203,18 +216,18 @@ class MessagesHandler(_Watcher, StreamMessagesHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
-        self.calls.started(run_id, metadata or {}, tags)
+        self.begin(run_id, metadata, tags)
         super().on_chat_model_start(
             serialized, messages, run_id=run_id, tags=tags, metadata=metadata, **kwargs
         )
         self._decide(run_id)
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> Any:
-        self.calls.ended(run_id)
+        self.end(run_id, None)
         super().on_llm_end(response, run_id=run_id, **kwargs)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
-        self.calls.failed(run_id, error)
+        self.end(run_id, error)
         super().on_llm_error(error, run_id=run_id, **kwargs)
 
     def on_chain_start(

@@ -9,12 +9,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextvars import ContextVar
 from threading import get_ident
 from typing import Any
 
 from tokenweir.streaming.sink import ReaderLeft, Sink
 
-__all__ = ["Gate", "PumpGate", "Watching", "find_gate", "wait_for_room", "wait_for_room_sync"]
+__all__ = [
+    "Gate",
+    "PumpGate",
+    "Watching",
+    "current_gate",
+    "find_gate",
+    "wait_for_room",
+    "wait_for_room_sync",
+]
+
+
+current_gate: ContextVar[Gate | None] = ContextVar("current_gate", default=None)
+"""The gate of the model call that this thread is making, for what lies deeper than callbacks."""
 
 
 class Gate:

@@ -67,8 +67,6 @@ class StreamError(TokenweirError):
 
 def _rebuild(fields: dict[str, object]) -> StreamError:
     """Make a StreamError again after pickling (keyword-only arguments need help)."""
-    notes = fields.pop("__notes__", ())
-    error = StreamError(**fields)  # type: ignore[arg-type]
-    if notes:
-        error.__notes__ = notes  # type: ignore[attr-defined]
+    error = StreamError("")
+    error.__dict__.update(fields)
     return error

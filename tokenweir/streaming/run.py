@@ -67,8 +67,8 @@ class Plan:
             handler = _internals.MessagesHandler(
                 self._putter(sink), gate, calls, subgraphs=self.subgraphs, only=self.only
             )
-            config = _internals.watched(self.config, handler)
-            parts = run(self.input, config, stream_mode=[], **self._version(), **self.kwargs)
+            watched = _internals.watched(self.config, handler)
+            parts = run(self.input, watched, stream_mode=[], **self._version(), **self.kwargs)
             return Source(parts, calls)
         pump = PumpGate(sink, thread)
         config = self.config

@@ -1,0 +1,1 @@
+"""What a node calls: models, the token writer, and ``@node``."""

@@ -1,0 +1,63 @@
+"""All contact of this room with private names of langchain-openai and LangGraph.
+
+What is assumed, each with a test:
+
+- langchain-openai builds its default HTTP clients with the functions imported here, and their
+  arguments are the base URL, the timeout and the socket options.
+- Before Python 3.11, LangGraph runs an async node in a task whose frames hold the node's name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+from langchain_openai import ChatOpenAI
+
+try:
+    from langchain_openai.chat_models._client_utils import (
+        _build_async_httpx_client,
+        _build_proxied_async_httpx_client,
+        _build_proxied_sync_httpx_client,
+        _build_sync_httpx_client,
+        _resolve_socket_options,
+        _should_bypass_socket_options_for_proxy_env,
+    )
+    from langchain_openai.chat_models.base import global_ssl_context
+
+    _KNOWN = True
+except ImportError:  # a langchain-openai that moved its rooms
+    _KNOWN = False
+
+__all__ = ["async_http_client", "sync_http_client"]
+
+
+def _socket_options(model: ChatOpenAI) -> Any:
+    if _should_bypass_socket_options_for_proxy_env(
+        http_socket_options=model.http_socket_options,
+        http_client=None,
+        http_async_client=None,
+        openai_proxy=model.openai_proxy,
+    ):
+        return ()
+    return _resolve_socket_options(model.http_socket_options)
+
+
+def async_http_client(model: ChatOpenAI) -> Any:
+    """A fresh HTTP client like the one that ChatOpenAI would share between all its models."""
+    if not _KNOWN:
+        return openai.DefaultAsyncHttpxClient(proxy=model.openai_proxy)
+    options = _socket_options(model)
+    if model.openai_proxy:
+        return _build_proxied_async_httpx_client(model.openai_proxy, global_ssl_context, options)
+    return _build_async_httpx_client(model.openai_api_base, model.request_timeout, options)
+
+
+def sync_http_client(model: ChatOpenAI) -> Any:
+    """As ``async_http_client``, for sync calls."""
+    if not _KNOWN:
+        return openai.DefaultHttpxClient(proxy=model.openai_proxy)
+    options = _socket_options(model)
+    if model.openai_proxy:
+        return _build_proxied_sync_httpx_client(model.openai_proxy, global_ssl_context, options)
+    return _build_sync_httpx_client(model.openai_api_base, model.request_timeout, options)

@@ -1,0 +1,194 @@
+"""Chat models by name: ``chat_model("openai:gpt-4o-mini", tags=["joke"])``.
+
+A ``ChatModel`` is ``ChatOpenAI`` in every respect but one: it can be made once, at module level,
+and used from any event loop and thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from langchain_core.language_models import LangSmithParams
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_openai import ChatOpenAI
+from pydantic import PrivateAttr, SecretStr, model_validator
+from typing_extensions import Self
+
+from tokenweir.nodes import _internals
+from tokenweir.nodes._transport import PerLoopClient, leave_when_the_reader_goes
+from tokenweir.streaming.errors import TokenweirError
+
+__all__ = ["ChatModel", "LocalChatModel", "ModelNameError", "chat_model", "default_model_name"]
+
+EMBEDDED = "local:smollm2"
+HOSTED = "openai:gpt-4o-mini"
+
+
+class ModelNameError(TokenweirError, ValueError):
+    """Raised when a model's name or key is missing or unknown; the message says what to give."""
+
+
+class ChatModel(ChatOpenAI):
+    """``ChatOpenAI`` whose calls work from any event loop and thread.
+
+    HTTP clients that were passed in are used as they are; then their rules hold.
+    """
+
+    @model_validator(mode="after")
+    def validate_environment(self) -> Self:
+        """Make the clients as ChatOpenAI does, and put ours in the place of its shared defaults."""
+        given = self.http_async_client is not None or self.async_client is not None
+        given_sync = self.http_client is not None or self.client is not None
+        super().validate_environment()  # type: ignore[operator]
+        if not given:
+            http = PerLoopClient(lambda: _internals.async_http_client(self))
+            self.root_async_client = self.root_async_client.with_options(http_client=http)
+            self.async_client = self.root_async_client.chat.completions
+        if not given_sync and self.root_client is not None:
+            sync_http = leave_when_the_reader_goes(_internals.sync_http_client(self))
+            self.root_client = self.root_client.with_options(http_client=sync_http)
+            self.client = self.root_client.chat.completions
+        return self
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Serialised by its own name, it could not be read back by LangChain."""
+        return False
+
+
+class LocalChatModel(ChatModel):
+    """A chat model that llama.cpp runs on this machine, started on first use."""
+
+    _gguf: str = PrivateAttr(default="smollm2")
+    _ready: bool = PrivateAttr(default=False)
+
+    def _point_at(self, base_url: str) -> None:
+        self.root_client.base_url = base_url
+        self.root_async_client.base_url = base_url
+        self._ready = True
+
+    def _start(self) -> None:
+        if not self._ready:
+            from tokenweir.nodes.embedded import start
+
+            self._point_at(start(self._gguf).base_url)
+
+    async def _astart(self) -> None:
+        if not self._ready:
+            await asyncio.to_thread(self._start)
+
+    def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+        self._start()
+        yield from super()._stream(*args, **kwargs)
+
+    async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+        await self._astart()
+        chunks = super()._astream(*args, **kwargs)
+        try:
+            async for chunk in chunks:
+                yield chunk
+        finally:
+            await chunks.aclose()  # type: ignore[attr-defined]
+
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        self._start()
+        return super()._generate(*args, **kwargs)
+
+    async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        await self._astart()
+        return await super()._agenerate(*args, **kwargs)
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_provider"] = "llama.cpp"
+        return params
+
+
+def chat_model(
+    name: str | None = None, *, tags: Sequence[str] | None = None, **kwargs: Any
+) -> ChatModel:
+    """A LangChain chat model by its name.
+
+    Args:
+        name: ``openai:gpt-4o-mini`` or any model of an OpenAI-compatible endpoint (with
+            ``base_url=``); ``local:smollm2`` for the embedded model, ``local:/path/model.gguf``
+            for another one. Without a name: ``default_model_name()``.
+        tags: Tags that every chunk of this model carries in its metadata; filter by them.
+        **kwargs: Whatever ``ChatOpenAI`` takes.
+
+    Raises:
+        ModelNameError: If the provider is unknown, or its key is missing.
+    """
+    full = name or default_model_name()
+    provider, separator, model = full.partition(":")
+    if not separator:
+        provider, model = "openai", full
+    make = _PROVIDERS.get(provider)
+    if make is None or not model:
+        known = ", ".join(f"{known}:MODEL" for known in _PROVIDERS)
+        raise ModelNameError(f"{full!r} is no model that is known here: give {known}")
+    return make(model, tags=list(tags) if tags is not None else None, **kwargs)
+
+
+_told = threading.Lock()
+
+
+def default_model_name() -> str:
+    """The model to use where none is named, said on stderr once per process.
+
+    ``TOKENWEIR_MODEL`` if it is set; else OpenAI's if there is an ``OPENAI_API_KEY``; else the
+    embedded model.
+    """
+    if named := os.environ.get("TOKENWEIR_MODEL"):
+        name, why = named, "TOKENWEIR_MODEL"
+    elif os.environ.get("OPENAI_API_KEY"):
+        name, why = HOSTED, "OPENAI_API_KEY is set"
+    else:
+        name, why = EMBEDDED, "embedded; set OPENAI_API_KEY or TOKENWEIR_MODEL for another"
+    if _told.acquire(blocking=False):  # never released: once is enough
+        print(f"model: {name} ({why})", file=sys.stderr)  # noqa: T201
+    return name
+
+
+def _openai(model: str, **kwargs: Any) -> ChatModel:
+    base_url = kwargs.get("base_url") or kwargs.get("openai_api_base")
+    base_url = base_url or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
+    key = kwargs.get("api_key") or kwargs.get("openai_api_key") or os.environ.get("OPENAI_API_KEY")
+    if not key and not kwargs.get("client") and not kwargs.get("async_client"):
+        if not (base_url and _on_this_machine(base_url)):
+            raise ModelNameError(
+                f"no API key for openai:{model}: set OPENAI_API_KEY, pass api_key=..., "
+                f"or use {EMBEDDED}, which needs none"
+            )
+        kwargs["api_key"] = "none"  # servers on this machine ask for none, but the client does
+    return ChatModel(model=model, **kwargs)
+
+
+def _on_this_machine(url: str) -> bool:
+    host = urlsplit(str(url)).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _local(model: str, **kwargs: Any) -> ChatModel:
+    defaults = {"temperature": 0.7, "top_p": 0.9, "max_tokens": 256, "stream_usage": True}
+    made = LocalChatModel(
+        model=os.path.basename(model),  # noqa: PTH119 - the rest of a path is nobody's business
+        base_url="http://127.0.0.1/v1",  # until the model has started
+        api_key=SecretStr("none"),
+        **{**defaults, **kwargs},
+    )
+    made._gguf = model
+    return made
+
+
+_PROVIDERS: dict[str, Callable[..., ChatModel]] = {"openai": _openai, "local": _local}

@@ -1,0 +1,149 @@
+"""OpenAI's chat protocol, from the provider's side: a reply as JSON or as server-sent events.
+
+Pure functions from values to bytes; nothing here waits or writes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+from uuid import uuid4
+
+from tokenweir.testing.reply import Reply, ToolCall
+
+__all__ = ["ChatAnswer", "error_body", "prompt_of"]
+
+
+def error_body(message: str, *, kind: str = "server_error", code: str | None = None) -> bytes:
+    """An error as OpenAI words it."""
+    error = {"message": message, "type": kind, "param": None, "code": code}
+    return json.dumps({"error": error}).encode()
+
+
+def prompt_of(request: Mapping[str, Any]) -> str:
+    """The text of the last message of a request, or its prompt."""
+    messages = request.get("messages") or [{"content": request.get("prompt")}]
+    content = messages[-1].get("content")
+    if isinstance(content, list):
+        return "".join(str(part.get("text", "")) for part in content)
+    return str(content or "")
+
+
+class ChatAnswer:
+    """One chat completion, as the provider sends it."""
+
+    def __init__(self, reply: Reply, request: Mapping[str, Any]) -> None:
+        self.reply = reply
+        self.request = request
+        self.id = f"chatcmpl-{uuid4().hex}"
+        self.created = int(time.time())
+        self.model = str(request.get("model", "scripted"))
+
+    def finish_reason(self) -> str:
+        """Why the answer ends."""
+        reply = self.reply
+        return reply.finish_reason or ("tool_calls" if reply.tool_calls else "stop")
+
+    def whole(self) -> bytes:
+        """The answer to a request that does not stream."""
+        reply = self.reply
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": "".join(reply.text_tokens()) or None,
+            "refusal": None,
+        }
+        if reply.reasoning:
+            message["reasoning_content"] = "".join(reply.reasoning)
+        if reply.tool_calls:
+            message["tool_calls"] = [_tool_call(call, call.arguments) for call in reply.tool_calls]
+        body = {
+            "id": self.id,
+            "object": "chat.completion",
+            "created": self.created,
+            "model": self.model,
+            "choices": [
+                {
+                    "index": 0,
+                    "message": message,
+                    "logprobs": None,
+                    "finish_reason": self.finish_reason(),
+                }
+            ],
+            "usage": reply.usage_of({**self.request, "stream_options": {"include_usage": True}}),
+        }
+        return json.dumps(body, ensure_ascii=False).encode()
+
+    def first(self) -> bytes:
+        """The event that opens the answer: the role, and no text."""
+        return self._delta({"role": "assistant", "content": "", "refusal": None})
+
+    def tokens(self) -> Iterator[bytes]:
+        """One event per token: reasoning, then text, then pieces of tool calls."""
+        role = {"role": "assistant"} if self.reply.role_everywhere else {}
+        for token in self.reply.reasoning:
+            yield self._delta({**role, "reasoning_content": token})
+        for token in self.reply.text_tokens():
+            yield self._delta({**role, "content": token}, token=token)
+        for index, call in enumerate(self.reply.tool_calls):
+            size = max(1, -(-len(call.arguments) // call.pieces))
+            start = _tool_call(call, "")
+            yield self._delta({**role, "tool_calls": [{"index": index, **start}]})
+            for at in range(0, len(call.arguments), size):
+                piece = {"arguments": call.arguments[at : at + size]}
+                yield self._delta({**role, "tool_calls": [{"index": index, "function": piece}]})
+
+    def last(self) -> bytes:
+        """The events that close the answer."""
+        end = self._delta({}, finish=self.finish_reason())
+        usage = self.reply.usage_of(self.request)
+        if usage is not None:
+            end += self._event({**self._head(), "choices": [], "usage": usage})
+        return end + self.raw("[DONE]")
+
+    def error(self) -> bytes:
+        """An error in the middle of the stream."""
+        return self.raw(error_body(self.reply.message).decode())
+
+    def raw(self, data: str) -> bytes:
+        """One event with this data."""
+        line = self.reply.newline
+        comment = f": keep-alive{line}{line}" if self.reply.comments else ""
+        return f"{comment}data: {data}{line}{line}".encode()
+
+    def _head(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": "fp_scripted",
+        }
+
+    def _delta(
+        self, delta: dict[str, Any], *, finish: str | None = None, token: str | None = None
+    ) -> bytes:
+        logprobs = None
+        if self.reply.logprobs and token is not None:
+            logprobs = {
+                "content": [
+                    {
+                        "token": token,
+                        "logprob": -0.5,
+                        "bytes": list(token.encode()),
+                        "top_logprobs": [],
+                    }
+                ],
+                "refusal": None,
+            }
+        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+        return self._event({**self._head(), "choices": [choice]})
+
+    def _event(self, data: dict[str, Any]) -> bytes:
+        return self.raw(json.dumps(data, ensure_ascii=False, separators=(",", ":")))
+
+
+def _tool_call(call: ToolCall, arguments: str) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": arguments}
+    return {"id": call.id, "type": "function", "function": function}
