@@ -1,0 +1,70 @@
+"""The process of the embedded model: ``python -m tokenweir.nodes._embedded_server GGUF PORT``.
+
+Says ``ready URL`` or ``failed REASON`` on stdout, then serves until its stdin ends.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+__all__ = ["main"]
+
+_SLOTS = 4
+"""Calls that are generated at once; more wait their turn."""
+
+_CONTEXT = 8_192
+"""Tokens of context, shared by the slots; SmolLM2 was trained on so many."""
+
+
+def main() -> None:
+    """Load, say so, and live as long as the parent."""
+    gguf, port = sys.argv[1], int(sys.argv[2])
+    # llama.cpp writes to stdout as well: keep the pipe for ourselves, and give it stderr.
+    answer = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    try:
+        server = _load(gguf, port)
+    except Exception as error:  # noqa: BLE001 - it is told to the parent
+        answer.write(f"failed {' '.join(str(error).split()) or type(error).__name__}\n")
+        os._exit(1)
+    answer.write(f"ready {server.listening_address}\n")
+    answer.close()
+    sys.stdin.read()
+    # Not a normal exit: the server's destructor crashes while a generation is under way.
+    os._exit(0)
+
+
+def _load(gguf: str, port: int):  # type: ignore[no-untyped-def] # noqa: ANN202
+    import xllamacpp
+
+    if port:
+        # llama.cpp says no more than that it could not start.
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise OSError(f"cannot bind: {error.strerror}") from error
+    params = xllamacpp.CommonParams()
+    params.model.path = gguf
+    params.model_alias = {Path(gguf).stem}
+    params.hostnames = ["127.0.0.1"]
+    params.port = port
+    params.n_parallel = _SLOTS
+    params.n_ctx = _CONTEXT
+    params.kv_unified = True
+    params.use_jinja = True
+    params.ui = False
+    params.verbosity = 3 if os.environ.get("TOKENWEIR_DEBUG") else -1
+    if Path(gguf).name.startswith("SmolLM2-135M"):
+        # Its own template knows nothing of tools.
+        template = Path(__file__).with_name("_smollm2_tools.jinja")
+        params.chat_template = template.read_text(encoding="utf-8")
+    return xllamacpp.Server(params)
+
+
+if __name__ == "__main__":
+    main()
