@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 __all__ = ["main"]
 
@@ -37,7 +38,7 @@ def main() -> None:
     os._exit(0)
 
 
-def _load(gguf: str, port: int):  # type: ignore[no-untyped-def] # noqa: ANN202
+def _load(gguf: str, port: int) -> Any:
     import xllamacpp
 
     if port:

@@ -4,11 +4,14 @@ What is assumed, each with a test:
 
 - langchain-openai builds its default HTTP clients with the functions imported here, and their
   arguments are the base URL, the timeout and the socket options.
-- Before Python 3.11, LangGraph runs an async node in a task whose frames hold the node's name.
+- LangGraph runs an async node under ``arun_with_retry``, whose first argument is the task, with
+  the node's name.
 """
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
 from typing import Any
 
 import openai
@@ -29,7 +32,7 @@ try:
 except ImportError:  # a langchain-openai that moved its rooms
     _KNOWN = False
 
-__all__ = ["async_http_client", "sync_http_client"]
+__all__ = ["async_http_client", "running_node", "sync_http_client"]
 
 
 def _socket_options(model: ChatOpenAI) -> Any:
@@ -61,3 +64,17 @@ def sync_http_client(model: ChatOpenAI) -> Any:
     if model.openai_proxy:
         return _build_proxied_sync_httpx_client(model.openai_proxy, global_ssl_context, options)
     return _build_sync_httpx_client(model.openai_api_base, model.request_timeout, options)
+
+
+def running_node() -> str | None:
+    """The name of the LangGraph node that this coroutine is running in, if it is in one.
+
+    Read from the stack: before Python 3.11 a node's context does not reach what it calls, which
+    is just when one wants to know.
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "arun_with_retry":
+            return getattr(frame.f_locals.get("task"), "name", None)
+        frame = frame.f_back
+    return None

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from langchain_core.language_models import LangSmithParams
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr, SecretStr, model_validator
 from typing_extensions import Self
@@ -24,6 +24,7 @@ from typing_extensions import Self
 from tokenweir.nodes import _internals
 from tokenweir.nodes._transport import PerLoopClient, leave_when_the_reader_goes
 from tokenweir.streaming.errors import TokenweirError
+from tokenweir.streaming.lost_config import CONFIG_TRAVELS, warn_lost
 
 __all__ = ["ChatModel", "LocalChatModel", "ModelNameError", "chat_model", "default_model_name"]
 
@@ -56,6 +57,16 @@ class ChatModel(ChatOpenAI):
             self.root_client = self.root_client.with_options(http_client=sync_http)
             self.client = self.root_client.chat.completions
         return self
+
+    if not CONFIG_TRAVELS:
+
+        async def agenerate_prompt(
+            self, prompts: Any, stop: Any = None, callbacks: Any = None, **kwargs: Any
+        ) -> LLMResult:
+            """As ChatOpenAI, and warn if a node forgot to pass its config."""
+            if callbacks is None and (name := _internals.running_node()):
+                warn_lost(name)
+            return await super().agenerate_prompt(prompts, stop, callbacks, **kwargs)
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

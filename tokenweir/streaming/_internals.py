@@ -30,6 +30,7 @@ from langgraph.pregel import Pregel
 from tokenweir.streaming.backpressure import Gate, Watching, current_gate
 from tokenweir.streaming.calls import Calls
 from tokenweir.streaming.filters import Filter
+from tokenweir.streaming.lost_config import node_begins
 from tokenweir.streaming.types import Metadata, Namespace, Token
 
 try:
@@ -144,6 +145,16 @@ class GateHandler(_Watcher, BaseCallbackHandler):
     ) -> Any:
         self.begin(run_id, metadata, tags)
 
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any],
+        inputs: Any,
+        *,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        node_begins(kwargs.get("name", ""), metadata)
+
     def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> Any:
         self.end(run_id, None)
 
@@ -241,5 +252,6 @@ class MessagesHandler(_Watcher, StreamMessagesHandler):
     ) -> Any:
         if self.subgraphs is not self._wanted_subgraphs:
             self.subgraphs = self._wanted_subgraphs  # the run has started: this is the graph
+        node_begins(kwargs.get("name", ""), metadata)
         super().on_chain_start(serialized, inputs, run_id=run_id, metadata=metadata, **kwargs)
         self._decide(run_id)

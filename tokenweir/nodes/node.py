@@ -1,0 +1,100 @@
+"""``@node``: config reaches the model calls inside a node, on Python 3.10 as on 3.11.
+
+LangGraph hands each node its config, and from Python 3.11 on also to what the node calls. Before,
+a node had to take ``config`` and pass it on; with ``@node`` it need not. Passing it by hand keeps
+working everywhere, and does not depend on this module.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
+
+from tokenweir.streaming.lost_config import CONFIG_TRAVELS, MissingConfigWarning
+
+__all__ = ["MissingConfigWarning", "node"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def node(function: F) -> F:
+    """Make a node whose model calls get its config.
+
+    Takes what ``StateGraph.add_node`` takes: a function or a method, sync or async, a callable
+    object or a partial, with any of LangGraph's parameters (``config``, ``writer``, ``runtime``,
+    ``store`` ...). Name, signature and type hints stay as they are. From Python 3.11 on the
+    function itself is returned.
+
+    LangGraph's own ``interrupt()``, ``get_config()`` and ``get_stream_writer()`` refuse to work
+    in async nodes before Python 3.11, with or without this.
+    """
+    if not callable(function):
+        raise TypeError(f"@node takes a node's function, not {function!r}")
+    return function if CONFIG_TRAVELS else carrying(function)
+
+
+def carrying(function: F) -> F:
+    """What ``node`` makes where config does not travel by itself."""
+    signature = inspect.signature(function)
+    takes_config = "config" in signature.parameters
+    is_async = _is_async(function)
+
+    def arguments(config: RunnableConfig, kwargs: dict[str, Any]) -> dict[str, Any]:
+        return {**kwargs, "config": config} if takes_config else kwargs
+
+    # The variable is set in the very task (or thread) that runs the node, so that everything it
+    # calls, and every task it starts, sees it.
+    async def run(*args: Any, config: RunnableConfig, **kwargs: Any) -> Any:
+        token = var_child_runnable_config.set(config)
+        try:
+            return await function(*args, **arguments(config, kwargs))
+        finally:
+            var_child_runnable_config.reset(token)
+
+    def run_sync(*args: Any, config: RunnableConfig, **kwargs: Any) -> Any:
+        token = var_child_runnable_config.set(config)
+        try:
+            return function(*args, **arguments(config, kwargs))
+        finally:
+            var_child_runnable_config.reset(token)
+
+    wrapped: Any = run if is_async else run_sync
+    functools.update_wrapper(wrapped, function)
+    if not hasattr(function, "__name__"):
+        wrapped.__name__ = getattr(_unwrapped(function), "__name__", type(function).__name__)
+    wrapped.__annotations__ = {**_annotations(function), "config": RunnableConfig}
+    wrapped.__signature__ = _with_config(signature)
+    return wrapped  # type: ignore[no-any-return]
+
+
+def _is_async(function: Any) -> bool:
+    inner = _unwrapped(function)
+    return inspect.iscoroutinefunction(inner) or (
+        not inspect.isroutine(inner) and inspect.iscoroutinefunction(type(inner).__call__)
+    )
+
+
+def _unwrapped(function: Any) -> Any:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def _annotations(function: Any) -> dict[str, Any]:
+    inner = _unwrapped(function)
+    if not inspect.isroutine(inner):
+        inner = type(inner).__call__
+    return dict(getattr(inner, "__annotations__", {}))
+
+
+def _with_config(signature: inspect.Signature) -> inspect.Signature:
+    """The signature, with the ``config`` by which LangGraph hands it over."""
+    config = inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, annotation=RunnableConfig)
+    others = [p for name, p in signature.parameters.items() if name != "config"]
+    rest = [p for p in others if p.kind is inspect.Parameter.VAR_KEYWORD]
+    before = [p for p in others if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    return signature.replace(parameters=[*before, config, *rest])

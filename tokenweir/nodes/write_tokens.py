@@ -1,0 +1,244 @@
+"""``write_tokens``: tokens of a client without LangChain, in the one shape.
+
+For nodes that call the ``openai`` client by themselves and stream with ``stream_mode="custom"``.
+The chunks that it writes are what LangChain would have made of the same answer.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, overload
+
+from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.runnables import RunnableConfig
+from langgraph.config import get_config, get_stream_writer
+
+from tokenweir.streaming.backpressure import wait_for_room, wait_for_room_sync
+from tokenweir.streaming.errors import StreamError, TokenweirError
+from tokenweir.streaming.types import Metadata
+
+__all__ = ["write_tokens"]
+
+Writer = Callable[[Any], None]
+
+
+@overload
+def write_tokens(
+    response: AsyncIterable[Any] | Awaitable[AsyncIterable[Any]],
+    writer: Writer | None = None,
+    config: RunnableConfig | None = None,
+    *,
+    tags: Sequence[str] = (),
+) -> Coroutine[Any, Any, AIMessage]: ...
+
+
+@overload
+def write_tokens(
+    response: Iterable[Any],
+    writer: Writer | None = None,
+    config: RunnableConfig | None = None,
+    *,
+    tags: Sequence[str] = (),
+) -> AIMessage: ...
+
+
+def write_tokens(
+    response: Any,
+    writer: Writer | None = None,
+    config: RunnableConfig | None = None,
+    *,
+    tags: Sequence[str] = (),
+) -> Any:
+    """Write the tokens of a streamed chat completion as they come, and return the whole message.
+
+    ::
+
+        response = client.chat.completions.create(model=..., messages=..., stream=True)
+        message = await write_tokens(response, writer, config, tags=["joke"])
+
+    Args:
+        response: What ``create(..., stream=True)`` gave: of ``AsyncOpenAI``, awaited or not, or of
+            ``OpenAI``; or any iterable of such chunks, as objects or as dicts. It is closed in any
+            case.
+        writer: The node's ``writer``. Left out, the running node's is found.
+        config: The node's ``config``. Left out, the running node's is found.
+        tags: Tags for this call's metadata, to filter by.
+
+    Returns:
+        The message: awaited for an async response, at once for a sync one. The written chunks,
+        added up, are this message.
+
+    Raises:
+        StreamError: If the response fails; tokens before it have been written.
+        TokenweirError: If writer or config are left out where they cannot be found.
+    """
+    if inspect.isawaitable(response) or hasattr(response, "__aiter__"):
+        return _write(response, writer, config, tags)
+    if not hasattr(response, "__iter__"):
+        raise TypeError(
+            f"write_tokens takes a streamed response (create(..., stream=True)), "
+            f"not {type(response).__name__}"
+        )
+    call = _Call(writer, config, tags)
+    try:
+        chunks = iter(response)
+        while True:
+            try:
+                item = next(chunks)
+            except StopIteration:
+                return call.message()
+            except Exception as error:
+                raise call.failed(error) from error
+            if call.take(item):
+                wait_for_room_sync(call.config)
+    finally:
+        close = getattr(response, "close", None)
+        if close is not None:
+            close()
+
+
+async def _write(
+    response: Any, writer: Writer | None, config: RunnableConfig | None, tags: Sequence[str]
+) -> AIMessage:
+    call: _Call | None = None
+    try:
+        call = _Call(writer, config, tags)
+        if inspect.isawaitable(response):
+            awaited, response = response, None
+            try:
+                response = await awaited
+            except Exception as error:
+                raise call.failed(error) from error
+        chunks = aiter(response)
+        while True:
+            try:
+                item = await anext(chunks)
+            except StopAsyncIteration:
+                return call.message()
+            except Exception as error:
+                raise call.failed(error) from error
+            if call.take(item):
+                await wait_for_room(call.config)
+    finally:
+        close = getattr(response, "aclose", None) or getattr(response, "close", None)
+        closing = close() if close is not None else None
+        if inspect.isawaitable(closing):
+            await closing
+
+
+class _Call:
+    """One call: its metadata, and what of its answer has come."""
+
+    def __init__(
+        self, writer: Writer | None, config: RunnableConfig | None, tags: Sequence[str]
+    ) -> None:
+        if isinstance(tags, str):
+            raise TypeError(f"tags takes a list of names: tags=[{tags!r}]")
+        try:
+            self.writer = writer if writer is not None else get_stream_writer()
+            self.config = config if config is not None else get_config()
+        except RuntimeError as error:
+            raise TokenweirError(
+                "write_tokens cannot find the node it is called in: take `writer` and `config` in "
+                "the node and pass them on, write_tokens(response, writer, config)"
+            ) from error
+        self.metadata: Metadata = {
+            **self.config.get("metadata", {}),
+            "ls_provider": "openai",
+            "ls_model_type": "chat",
+            "tags": list(tags),
+        }
+        self.chunks: list[AIMessageChunk] = []
+        self.characters = 0
+
+    def take(self, item: Any) -> bool:
+        """Write one chunk of the answer; whether it held anything."""
+        data = item if isinstance(item, dict) else item.model_dump()
+        if "ls_model_name" not in self.metadata and data.get("model"):
+            self.metadata["ls_model_name"] = data["model"]
+        chunk = _converted(data)
+        if chunk is None:
+            return False
+        self.chunks.append(chunk)
+        self.characters += len(chunk.content)
+        self.writer((chunk, self.metadata))
+        return True
+
+    def message(self) -> AIMessage:
+        """The whole answer."""
+        if not self.chunks:
+            return AIMessage(content="")
+        first, *rest = self.chunks
+        whole = message_chunk_to_message(first + rest if rest else first)
+        assert isinstance(whole, AIMessage)
+        return whole
+
+    def failed(self, error: Exception) -> StreamError:
+        """The error, with the call's story."""
+        return StreamError(
+            f"{type(error).__name__}: {error}",
+            provider="openai",
+            model=self.metadata.get("ls_model_name"),
+            node=self.metadata.get("langgraph_node"),
+            tags=tuple(self.metadata["tags"]),
+            chunks=len(self.chunks),
+            characters=self.characters,
+        )
+
+
+def _converted(data: dict[str, Any]) -> AIMessageChunk | None:
+    """One chunk of OpenAI's protocol as LangChain's; None if it says nothing."""
+    usage = _usage(data.get("usage"))
+    choices = data.get("choices") or ()
+    if not choices:
+        if usage is None:
+            return None
+        return AIMessageChunk(content="", id=data.get("id"), usage_metadata=usage)
+    if len(choices) > 1 or choices[0].get("index"):
+        raise ValueError("write_tokens streams one answer: ask for n=1")
+    choice = choices[0]
+    delta = choice.get("delta") or {}
+    extra = {}
+    for field in ("reasoning_content", "refusal"):
+        if delta.get(field):
+            extra[field] = delta[field]
+    metadata = {}
+    if choice.get("finish_reason"):
+        metadata = {"finish_reason": choice["finish_reason"], "model_name": data.get("model")}
+    calls = [
+        tool_call_chunk(
+            name=(call.get("function") or {}).get("name"),
+            args=(call.get("function") or {}).get("arguments"),
+            id=call.get("id"),
+            index=call.get("index"),
+        )
+        for call in delta.get("tool_calls") or ()
+    ]
+    return AIMessageChunk(
+        content=delta.get("content") or "",
+        id=data.get("id"),
+        additional_kwargs=extra,
+        response_metadata=metadata,
+        tool_call_chunks=calls,
+        usage_metadata=usage,
+    )
+
+
+def _usage(usage: dict[str, Any] | None) -> UsageMetadata | None:
+    if not usage:
+        return None
+    counted = UsageMetadata(
+        input_tokens=usage.get("prompt_tokens") or 0,
+        output_tokens=usage.get("completion_tokens") or 0,
+        total_tokens=usage.get("total_tokens") or 0,
+    )
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+    if cached is not None:
+        counted["input_token_details"] = {"cache_read": cached}
+    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
+    if reasoning is not None:
+        counted["output_token_details"] = {"reasoning": reasoning}
+    return counted

@@ -1,0 +1,73 @@
+"""Before Python 3.11, config does not reach a model call by itself; this notices when it did not.
+
+asyncio could not start a task in a given context then, so a model that is called in a node without
+being handed the node's config does not know whose call it is, and streams nothing. LangChain asks
+``register_configure_hook`` for handlers at every call: while a node runs, that is one that looks
+whether the call knows its node.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from contextvars import ContextVar
+from typing import Any
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.tracers.context import register_configure_hook
+
+__all__ = ["CONFIG_TRAVELS", "MissingConfigWarning", "node_begins", "warn_lost"]
+
+CONFIG_TRAVELS = sys.version_info >= (3, 11)
+"""Whether config reaches nested calls by itself."""
+
+
+class MissingConfigWarning(UserWarning):
+    """A model call in a node was not given the node's config, and so streams nothing."""
+
+
+_warned: set[str] = set()
+
+
+def warn_lost(node: str) -> None:
+    """Warn that a call in this node streams nothing, once per node."""
+    if node in _warned:
+        return
+    _warned.add(node)
+    warnings.warn(
+        f"a model call in node {node!r} was not given the node's config, so none of its tokens "
+        "are streamed: on Python 3.10, take `config` in the node and pass it on "
+        "(model.ainvoke(messages, config)), or put @tokenweir.node on the node",
+        MissingConfigWarning,
+        stacklevel=2,
+    )
+
+
+class _LookForConfig(BaseCallbackHandler):
+    run_inline = True
+    raise_error = True  # a warning that was made an error must get through
+
+    def __init__(self, node: str) -> None:
+        self.node = node
+
+    def on_chat_model_start(
+        self, serialized: Any, messages: Any, *, metadata: Any = None, **kwargs: Any
+    ) -> None:
+        if "langgraph_node" not in (metadata or {}):
+            warn_lost(self.node)
+
+    def on_llm_start(
+        self, serialized: Any, prompts: Any, *, metadata: Any = None, **kwargs: Any
+    ) -> None:
+        self.on_chat_model_start(serialized, prompts, metadata=metadata)
+
+
+_looking: ContextVar[_LookForConfig | None] = ContextVar("looking_for_config", default=None)
+if not CONFIG_TRAVELS:
+    register_configure_hook(_looking, inheritable=False)
+
+
+def node_begins(name: str, metadata: dict[str, Any] | None) -> None:
+    """A chain begins in this task; if it is a node's own, watch the calls that it makes."""
+    if not CONFIG_TRAVELS and metadata and metadata.get("langgraph_node") == name:
+        _looking.set(_LookForConfig(name))
