@@ -11,8 +11,9 @@ import pytest
 from langchain_core.runnables import RunnableConfig
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
-from tokenweir.nodes.chat_model import chat_model
+from pydantic import SecretStr
 
+from tokenweir.nodes.chat_model import chat_model
 from tokenweir.streaming.stream import astream, stream
 from tokenweir.testing import Provider, Reply
 
@@ -25,7 +26,7 @@ def ours(provider: Provider) -> ChatOpenAI:
 
 
 def plain(provider: Provider) -> ChatOpenAI:
-    return ChatOpenAI(model="gpt-4o-mini", base_url=provider.base_url, api_key="test")
+    return ChatOpenAI(model="gpt-4o-mini", base_url=provider.base_url, api_key=SecretStr("test"))
 
 
 def graph_of(model: ChatOpenAI, *, nodes: int = 1, sync: bool = False) -> Any:

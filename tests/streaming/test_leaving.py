@@ -14,10 +14,11 @@ from langchain_core.runnables import RunnableConfig
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Send
-from tokenweir.nodes.chat_model import chat_model
-from tokenweir.streaming.lanes import lanes
+from pydantic import SecretStr
 
+from tokenweir.nodes.chat_model import chat_model
 from tokenweir.streaming.filters import tag
+from tokenweir.streaming.lanes import lanes
 from tokenweir.streaming.stream import astream, stream
 from tokenweir.testing import Provider, Reply
 
@@ -32,7 +33,7 @@ def ours(provider: Provider) -> ChatOpenAI:
 
 
 def plain(provider: Provider) -> ChatOpenAI:
-    return ChatOpenAI(model="gpt-4o-mini", base_url=provider.base_url, api_key="test")
+    return ChatOpenAI(model="gpt-4o-mini", base_url=provider.base_url, api_key=SecretStr("test"))
 
 
 def asking(model: ChatOpenAI) -> Any:

@@ -71,8 +71,7 @@ def test_a_filter_at_the_source_equals_one_afterwards(
             .graph(layers)
             .astream(INPUT, config(), stream_mode="messages", subgraphs=subgraphs)
         )
-        metadata_of = (lambda part: part[1][1]) if subgraphs else (lambda part: part[1])
-        after = [part async for part in whole if only(metadata_of(part))]
+        after = [part async for part in whole if only((part[1] if subgraphs else part)[1])]
         graph = maker().graph(layers)
         source = [
             part async for part in astream(graph, INPUT, config(), only=only, subgraphs=subgraphs)

@@ -1,0 +1,46 @@
+# Every command brings its own environment first, see scripts/setup; nothing is installed outside of
+# the checkout. PYTHON chooses the Python, ARGS is passed on: make test PYTHON=python3.12 ARGS="-k filters"
+
+MAKEFLAGS += --no-print-directory
+# Settings of a shell's own environment that would reach into ours.
+unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
+
+PYTHON ?=
+export PYTHON
+ARGS ?=
+bin := .venv/bin
+
+.PHONY: help setup demo test lint types bench clean
+
+help:  ## List the commands
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
+		printf '  make %-6s  %s\n' "$$name" "$$text"; done
+
+setup:
+	@scripts/setup
+
+# The embedded model, whatever keys the environment holds; and no traces sent anywhere.
+demo: export TOKENWEIR_MODEL := local:smollm2
+demo: export LANGSMITH_TRACING := false
+demo: setup  ## A joke and a poem, token by token, from a real model on this machine
+	@printf '\n%s\n\n' '$$ tokenweir run joke_poem topic=cats --stats'
+	@$(bin)/tokenweir run joke_poem topic=cats --stats
+	@printf '\n%s\n\n' '$$ tokenweir run joke_poem topic=cats --only tag:joke'
+	@$(bin)/tokenweir run joke_poem topic=cats --only tag:joke
+
+test: setup  ## The whole test suite
+	@$(bin)/python -m pytest $(ARGS)
+
+lint: setup  ## Style: ruff check and ruff format
+	@$(bin)/ruff check .
+	@$(bin)/ruff format --check .
+
+types: setup  ## Types: mypy, strict
+	@$(bin)/python -m mypy $(ARGS)
+
+bench: setup  ## The benchmarks
+	@$(bin)/python -m benchmarks $(ARGS)
+
+clean:  ## Remove all that these commands made here
+	@rm -rf .venv .venvs .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

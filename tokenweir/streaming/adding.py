@@ -1,0 +1,164 @@
+"""Adding chunks up to the message they make, at a cost that grows with their number only.
+
+The result is LangChain's own, value for value. Its sum parses tool-call arguments as it goes, and
+parses arguments that were cut short again for every shorter prefix; both grow with the square of
+the length. Here arguments are joined first and parsed once, and a prefix that cannot be parsed
+says by itself how far the next try may skip.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    BaseMessageChunk,
+    message_chunk_to_message,
+)
+from langchain_core.messages.tool import (
+    ToolCall,
+    ToolCallChunk,
+    invalid_tool_call,
+    tool_call,
+)
+
+__all__ = ["message_of", "parse_cut_json"]
+
+
+def message_of(chunks: Sequence[BaseMessage]) -> BaseMessage:
+    """The whole message that these chunks of one call make; one whole message stands for itself."""
+    first, *rest = chunks
+    if not isinstance(first, BaseMessageChunk):
+        return first if not rest else chunks[-1]
+    if not isinstance(first, AIMessageChunk):
+        whole = first
+        for chunk in rest:
+            whole = whole + chunk
+        return message_chunk_to_message(whole)
+    calls = _joined(chunk.tool_call_chunks for chunk in chunks if isinstance(chunk, AIMessageChunk))
+    plain = [_without_tool_calls(chunk) for chunk in chunks if isinstance(chunk, AIMessageChunk)]
+    whole = plain[0] + plain[1:] if rest else plain[0]
+    message = message_chunk_to_message(whole)
+    assert isinstance(message, AIMessage)
+    for call in calls:
+        _add_tool_call(message, call)
+    return message
+
+
+def _without_tool_calls(chunk: AIMessageChunk) -> AIMessageChunk:
+    if not chunk.tool_call_chunks:
+        return chunk
+    nothing: dict[str, Any] = {
+        "tool_call_chunks": [],
+        "tool_calls": [],
+        "invalid_tool_calls": [],
+    }
+    return chunk.model_copy(update=nothing)
+
+
+def _joined(deltas: Iterable[list[ToolCallChunk]]) -> list[ToolCallChunk]:
+    """Tool calls from their deltas, put together as LangChain does: by index, if ids agree."""
+    calls: list[ToolCallChunk] = []
+    arguments: list[list[str]] = []
+    started = False
+    for delta in deltas:
+        for piece in delta:
+            at = _same_call(calls, piece) if started else None
+            if at is None:
+                calls.append(piece.copy())
+                arguments.append([piece["args"] or ""])
+                continue
+            call = calls[at]
+            call["id"] = call["id"] or piece["id"]
+            if piece["name"]:
+                call["name"] = (call["name"] or "") + piece["name"]
+            if piece["args"]:
+                arguments[at].append(piece["args"])
+        started = started or bool(delta)
+    for call, parts in zip(calls, arguments, strict=True):
+        call["args"] = "".join(parts)
+    return calls
+
+
+def _same_call(calls: list[ToolCallChunk], piece: ToolCallChunk) -> int | None:
+    if not isinstance(piece["index"], int):
+        return None
+    for at, call in enumerate(calls):
+        if call["index"] == piece["index"] and (
+            not call["id"] or not piece["id"] or call["id"] == piece["id"]
+        ):
+            return at
+    return None
+
+
+def _add_tool_call(message: AIMessage, call: ToolCallChunk) -> None:
+    try:
+        arguments = parse_cut_json(call["args"]) if call["args"] else {}
+    except ValueError:
+        arguments = None
+    if isinstance(arguments, dict):
+        made: ToolCall = tool_call(name=call["name"] or "", args=arguments, id=call["id"])
+        message.tool_calls.append(made)
+    else:
+        message.invalid_tool_calls.append(
+            invalid_tool_call(name=call["name"], args=call["args"], id=call["id"], error=None)
+        )
+
+
+def parse_cut_json(text: str) -> Any:
+    """What ``langchain_core.utils.json.parse_partial_json`` gives, in linear time.
+
+    Strings and brackets that are open at the end are closed, and then the end is shortened until
+    the rest is JSON. Raises ``json.JSONDecodeError`` for the whole text if nothing is.
+    """
+    try:
+        return json.loads(text, strict=False)
+    except json.JSONDecodeError as error:
+        whole = error
+    completed, closing = _completed(text)
+    if completed is None:
+        return None
+    length = len(completed)
+    while length:
+        try:
+            return json.loads(completed[:length] + closing, strict=False)
+        except json.JSONDecodeError as error:
+            # The parser reads from the left: what it failed at stays wrong until it is cut off.
+            # If it failed in the closing brackets, it is the last character that must go.
+            length = error.pos if error.pos < length else length - 1
+            length = len(completed[:length].rstrip(" \t\n\r"))
+    raise whole
+
+
+def _completed(text: str) -> tuple[str | None, str]:
+    """The text with an open string closed, and the brackets that are open; None if they clash."""
+    characters: list[str] = []
+    open_brackets: list[str] = []
+    in_string = escaped = False
+    for character in text:
+        if in_string:
+            if character == '"' and not escaped:
+                in_string = False
+            elif character == "\n" and not escaped:
+                characters.append("\\n")
+                continue
+            elif character == "\\":
+                escaped = not escaped
+            else:
+                escaped = False
+        elif character == '"':
+            in_string, escaped = True, False
+        elif character in "{[":
+            open_brackets.append("}" if character == "{" else "]")
+        elif character in "}]" and (not open_brackets or open_brackets.pop() != character):
+            return None, ""
+        characters.append(character)
+    if in_string:
+        if escaped:
+            characters.pop()
+        characters.append('"')
+    return "".join(characters), "".join(reversed(open_brackets))

@@ -1,0 +1,164 @@
+"""``lanes``: one stream, branched by filters, each branch read at its own pace."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Any
+
+from tokenweir.streaming.filters import Filter, as_filter
+from tokenweir.streaming.sink import Closed, Empty, ReaderLeft, Sink, SinkStatistics
+from tokenweir.streaming.types import Token
+
+__all__ = ["Lane", "lanes"]
+
+
+def lanes(
+    stream: AsyncIterator[Token],
+    *filters: Filter | str | Callable[..., object],
+    buffer: int = 256,
+) -> tuple[Lane, ...]:
+    """Branch a stream into lanes, one per filter.
+
+    ::
+
+        joke, poem = lanes(astream(graph, inputs), tag("joke"), tag("poem"))
+
+    A token goes into every lane whose filter it passes, and nowhere if it passes none. Each lane
+    has a buffer of its own: a lane that is not read does not hold up the others until its buffer
+    is full; then the stream waits for it. Close a lane that is not wanted any more (``aclose()``,
+    or just let go of it). When all are closed the stream is closed. An error of the stream is
+    raised in every lane, after its tokens.
+
+    Args:
+        stream: An async stream of ``(chunk, metadata)``.
+        *filters: Which calls go into which lane, as for ``only=``.
+        buffer: Tokens that may wait in each lane.
+
+    Returns:
+        As many lanes as filters, in their order.
+    """
+    if not hasattr(stream, "__aiter__"):
+        raise TypeError(
+            "lanes branch an async stream: lanes(astream(...), ...). "
+            "A sync stream has one reader; filter it with only="
+        )
+    if not filters:
+        raise TypeError("lanes takes a filter for each lane: lanes(stream, tag('joke'), ...)")
+    branch = _Branch(stream)
+    return tuple(Lane(branch, as_filter(only), buffer) for only in filters)
+
+
+class Lane(AsyncIterator[Token]):
+    """One branch of a stream: an async iterator of ``(chunk, metadata)``."""
+
+    def __init__(self, branch: _Branch, only: Filter | None, buffer: int) -> None:
+        self.only = only
+        self._branch = branch
+        self._sink: Sink[Token] = Sink(buffer)
+        branch.sinks.append((only, self._sink))
+
+    def __aiter__(self) -> Lane:
+        return self
+
+    async def __anext__(self) -> Token:
+        self._branch.start()
+        try:
+            return self._sink.get_nowait()
+        except Empty:
+            pass
+        except Closed:
+            raise StopAsyncIteration from None
+        try:
+            return await self._sink.get()
+        except Closed:
+            raise StopAsyncIteration from None
+
+    async def aclose(self) -> None:
+        """Leave this lane; the last one to be closed closes the stream."""
+        self._sink.close()
+        await self._branch.leave()
+
+    async def __aenter__(self) -> Lane:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.aclose()
+
+    def statistics(self) -> SinkStatistics:
+        """How many tokens wait in this lane."""
+        return self._sink.statistics()
+
+    def __repr__(self) -> str:
+        return f"<Lane {self.only} {self._sink.statistics().waiting} waiting>"
+
+    def __del__(self) -> None:
+        self._sink.close()
+        self._branch.leave_soon()
+
+
+class _Branch:
+    """The stream under its lanes, read by one task that starts with the first reader."""
+
+    def __init__(self, stream: AsyncIterator[Token]) -> None:
+        self.stream = stream
+        self.sinks: list[tuple[Filter | None, Sink[Token]]] = []
+        self.task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        if self.task is None:
+            self.task = asyncio.get_running_loop().create_task(_deal(self.stream, self.sinks))
+
+    def _deserted(self) -> bool:
+        return all(sink.closed for _, sink in self.sinks)
+
+    async def leave(self) -> None:
+        if not self._deserted():
+            return
+        if self.task is None:
+            await _close(self.stream)
+        elif not self.task.done():
+            self.task.cancel()
+            await asyncio.wait([self.task])
+
+    def leave_soon(self) -> None:
+        if self._deserted() and self.task is not None and not self.task.done():
+            loop = self.task.get_loop()
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self.task.cancel)
+
+
+async def _deal(
+    stream: AsyncIterator[Token], sinks: list[tuple[Filter | None, Sink[Token]]]
+) -> None:
+    """Put each token where it belongs; wait for the lanes that are full."""
+    try:
+        async for token in stream:
+            for only, sink in sinks:
+                if not sink.closed and (only is None or only(token[1])):
+                    sink.put(token)
+            for _, sink in sinks:
+                if sink.full and not sink.closed:
+                    await _until_room(sink)
+    except BaseException as error:
+        for _, sink in sinks:
+            sink.finish(error if isinstance(error, Exception) else None)
+        if not isinstance(error, Exception):
+            raise
+    else:
+        for _, sink in sinks:
+            sink.finish()
+    finally:
+        await _close(stream)
+
+
+async def _until_room(sink: Sink[Any]) -> None:
+    with suppress(ReaderLeft):  # its lane was closed meanwhile: the others go on
+        await sink.room()
+
+
+async def _close(stream: Any) -> None:
+    close = getattr(stream, "aclose", None)
+    if close is not None:
+        await close()
