@@ -43,22 +43,35 @@ def carrying(function: F) -> F:
     takes_config = "config" in signature.parameters
     is_async = _is_async(function)
 
-    def arguments(config: RunnableConfig, kwargs: dict[str, Any]) -> dict[str, Any]:
-        return {**kwargs, "config": config} if takes_config else kwargs
+    def split(args: Any, kwargs: dict[str, Any]) -> tuple[RunnableConfig | None, dict[str, Any]]:
+        """The config, and the keywords for the function."""
+        if not takes_config:
+            kwargs = {**kwargs}
+            return kwargs.pop("config", None), kwargs
+        if "config" in kwargs:
+            return kwargs["config"], kwargs
+        # Called by hand, where it may be anywhere, or missing; LangGraph gives a keyword.
+        return signature.bind(*args, **kwargs).arguments.get("config"), kwargs
 
     # The variable is set in the very task (or thread) that runs the node, so that everything it
     # calls, and every task it starts, sees it.
-    async def run(*args: Any, config: RunnableConfig, **kwargs: Any) -> Any:
+    async def run(*args: Any, **kwargs: Any) -> Any:
+        config, kwargs = split(args, kwargs)
+        if config is None:
+            return await function(*args, **kwargs)
         token = var_child_runnable_config.set(config)
         try:
-            return await function(*args, **arguments(config, kwargs))
+            return await function(*args, **kwargs)
         finally:
             var_child_runnable_config.reset(token)
 
-    def run_sync(*args: Any, config: RunnableConfig, **kwargs: Any) -> Any:
+    def run_sync(*args: Any, **kwargs: Any) -> Any:
+        config, kwargs = split(args, kwargs)
+        if config is None:
+            return function(*args, **kwargs)
         token = var_child_runnable_config.set(config)
         try:
-            return function(*args, **arguments(config, kwargs))
+            return function(*args, **kwargs)
         finally:
             var_child_runnable_config.reset(token)
 
@@ -66,7 +79,9 @@ def carrying(function: F) -> F:
     functools.update_wrapper(wrapped, function)
     if not hasattr(function, "__name__"):
         wrapped.__name__ = getattr(_unwrapped(function), "__name__", type(function).__name__)
-    wrapped.__annotations__ = {**_annotations(function), "config": RunnableConfig}
+    hinted = _hinted(function)
+    wrapped.__annotations__ = {**getattr(hinted, "__annotations__", {}), "config": RunnableConfig}
+    wrapped.__wrapped__ = hinted  # annotations that are text are read in its module
     wrapped.__signature__ = _with_config(signature)
     return wrapped  # type: ignore[no-any-return]
 
@@ -84,11 +99,11 @@ def _unwrapped(function: Any) -> Any:
     return function
 
 
-def _annotations(function: Any) -> dict[str, Any]:
-    inner = _unwrapped(function)
-    if not inspect.isroutine(inner):
-        inner = type(inner).__call__
-    return dict(getattr(inner, "__annotations__", {}))
+def _hinted(function: Any) -> Any:
+    """Where LangGraph would read the type hints: it takes none from a partial."""
+    if isinstance(function, functools.partial) or inspect.isroutine(function):
+        return function
+    return type(function).__call__
 
 
 def _with_config(signature: inspect.Signature) -> inspect.Signature:
