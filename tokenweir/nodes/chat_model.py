@@ -16,7 +16,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from langchain_core.language_models import LangSmithParams
+from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
+from langchain_core.runnables.config import RunnableConfig, ensure_config
 from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr, SecretStr, model_validator
 from typing_extensions import Self
@@ -64,14 +66,30 @@ class ChatModel(ChatOpenAI):
             self, prompts: Any, stop: Any = None, callbacks: Any = None, **kwargs: Any
         ) -> LLMResult:
             """As ChatOpenAI, and warn if a node forgot to pass its config."""
-            if callbacks is None and (name := _internals.running_node()):
-                warn_lost(name)
+            _look_for_config(callbacks, kwargs.get("metadata"))
             return await super().agenerate_prompt(prompts, stop, callbacks, **kwargs)
+
+        def astream(
+            self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+        ) -> AsyncIterator[AIMessageChunk]:
+            """As ChatOpenAI, and warn if a node forgot to pass its config."""
+            known = ensure_config(config)
+            _look_for_config(known.get("callbacks"), known.get("metadata"))
+            return super().astream(input, config, **kwargs)
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
         """Serialised by its own name, it could not be read back by LangChain."""
         return False
+
+
+def _look_for_config(callbacks: Any, metadata: dict[str, Any] | None) -> None:
+    """Warn if this call is made in a node whose config it was not given."""
+    for known in (metadata, getattr(callbacks, "metadata", None)):
+        if known and "langgraph_node" in known:
+            return
+    if name := _internals.running_node():
+        warn_lost(name)
 
 
 class LocalChatModel(ChatModel):
