@@ -61,10 +61,21 @@ def _load(gguf: str, port: int) -> Any:
     params.ui = False
     params.verbosity = 3 if os.environ.get("TOKENWEIR_DEBUG") else -1
     if Path(gguf).name.startswith("SmolLM2-135M"):
-        # Its own template knows nothing of tools.
-        template = Path(__file__).with_name("_smollm2_tools.jinja")
-        params.chat_template = template.read_text(encoding="utf-8")
+        _suit_smollm2(params)
     return xllamacpp.Server(params)
+
+
+def _suit_smollm2(params: Any) -> None:
+    """Defaults for so small a model; what a request says goes before them."""
+    # Its own template knows nothing of tools.
+    template = Path(__file__).with_name("_smollm2_tools.jinja")
+    params.chat_template = template.read_text(encoding="utf-8")
+    # Left alone it says the same thing over and over, and seldom comes to an end.
+    params.sampling.temp = 0.6
+    params.sampling.top_p = 0.92
+    params.sampling.penalty_repeat = 1.1
+    params.sampling.dry_multiplier = 0.8
+    params.n_predict = 200
 
 
 if __name__ == "__main__":

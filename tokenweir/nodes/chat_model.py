@@ -209,13 +209,14 @@ def _on_this_machine(url: str) -> bool:
 
 
 def _local(model: str, **kwargs: Any) -> ChatModel:
-    defaults = {"temperature": 0.7, "top_p": 0.9, "max_tokens": 256, "stream_usage": True}
-    made = LocalChatModel(
-        model=os.path.basename(model),  # noqa: PTH119 - the rest of a path is nobody's business
-        base_url="http://127.0.0.1/v1",  # until the model has started
-        api_key=SecretStr("none"),
-        **{**defaults, **kwargs},
-    )
+    settings = {
+        "base_url": "http://127.0.0.1/v1",  # until the model has started
+        "api_key": SecretStr("none"),
+        "stream_usage": True,
+        **kwargs,
+    }
+    # The rest of a path is nobody's business.
+    made = LocalChatModel(model=os.path.basename(model), **settings)  # noqa: PTH119
     made._gguf = model
     return made
 

@@ -1,0 +1,36 @@
+"""What the ready graphs share: tagged models, and a ``graph`` that is built when asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+
+from tokenweir.nodes.chat_model import chat_model
+
+__all__ = ["graph_on_demand", "tagged"]
+
+
+def tagged(model: BaseChatModel | str | None, *tags: str) -> BaseChatModel:
+    """A chat model that carries these tags: of this name, or a copy of this model."""
+    if isinstance(model, BaseChatModel):
+        return model.model_copy(update={"tags": [*(model.tags or ()), *tags]})
+    return chat_model(model, tags=tags)
+
+
+def graph_on_demand(module: str, build: Callable[[], Any]) -> Callable[[str], Any]:
+    """A module's ``__getattr__`` that builds its ``graph`` when it is first asked for.
+
+    So that importing a ready graph for its ``build`` neither chooses a model nor needs a key.
+    """
+
+    def get(name: str) -> Any:
+        if name != "graph":
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        graph = build()
+        vars(sys.modules[module])["graph"] = graph
+        return graph
+
+    return get

@@ -1,0 +1,50 @@
+"""Pictures of graphs, drawn on this machine: text, mermaid, SVG and PNG.
+
+grandalf places the nodes, matplotlib draws the images.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from tokenweir.graphs._image import draw_image
+from tokenweir.graphs._layout import place
+from tokenweir.graphs._text import draw_text, in_ascii
+from tokenweir.streaming.errors import TokenweirError
+
+__all__ = ["Kind", "PictureError", "draw", "in_ascii"]
+
+Kind = Literal["text", "mermaid", "svg", "png"]
+
+
+class PictureError(TokenweirError):
+    """Raised when a picture cannot be drawn; the message says what is missing."""
+
+
+def draw(graph: Any, kind: Kind = "text") -> str | bytes:
+    """A picture of a compiled graph, its subgraphs included.
+
+    Args:
+        graph: A compiled graph.
+        kind: ``text`` for a terminal, ``mermaid``, or an image: ``svg``, ``png``. In text and
+            images, dashed edges are conditional.
+
+    Returns:
+        ``bytes`` for ``png``, else ``str``.
+
+    Raises:
+        PictureError: If an image is asked for and matplotlib is not installed.
+    """
+    drawable = graph.get_graph(xray=True)
+    if kind == "mermaid":
+        return str(drawable.draw_mermaid())
+    if kind == "text":
+        return draw_text(*place(drawable, whole_names=True))
+    try:
+        image = draw_image(*place(drawable), kind)
+    except ImportError as error:
+        raise PictureError(
+            f"a picture as {kind} needs matplotlib: pip install 'tokenweir[draw]'; "
+            "text and mermaid need nothing more"
+        ) from error
+    return image if kind == "png" else image.decode()
