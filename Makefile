@@ -39,6 +39,7 @@ types: setup  ## Types: mypy, strict
 	@$(bin)/python -m mypy $(ARGS)
 
 bench: setup  ## The benchmarks
+	@scripts/setup .venv bench
 	@$(bin)/python -m benchmarks $(ARGS)
 
 clean:  ## Remove all that these commands made here

@@ -1,0 +1,60 @@
+"""Environments for the peers, one each, made by uv in ``.venvs`` when they are asked for.
+
+They are no part of the project's lock: they take whatever is the latest on the day, and the
+versions stand in the report.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.processes import ROOT
+
+__all__ = ["REQUIREMENTS", "pythons"]
+
+REQUIREMENTS = {
+    "pydantic-ai": ["pydantic-ai-slim[openai]>=2"],
+    "openai-agents": ["openai-agents>=0.24"],
+    "litellm": ["litellm>=1.83"],
+    "agno": ["agno>=3", "openai"],
+}
+
+
+def pythons(peers: Sequence[str], tell: Callable[[str], None]) -> dict[str, Path]:
+    """The Python of each peer's environment; made first where there is none."""
+    uv = _uv()
+    return {peer: _made(uv, peer, tell) for peer in peers}
+
+
+def _made(uv: str, peer: str, tell: Callable[[str], None]) -> Path:
+    folder = ROOT / ".venvs" / f"bench-{peer}"
+    python = folder / "bin" / "python"
+    stamp = folder / ".requirements"
+    wanted = " ".join(REQUIREMENTS[peer])
+    if python.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return python
+    tell(f"installing {wanted} into {folder.relative_to(ROOT)}")
+    _run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
+    _run([uv, "pip", "install", "--quiet", "--python", str(python), *REQUIREMENTS[peer]])
+    stamp.write_text(wanted)
+    return python
+
+
+def _run(command: Sequence[str]) -> None:
+    variables = {**os.environ, "UV_SYSTEM_CERTS": "true", "UV_NATIVE_TLS": "true"}
+    variables.pop("VIRTUAL_ENV", None)
+    if subprocess.run(command, cwd=ROOT, env=variables, check=False).returncode:
+        raise SystemExit(f"could not make a peer's environment: {' '.join(command)} failed")
+
+
+def _uv() -> str:
+    fetched = ROOT / ".uv" / "bin" / "uv"  # where scripts/setup puts it
+    found = shutil.which("uv") or (str(fetched) if fetched.exists() else None)
+    if found is None:
+        raise SystemExit("--peers needs uv: `make bench` brings it, or install it")
+    return found

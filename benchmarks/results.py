@@ -1,0 +1,109 @@
+"""What came out: samples per scenario, way and metric; medians, ratios, JSON."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+__all__ = ["Results", "Row", "Sample", "machine"]
+
+_PACKAGES = ("langgraph", "langchain-core", "langchain-openai", "openai", "aiohttp", "msgspec")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A median, and the least and the most of the rounds."""
+
+    median: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Sample:
+        """Of at least one value."""
+        return cls(median(values), min(values), max(values), len(values))
+
+
+@dataclass
+class Row:
+    """One way in one scenario: a value per round for each metric, or why there is none."""
+
+    rounds: dict[str, list[float]] = field(default_factory=dict)
+    problem: str | None = None
+
+    def add(self, metrics: Mapping[str, float]) -> None:
+        """Take the metrics of one round."""
+        for name, value in metrics.items():
+            self.rounds.setdefault(name, []).append(value)
+
+
+@dataclass
+class Results:
+    """The rows of one run, by scenario and way."""
+
+    quick: bool
+    rows: dict[str, dict[str, Row]] = field(default_factory=dict)
+
+    def row(self, scenario: str, way: str) -> Row:
+        """The row, made if there is none yet."""
+        return self.rows.setdefault(scenario, {}).setdefault(way, Row())
+
+    def values(self, scenario: str, way: str, metric: str) -> list[float]:
+        """A value per round; empty if it was not measured."""
+        row = self.rows.get(scenario, {}).get(way)
+        return [] if row is None else row.rounds.get(metric, [])
+
+    def ratio(self, scenario: str, metric: str, over: str, under: str) -> Sample | None:
+        """One way's cost by another's: of the medians; low and high are of single rounds."""
+        above = self.values(scenario, over, metric)
+        below = self.values(scenario, under, metric)
+        if not above or not below or min(below) <= 0:
+            return None
+        paired = [a / b for a, b in zip(above, below, strict=False)]
+        return Sample(median(above) / median(below), min(paired), max(paired), len(paired))
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for a file."""
+        return {
+            "machine": machine(),
+            "quick": self.quick,
+            "scenarios": {
+                scenario: {
+                    way: {"problem": row.problem, "rounds": row.rounds} for way, row in rows.items()
+                }
+                for scenario, rows in self.rows.items()
+            },
+        }
+
+
+def machine() -> dict[str, str]:
+    """Where this ran, and with which versions."""
+    found = {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+    }
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _processor() -> str:
+    if sys.platform == "linux":
+        with Path("/proc/cpuinfo").open() as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"

@@ -1,0 +1,43 @@
+"""What the server is asked for: a line in the prompt, so that any client can carry it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["Script"]
+
+_LINE = re.compile(rb"script:(\w+),(\d+),(\d+)")
+
+
+@dataclass(frozen=True)
+class Script:
+    """One reply that the server is to send.
+
+    Args:
+        kind: ``text``; ``tools``, the arguments of one tool call; ``cut``, the same ending where
+            no closing makes them valid JSON; ``logprobs``, text with log probabilities; ``hold``,
+            text, and then nothing for as long as the client stays.
+        tokens: Events with text, or with a piece of arguments.
+        every: Milliseconds between tokens; 0 sends them one write after the other.
+    """
+
+    kind: str = "text"
+    tokens: int = 1
+    every: int = 0
+
+    def prompt(self) -> str:
+        """The script as a user would say it."""
+        return f"script:{self.kind},{self.tokens},{self.every}"
+
+    def pieces(self) -> int:
+        """How many chunks with text, or of a tool call, a client sees: its name is one."""
+        return self.tokens + (self.kind in ("tools", "cut"))
+
+    @classmethod
+    def found_in(cls, body: bytes) -> Script:
+        """The script in a request's body; ``ValueError`` if there is none."""
+        found = _LINE.search(body)
+        if found is None:
+            raise ValueError(f"no script in the request: {body[:200]!r}")
+        return cls(found[1].decode(), int(found[2]), int(found[3]))

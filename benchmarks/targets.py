@@ -1,0 +1,76 @@
+"""The ratios that Tokenweir is held to, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.results import Results, Sample
+from benchmarks.ways import PEERS
+
+__all__ = ["TARGETS", "Target"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One ratio: the cost by one way, divided by the cost by another.
+
+    Args:
+        scenario: Where it is taken.
+        metric: Of what.
+        over: The way above the line.
+        under: The way below it; ``None`` where the metric is a ratio by itself.
+        wanted: At least this, or at most.
+        aimed: What would be better still.
+        at_most: Whether smaller is better.
+    """
+
+    scenario: str
+    metric: str
+    over: str
+    under: str | None
+    wanted: float
+    aimed: float | None = None
+    at_most: bool = False
+
+    def measured(self, results: Results) -> Sample | None:
+        """What it came to; ``None`` if the run did not have it."""
+        if self.under is not None:
+            return results.ratio(self.scenario, self.metric, self.over, self.under)
+        values = results.values(self.scenario, self.over, self.metric)
+        return Sample.of(values) if values else None
+
+    def verdict(self, ratio: float) -> str:
+        """``aimed``, ``wanted`` or ``missed``."""
+        sign = -1 if self.at_most else 1
+        if self.aimed is not None and sign * ratio >= sign * self.aimed:
+            return "aimed"
+        return "wanted" if sign * ratio >= sign * self.wanted else "missed"
+
+
+TARGETS = (
+    Target("burst", "us/token", "plain", "ours", 25, 35),
+    Target("burst", "us/token", "plain", "plain+model", 14, 20),
+    Target("burst", "us/token", "ours", "raw", 2, 1.3, at_most=True),
+    Target("paced", "us/token", "plain", "ours", 5, 10),
+    Target("paced", "us/token", "plain", "plain+model", 3, 4),
+    Target("paced", "us/token", "ours", "raw", 2, 1.3, at_most=True),
+    Target("filtered", "us/token", "plain", "ours", 12, 40),
+    Target("tools", "tools", "plain", "ours", 5, 10),
+    Target("tools", "cut", "plain", "ours", 50),
+    Target("logprobs", "us/token", "plain", "ours", 6),
+    Target("reply", "ms/call", "plain", "ours", 12, 25),
+    Target("start", "ms/call", "plain", "ours", 2, 4),
+    *(
+        Target(scenario, "us/token", peer, "ours", 5)
+        for scenario in ("burst", "paced")
+        for peer in PEERS
+    ),
+    Target("import", "ms", "import tokenweir", "import langgraph", 1.0, at_most=True),
+    # Flat is 1; two slopes of one run differ by this much by chance.
+    *(
+        Target(scenario, "growth", way, None, 1.3, at_most=True)
+        for scenario in ("growth-text", "growth-tools", "growth-cut", "growth-streams")
+        for way in ("ours", "ours-collect", "ours-lanes")
+        if (scenario, way) != ("growth-streams", "ours-collect")
+    ),
+)

@@ -1,0 +1,173 @@
+"""With a graph: LangGraph's stream and ours, each on ChatOpenAI and on our model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langchain_openai import ChatOpenAI
+from langgraph.graph import START, MessagesState, StateGraph
+
+from benchmarks.ways.base import MODEL, SyncWay, Task, Way
+from benchmarks.ways.clients import write_tool
+
+__all__ = ["GraphSyncWay", "GraphWay", "chat_openai", "make"]
+
+
+def chat_openai(task: Task) -> Any:
+    """LangChain's model, as it comes."""
+    return _prepared(ChatOpenAI(model=MODEL, **_settings(task)), task)
+
+
+def our_model(task: Task) -> Any:
+    """Tokenweir's model, as it comes."""
+    from tokenweir import chat_model
+
+    return _prepared(chat_model(f"openai:{MODEL}", **_settings(task)), task)
+
+
+def _settings(task: Task) -> dict[str, Any]:
+    return {
+        "base_url": task.base_url,
+        "api_key": "none",
+        "tags": ["joke"],
+        "stream_usage": True,  # what ChatOpenAI does by itself with OpenAI's own address
+        **({"logprobs": True} if task.logprobs else {}),
+    }
+
+
+def _prepared(model: Any, task: Task) -> Any:
+    return model.bind_tools([write_tool()]) if task.tools else model
+
+
+def _graph(model: Any, *, sync: bool) -> Any:
+    async def asay(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
+        return {"messages": [await model.ainvoke(state["messages"], config)]}
+
+    def say(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
+        return {"messages": [model.invoke(state["messages"], config)]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("say", say if sync else asay)
+    builder.add_edge(START, "say")
+    return builder.compile()
+
+
+class GraphWay(Way):
+    """A graph of one node, streamed.
+
+    Args:
+        ours: By our ``astream``; else by the graph's own.
+        own_model: With our chat model; else with ChatOpenAI.
+        after: Filter after our stream, not at its source.
+        through: What our stream goes through: ``collect`` or ``lanes``.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        ours: bool,
+        own_model: bool,
+        after: bool = False,
+        through: str = "",
+    ) -> None:
+        super().__init__(task)
+        self._graph = _graph(our_model(task) if own_model else chat_openai(task), sync=False)
+        self._ours = ours
+        self._at_source = ours and task.filtered and not after
+        self._after = task.filtered and not self._at_source
+        self._through = through
+
+    def _stream(self, prompt: str) -> AsyncIterator[Any]:
+        inputs = {"messages": [("user", prompt)]}
+        if not self._ours:
+            plain: AsyncIterator[Any] = self._graph.astream(inputs, stream_mode="messages")
+            return plain
+        from tokenweir import astream
+
+        return astream(self._graph, inputs, only="tag:poem" if self._at_source else None)
+
+    async def reply(self, prompt: str, first: Callable[[], object]) -> int:
+        if self._through:
+            return await self._reply_through(prompt, first)
+        count = 0
+        if self._after:
+            async for chunk, metadata in self._stream(prompt):
+                if "poem" in metadata["tags"] and chunk.content:
+                    count += 1
+            return count
+        async for chunk, _ in self._stream(prompt):
+            if chunk.content or chunk.tool_call_chunks:
+                count += 1
+                if count == 1:
+                    first()
+        return count
+
+    async def _reply_through(self, prompt: str, first: Callable[[], object]) -> int:
+        from tokenweir import collect, lanes
+
+        if self._through == "collect":
+            message: Any
+            [(message, _)] = await collect(self._stream(prompt))
+            first()
+            usage = getattr(message, "usage_metadata", None)
+            called = message.tool_calls or message.invalid_tool_calls
+            return int(usage["output_tokens"]) + bool(called) if usage else 0
+        joke, poem = lanes(self._stream(prompt), "tag:joke", "tag:poem")
+        count = 0
+        async for chunk, _ in joke:
+            if chunk.content or getattr(chunk, "tool_call_chunks", None):
+                count += 1
+                if count == 1:
+                    first()
+        await poem.aclose()
+        return count
+
+
+class GraphSyncWay(SyncWay):
+    """A graph of one sync node, streamed by ``stream``; arguments as for ``GraphWay``."""
+
+    def __init__(self, task: Task, *, ours: bool, own_model: bool) -> None:
+        super().__init__(task)
+        self._graph = _graph(our_model(task) if own_model else chat_openai(task), sync=True)
+        self._ours = ours
+
+    def _stream(self, prompt: str) -> Iterator[Any]:
+        inputs = {"messages": [("user", prompt)]}
+        if not self._ours:
+            plain: Iterator[Any] = self._graph.stream(inputs, stream_mode="messages")
+            return plain
+        from tokenweir import stream
+
+        return stream(self._graph, inputs)
+
+    def reply(self, prompt: str, first: Callable[[], object]) -> int:
+        count = 0
+        for chunk, _ in self._stream(prompt):
+            if chunk.content or chunk.tool_call_chunks:
+                count += 1
+                if count == 1:
+                    first()
+        return count
+
+
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {"ours": False, "own_model": False},
+    "plain+model": {"ours": False, "own_model": True},
+    "ours": {"ours": True, "own_model": True},
+    "ours+chatopenai": {"ours": True, "own_model": False},
+    "ours-after": {"ours": True, "own_model": True, "after": True},
+    "ours-collect": {"ours": True, "own_model": True, "through": "collect"},
+    "ours-lanes": {"ours": True, "own_model": True, "through": "lanes"},
+}
+_SYNC = ("plain", "plain+model", "ours")
+
+
+def make(name: str, task: Task) -> Way | SyncWay:
+    """The way of that name, one of those above; ``-sync`` behind the first three."""
+    base = name.removesuffix("-sync")
+    if base != name and base in _SYNC:
+        return GraphSyncWay(task, **_OPTIONS[base])
+    return GraphWay(task, **_OPTIONS[name])
