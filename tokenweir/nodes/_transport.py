@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import openai
@@ -37,43 +38,71 @@ class PerLoopClient(openai.DefaultAsyncHttpxClient):
         super().__init__(base_url=first.base_url, timeout=first.timeout, transport=first._transport)
         self._make = make
         self._lock = threading.Lock()
-        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, Any]] = (
-            WeakKeyDictionary()
-        )
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Client] = WeakKeyDictionary()
 
     async def send(self, request: Any, **kwargs: Any) -> Any:
         """Send by the client of the running loop."""
         loop = asyncio.get_running_loop()
-        kept = self._by_loop.get(loop)
-        if kept is None:
-            kept = await self._open(loop)
-        return await kept[0].send(request, **kwargs)
+        kept = self._by_loop.get(loop) or await self._open(loop)
+        return await kept.http.send(request, **kwargs)
 
-    async def _open(self, loop: asyncio.AbstractEventLoop) -> tuple[Any, Any]:
-        client = self._make()
-        keeper = _keep(client)
-        # Loops close the async generators that were started in them before they end: this one
-        # closes the client, while its loop can still do so.
-        await keeper.__anext__()
+    async def _open(self, loop: asyncio.AbstractEventLoop) -> _Client:
         with self._lock:
             for dead in [other for other in self._by_loop if other.is_closed()]:
                 # Its connections refer to the loop, so it would never be collected by itself.
                 del self._by_loop[dead]
-            return self._by_loop.setdefault(loop, (client, keeper))
+            kept = self._by_loop[loop] = _Client(self._make(), loop)
+        # A model that is let go of while its loop goes on: close its connections there.
+        weakref.finalize(self, kept.close_soon).atexit = False
+        await kept.close_with_its_loop()
+        return kept
 
     async def aclose(self) -> None:
         """Close the running loop's client; it is made anew if it is used again."""
         with self._lock:
             kept = self._by_loop.pop(asyncio.get_running_loop(), None)
         if kept is not None:
-            await kept[1].aclose()
+            await kept.close()
 
 
-async def _keep(client: Any) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        await client.aclose()
+class _Client:
+    """The real client of one loop, closed once, and in its loop."""
+
+    _open: ClassVar[set[_Client]] = set()
+    """Until they are closed: one that is forgotten earlier could not be waited for."""
+
+    def __init__(self, http: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self.http = http
+        self._loop = loop
+        self._closing: asyncio.Task[None] | None = None
+        self._keeper = self._keep()
+        for other in [other for other in self._open if other._loop.is_closed()]:
+            self._open.discard(other)  # its loop ended without closing anything
+        self._open.add(self)
+
+    async def close_with_its_loop(self) -> None:
+        # Loops close the async generators that were started in them before they end.
+        await self._keeper.__anext__()
+
+    async def _keep(self) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; whoever calls this waits until they are."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self.http.aclose())
+        try:
+            await asyncio.shield(self._closing)
+        finally:
+            self._open.discard(self)
+
+    def close_soon(self) -> None:
+        """Close from any thread, if the loop still runs."""
+        with suppress(RuntimeError):  # it does not
+            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self.close()))
 
 
 def leave_when_the_reader_goes(client: Any) -> Any:
