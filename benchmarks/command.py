@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import imports
+from benchmarks import environments, imports, plot
 from benchmarks.processes import Server
 from benchmarks.report import report
 from benchmarks.results import Results
@@ -31,16 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = _chosen(parser, options.scenarios)
     ways = _ways(parser, options.ways)
     if options.plot is not None:
-        from benchmarks import plot
-
         plot.check(options.plot)
     pythons = {way: Path(sys.executable) for way in MEANINGS if way not in PEERS}
-    wanted_peers = [way for way in ways or PEERS if way in PEERS] if options.peers else []
-    if wanted_peers:
-        from benchmarks import environments
-
-        pythons |= environments.pythons(wanted_peers, _tell)
     results = Results(options.quick)
+    peers = [way for way in ways or PEERS if way in PEERS] if options.peers else []
+    if peers:
+        made = environments.pythons(peers, _tell)
+        pythons |= made
+        results.peers = environments.versions(made)
     rounds = options.rounds or (2 if options.quick else 5)
     with Server() as server:
         runner = Runner(
@@ -48,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         for scenario in SCENARIOS:
             if scenario.name in chosen:
-                runner.run(scenario, _of(scenario, ways, wanted_peers), results)
+                runner.run(scenario, _of(scenario, ways, peers), results)
     if imports.NAME in chosen:
         imports.run(results, rounds, _tell)
     if options.json:
@@ -112,7 +110,7 @@ def _of(scenario: Scenario, named: Sequence[str], peers: Sequence[str]) -> list[
     theirs = list(peers) if scenario.peers else []
     if not named:
         return [*scenario.ways, *theirs]
-    able = [*scenario.ways, *scenario.also, *theirs]
+    able = dict.fromkeys((*scenario.ways, *scenario.also, *theirs))
     return [way for way in able if way in named]
 
 

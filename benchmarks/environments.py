@@ -7,15 +7,18 @@ versions stand in the report.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.processes import ROOT
 
-__all__ = ["REQUIREMENTS", "pythons"]
+__all__ = ["REQUIREMENTS", "pythons", "versions"]
+
+_NAME = re.compile(r"[\w-]+")
 
 REQUIREMENTS = {
     "pydantic-ai": ["pydantic-ai-slim[openai]>=2"],
@@ -29,6 +32,20 @@ def pythons(peers: Sequence[str], tell: Callable[[str], None]) -> dict[str, Path
     """The Python of each peer's environment; made first where there is none."""
     uv = _uv()
     return {peer: _made(uv, peer, tell) for peer in peers}
+
+
+def versions(peers: Mapping[str, Path]) -> dict[str, str]:
+    """The version of each peer, and of the openai SDK that it took; by the peer's name."""
+    code = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
+    found = {}
+    for peer, python in peers.items():
+        package = _NAME.match(REQUIREMENTS[peer][0])
+        assert package is not None
+        command = [str(python), "-c", code, package[0], "openai"]
+        said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+        own, sdk = said.stdout.split()
+        found[peer] = f"{own} (openai {sdk})"
+    return found
 
 
 def _made(uv: str, peer: str, tell: Callable[[str], None]) -> Path:

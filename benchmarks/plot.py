@@ -1,9 +1,10 @@
-"""A chart of what was measured: a panel per scenario, a bar per way."""
+"""A chart of what was measured: a panel per scenario, bars by way, lines where something grows."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from benchmarks.results import Results, Sample
 from benchmarks.ways import PEERS
@@ -26,51 +27,67 @@ def check(file: Path) -> None:
 
 
 def draw(results: Results, file: Path) -> None:
-    """Draw the first metric of each scenario: medians, with the least and the most of the rounds.
-
-    The axis is logarithmic, because the ways are orders of magnitude apart.
-    """
+    """Draw each scenario: medians, with the least and the most of the rounds."""
     optional("matplotlib").use("Agg")
     plots = optional("matplotlib.pyplot")
-    panels = {name: found for name in results.rows if (found := _panel(results, name))}
-    if not panels:
+    names = [name for name, rows in results.rows.items() if any(r.rounds for r in rows.values())]
+    if not names:
         raise SystemExit("--plot: nothing was measured")
-    heights = [1 + 0.28 * len(bars) for _, bars in panels.values()]
+    grows = [name.startswith("growth") for name in names]
+    heights = [
+        3.0 if line else 1 + 0.28 * len(results.rows[name])
+        for name, line in zip(names, grows, strict=True)
+    ]
     figure, axes = plots.subplots(
-        len(panels),
+        len(names),
         squeeze=False,
         figsize=(_WIDTH, sum(heights)),
         height_ratios=heights,
         layout="constrained",
     )
-    for axis, (scenario, (metric, bars)) in zip(axes[:, 0], panels.items(), strict=True):
-        ways = list(bars)
-        medians = [bar.median for bar in bars.values()]
-        below = [bar.median - bar.low for bar in bars.values()]
-        above = [bar.high - bar.median for bar in bars.values()]
-        drawn = axis.barh(
-            ways, medians, xerr=[below, above], color=[_colour(way) for way in ways], capsize=2
-        )
-        axis.bar_label(drawn, [f" {value:,.3g}" for value in medians], padding=4, fontsize=8)
-        axis.set_xscale("log")
-        axis.margins(x=0.15)
-        axis.invert_yaxis()
-        axis.set_title(f"{scenario}: CPU, {metric}" if metric != "kB/stream" else scenario)
+    for axis, name, line in zip(axes[:, 0], names, grows, strict=True):
+        (_lines if line else _bars)(axis, results, name)
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=120)
     plots.close(figure)
 
 
-def _panel(results: Results, scenario: str) -> tuple[str, dict[str, Sample]] | None:
-    bars: dict[str, Sample] = {}
-    first = ""
+def _bars(axis: Any, results: Results, scenario: str) -> None:
+    found = {way: row.rounds for way, row in results.rows[scenario].items() if row.rounds}
+    metric = next(iter(next(iter(found.values()))))
+    samples = [Sample.of(rounds[metric]) for rounds in found.values()]
+    drawn = axis.barh(
+        list(found),
+        [sample.median for sample in samples],
+        xerr=_errors(samples),
+        color=[_colour(way) for way in found],
+        capsize=2,
+    )
+    axis.bar_label(drawn, [f" {sample.median:,.4g}" for sample in samples], padding=4, fontsize=8)
+    axis.margins(x=0.12)
+    axis.invert_yaxis()
+    axis.set_title(f"{scenario}, {metric}")
+
+
+def _lines(axis: Any, results: Results, scenario: str) -> None:
     for way, row in results.rows[scenario].items():
-        if row.rounds:
-            first, values = next(iter(row.rounds.items()))
-            sample = Sample.of(values)
-            if sample.low > 0:  # a logarithm needs it; a slope that is not is all noise
-                bars[way] = sample
-    return (first, bars) if bars else None
+        steps = {name: Sample.of(row.rounds[name]) for name in row.rounds if name != "growth"}
+        # A step is "100-1000", or just "100".
+        sizes = [int(name.rpartition("-")[2]) for name in steps]
+        samples = list(steps.values())
+        heights = [sample.median for sample in samples]
+        axis.errorbar(sizes, heights, yerr=_errors(samples), label=way, marker="o", capsize=2)
+    axis.set_xscale("log")
+    axis.set_ylim(0, 1.05 * axis.get_ylim()[1])
+    axis.legend(frameon=False, fontsize=8)
+    axis.set_title(f"{scenario}, us/token")
+
+
+def _errors(samples: list[Sample]) -> list[list[float]]:
+    return [
+        [sample.median - sample.low for sample in samples],
+        [sample.high - sample.median for sample in samples],
+    ]
 
 
 def _colour(way: str) -> str:

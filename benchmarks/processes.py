@@ -98,7 +98,11 @@ class ChildProcess(_Process):
     def __init__(self, way: str, task: Task, *, python: Path, limit: float) -> None:
         super().__init__(python, "benchmarks.child")
         self._limit = limit
-        self._ask({"way": way, "task": asdict(task)})
+        try:
+            self._ask({"way": way, "task": asdict(task)})
+        except ChildError:
+            self.close()
+            raise
 
     def measure(
         self, script: Script, *, streams: int = 1, repeat: int = 1, memory: bool = False
@@ -112,7 +116,10 @@ class ChildProcess(_Process):
         return Measured(**self._ask(job))
 
     def _ask(self, job: Mapping[str, Any]) -> Any:
-        print(json.dumps(job), file=self._in, flush=True)
+        try:
+            print(json.dumps(job), file=self._in, flush=True)
+        except OSError:
+            raise ChildError("the process has ended") from None
         # One line per answer, so that none can wait in Python's own buffer.
         if not select.select([self._out], [], [], self._limit)[0]:
             self.kill()

@@ -15,7 +15,8 @@ def report(
     results: Results, units: Mapping[str, Mapping[str, str]], titles: Mapping[str, str]
 ) -> str:
     """All of it: the machine, a table per scenario, and the table of ratios."""
-    lines = [", ".join(f"{name} {value}" for name, value in machine().items())]
+    facts = {**machine(), **results.peers}
+    lines = [", ".join(f"{name} {value}" for name, value in facts.items())]
     for scenario, rows in results.rows.items():
         lines += ["", f"{scenario}: {titles[scenario]}"]
         lines += _scenario(results, scenario, units[scenario], list(rows))

@@ -50,6 +50,7 @@ class Results:
     """The rows of one run, by scenario and way."""
 
     quick: bool
+    peers: dict[str, str] = field(default_factory=dict)
     rows: dict[str, dict[str, Row]] = field(default_factory=dict)
 
     def row(self, scenario: str, way: str) -> Row:
@@ -73,7 +74,7 @@ class Results:
     def to_json(self) -> dict[str, Any]:
         """Everything, for a file."""
         return {
-            "machine": machine(),
+            "machine": {**machine(), **self.peers},
             "quick": self.quick,
             "scenarios": {
                 scenario: {

@@ -93,6 +93,7 @@ class Runner:
         """Open the connections, and have everything imported and run once."""
         for point in points.values():
             script = replace(point.script, tokens=min(point.script.tokens, 10), every=0)
-            if point.memory:
-                script = replace(script, kind="text")
-            child.measure(script, streams=min(point.streams, 100), repeat=3)
+            streams = min(point.streams, 100)
+            if point.memory:  # memory that the process has already would be used again
+                script, streams = replace(script, kind="text"), 1
+            child.measure(script, streams=streams, repeat=3)

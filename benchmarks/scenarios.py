@@ -153,8 +153,9 @@ def _marginal_by_streams(points: Points, times: Times) -> dict[str, float]:
         for name, point in points.items()
         if name.endswith("long")
     }
-    first, *_, last = found.values()
-    return {**found, "growth": last / first}
+    # The fewest streams stand beside, but a process that mostly sleeps pays more for waking up.
+    *_, before, last = found.values()
+    return {**found, "growth": last / before}
 
 
 def _memory(quick: bool) -> Points:
