@@ -50,10 +50,11 @@ class PerLoopClient(openai.DefaultAsyncHttpxClient):
         with self._lock:
             for dead in [other for other in self._by_loop if other.is_closed()]:
                 # Its connections refer to the loop, so it would never be collected by itself.
-                del self._by_loop[dead]
+                self._by_loop.pop(dead).forget()
             kept = self._by_loop[loop] = _Client(self._make(), loop)
         # A model that is let go of while its loop goes on: close its connections there.
-        weakref.finalize(self, kept.close_soon).atexit = False
+        kept.let_go = weakref.finalize(self, kept.close_soon)
+        kept.let_go.atexit = False
         await kept.close_with_its_loop()
         return kept
 
@@ -74,10 +75,12 @@ class _Client:
     def __init__(self, http: Any, loop: asyncio.AbstractEventLoop) -> None:
         self.http = http
         self._loop = loop
+        self.let_go: Any = None
         self._closing: asyncio.Task[None] | None = None
         self._keeper = self._keep()
-        for other in [other for other in self._open if other._loop.is_closed()]:
-            self._open.discard(other)  # its loop ended without closing anything
+        for other in list(self._open):  # a copy: other threads add theirs
+            if other._loop.is_closed():
+                other.forget()  # its loop ended without closing anything
         self._open.add(self)
 
     async def close_with_its_loop(self) -> None:
@@ -97,7 +100,13 @@ class _Client:
         try:
             await asyncio.shield(self._closing)
         finally:
-            self._open.discard(self)
+            self.forget()
+
+    def forget(self) -> None:
+        """Let go of the loop, which has nothing of this left to close."""
+        self._open.discard(self)
+        if self.let_go is not None:
+            self.let_go.detach()
 
     def close_soon(self) -> None:
         """Close from any thread, if the loop still runs."""

@@ -155,6 +155,8 @@ def chat_model(
     Raises:
         ModelNameError: If the provider is unknown, or its key is missing.
     """
+    if isinstance(tags, str):
+        raise TypeError(f"tags takes a list of names: tags=[{tags!r}]")
     full = name or default_model_name()
     provider, separator, model = full.partition(":")
     if not separator:

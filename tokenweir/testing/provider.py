@@ -64,6 +64,7 @@ class RecordedRequest:
     asked_at: float = field(default_factory=time.monotonic)
     ended_at: float | None = None
     _ended: threading.Event = field(default_factory=threading.Event, repr=False)
+    _released: bool = field(default=False, repr=False)
 
     @property
     def prompt(self) -> str:
@@ -103,7 +104,6 @@ class Provider:
         self._queue: deque[Reply] = deque()
         self._rules: list[tuple[Rule, deque[Reply]]] = []
         self._news = threading.Condition()
-        self._released = 0
         self._connections = 0
         self._open: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -125,10 +125,16 @@ class Provider:
         self._rules.append((rule, deque(_as_reply(reply) for reply in replies)))
 
     def release(self) -> None:
-        """Let every reply go on that waits at its ``hold_after``."""
+        """Let the replies go on that wait, or will wait, at their ``hold_after``.
+
+        Holds for the requests that have come so far (see ``wait_for_requests``), not for later
+        ones.
+        """
         with self._news:
-            self._released += 1
-            self._news.notify_all()
+            for request in self.requests:
+                request._released = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wake)
 
     # What one needs to talk to it
 
@@ -202,6 +208,7 @@ class Provider:
     async def _serve(self, started: concurrent.futures.Future[None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
+        self._waking = asyncio.Event()
         listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
         # Accepted sockets inherit it: a client that does not read is felt early.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SMALL_BUFFER)
@@ -319,6 +326,10 @@ class Provider:
         answer = ChatAnswer(reply, request.body)
         if not request.body.get("stream"):
             await asyncio.sleep(reply.first_after)
+            if reply.hold_after is not None:
+                await self._held(request)
+            if reply.stall_after is not None:
+                await asyncio.Event().wait()
             request.tokens_written = reply.count()
             return await self._whole(request, writer, 200, answer.whole(), reply.headers)
         return await _Streaming(self, request, reply, answer, writer).run()
@@ -337,12 +348,13 @@ class Provider:
         request._end("finished")
         return True
 
-    async def _held(self, seen: int) -> None:
-        def wait() -> None:
-            with self._news:
-                self._news.wait_for(lambda: self._released > seen or self._stop.is_set(), 30)
+    async def _held(self, request: RecordedRequest) -> None:
+        while not request._released:
+            await self._waking.wait()
 
-        await asyncio.to_thread(wait)
+    def _wake(self) -> None:
+        self._waking.set()
+        self._waking = asyncio.Event()
 
 
 class _Streaming:
@@ -363,7 +375,6 @@ class _Streaming:
         self.writer = writer
         self.chance = reply.chance()
         self.kept = bytearray()
-        self.released = provider._released
 
     async def run(self) -> bool:
         reply = self.reply
@@ -380,7 +391,7 @@ class _Streaming:
                 return await self.end(self.answer.raw('{"id": "chatcmpl-'), "finished")
             if number == reply.hold_after:
                 await self.flush()
-                await self.provider._held(self.released)
+                await self.provider._held(self.request)
             if number == reply.stall_after:
                 await self.flush()
                 await asyncio.Event().wait()

@@ -33,6 +33,9 @@ class ToolCall:
 class Reply:
     """One answer of a scripted provider. Times are seconds, counts are tokens.
 
+    To a request that does not stream, the answer comes whole: ``first_after``, ``hold_after`` and
+    ``stall_after`` come before it, ``every`` and the faults of streams do not apply.
+
     Attributes:
         text: What is said; streamed word by word. Use ``tokens`` to say where it is cut.
         tokens: The tokens themselves, or a number: that many made-up ones, made as they are sent.
