@@ -15,10 +15,12 @@ from typing import Any, Literal, Protocol, TypedDict, TypeVar, get_type_hints
 import pytest
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.config import get_config, get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.store.base import BaseStore
-from langgraph.types import Command, Send, StreamWriter
+from langgraph.types import Command, Send, StreamWriter, interrupt
 
 import tokenweir
 from tokenweir.nodes.chat_model import ChatModel
@@ -324,6 +326,26 @@ async def test_what_a_node_raises_is_raised(one_node: Any, wrap: Wrap) -> None:
     with pytest.raises(ZeroDivisionError, match="mine"):
         await one_node(fails).ainvoke(INPUT)
     assert var_child_runnable_config.get() is None
+
+
+@wrappers
+async def test_langgraph_finds_its_context(wrap: Wrap) -> None:
+    """``interrupt()``, ``get_config()`` and the writer work in an async node, on 3.10 too."""
+
+    @wrap
+    async def ask(state: MessagesState) -> Any:
+        assert get_config()["metadata"]["langgraph_node"] == "ask"
+        get_stream_writer()("written")
+        return {"messages": [("ai", interrupt("what?"))]}
+
+    builder = StateGraph(MessagesState).add_node("ask", ask).add_edge(START, "ask")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    assert [part async for part in graph.astream(INPUT, config, stream_mode="custom")] == [
+        "written"
+    ]
+    answer = await graph.ainvoke(Command(resume="this"), config)
+    assert answer["messages"][-1].content == "this"
 
 
 @wrappers

@@ -29,8 +29,8 @@ def node(function: F) -> F:
     ``store`` ...). Name, signature and type hints stay as they are. From Python 3.11 on the
     function itself is returned.
 
-    LangGraph's own ``interrupt()``, ``get_config()`` and ``get_stream_writer()`` refuse to work
-    in async nodes before Python 3.11, with or without this.
+    What LangGraph itself looks up in a node's context is found as well: ``interrupt()``, the
+    ``writer``, ``get_config()``. In a bare async node before Python 3.11 they fail.
     """
     if not callable(function):
         raise TypeError(f"@node takes a node's function, not {function!r}")

@@ -13,7 +13,7 @@ from typing import Any, overload
 from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
 from langgraph.config import get_config, get_stream_writer
 
 from tokenweir.streaming.backpressure import wait_for_room, wait_for_room_sync
@@ -77,13 +77,9 @@ def write_tokens(
     """
     if inspect.isawaitable(response) or hasattr(response, "__aiter__"):
         return _write(response, writer, config, tags)
-    if not hasattr(response, "__iter__"):
-        raise TypeError(
-            f"write_tokens takes a streamed response (create(..., stream=True)), "
-            f"not {type(response).__name__}"
-        )
-    call = _Call(writer, config, tags)
+    _check(response, "__iter__")
     try:
+        call = _Call(writer, config, tags)
         chunks = iter(response)
         while True:
             try:
@@ -112,6 +108,7 @@ async def _write(
                 response = await awaited
             except Exception as error:
                 raise call.failed(error) from error
+        _check(response, "__aiter__")
         chunks = aiter(response)
         while True:
             try:
@@ -127,6 +124,15 @@ async def _write(
         closing = close() if close is not None else None
         if inspect.isawaitable(closing):
             await closing
+
+
+def _check(response: Any, method: str) -> None:
+    # A whole completion can be iterated over too: by its fields.
+    if isinstance(response, str) or hasattr(response, "choices") or not hasattr(response, method):
+        raise TypeError(
+            "write_tokens takes a streamed response (create(..., stream=True)), "
+            f"not {type(response).__name__}"
+        )
 
 
 class _Call:
@@ -156,6 +162,11 @@ class _Call:
 
     def take(self, item: Any) -> bool:
         """Write one chunk of the answer; whether it held anything."""
+        if not isinstance(item, dict) and not hasattr(item, "model_dump"):
+            raise TypeError(
+                "write_tokens takes chunks as the openai client gives them, or dicts like them, "
+                f"not {type(item).__name__}"
+            )
         data = item if isinstance(item, dict) else item.model_dump()
         if "ls_model_name" not in self.metadata and data.get("model"):
             self.metadata["ls_model_name"] = data["model"]
@@ -164,8 +175,20 @@ class _Call:
             return False
         self.chunks.append(chunk)
         self.characters += len(chunk.content)
-        self.writer((chunk, self.metadata))
+        self._write((chunk, self.metadata))
         return True
+
+    def _write(self, part: Any) -> None:
+        if var_child_runnable_config.get() is not None:
+            self.writer(part)
+            return
+        # LangGraph's writer looks for the config by itself, and would not find it here: in an async
+        # node before Python 3.11, or in a thread that the node started.
+        token = var_child_runnable_config.set(self.config)
+        try:
+            self.writer(part)
+        finally:
+            var_child_runnable_config.reset(token)
 
     def message(self) -> AIMessage:
         """The whole answer."""
@@ -205,9 +228,15 @@ def _converted(data: dict[str, Any]) -> AIMessageChunk | None:
     for field in ("reasoning_content", "refusal"):
         if delta.get(field):
             extra[field] = delta[field]
-    metadata = {}
+    metadata: dict[str, Any] = {"model_provider": "openai"}
     if choice.get("finish_reason"):
-        metadata = {"finish_reason": choice["finish_reason"], "model_name": data.get("model")}
+        metadata["finish_reason"] = choice["finish_reason"]
+        metadata["model_name"] = data.get("model")
+        for field in ("system_fingerprint", "service_tier"):
+            if data.get(field):
+                metadata[field] = data[field]
+    if choice.get("logprobs"):
+        metadata["logprobs"] = choice["logprobs"]
     calls = [
         tool_call_chunk(
             name=(call.get("function") or {}).get("name"),
@@ -230,15 +259,22 @@ def _converted(data: dict[str, Any]) -> AIMessageChunk | None:
 def _usage(usage: dict[str, Any] | None) -> UsageMetadata | None:
     if not usage:
         return None
-    counted = UsageMetadata(
-        input_tokens=usage.get("prompt_tokens") or 0,
-        output_tokens=usage.get("completion_tokens") or 0,
-        total_tokens=usage.get("total_tokens") or 0,
+    asked, said = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+    total = usage.get("total_tokens")
+    prompt = usage.get("prompt_tokens_details") or {}
+    completion = usage.get("completion_tokens_details") or {}
+    read = {"audio": "audio_tokens", "cache_read": "cached_tokens"}
+    written = {"audio": "audio_tokens", "reasoning": "reasoning_tokens"}
+    return UsageMetadata(
+        input_tokens=asked,
+        output_tokens=said,
+        total_tokens=asked + said if total is None else total,
+        input_token_details=_known(prompt, read),
+        output_token_details=_known(completion, written),
     )
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
-    if cached is not None:
-        counted["input_token_details"] = {"cache_read": cached}
-    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
-    if reasoning is not None:
-        counted["output_token_details"] = {"reasoning": reasoning}
-    return counted
+
+
+def _known(details: dict[str, Any], names: dict[str, str]) -> Any:
+    return {
+        ours: details[theirs] for ours, theirs in names.items() if details.get(theirs) is not None
+    }
