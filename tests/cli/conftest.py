@@ -127,7 +127,13 @@ def start(provider: Provider, tmp_path: Path) -> Iterator[Callable[..., subproce
     def run(*words: str, env: dict[str, str] | None = None, **options: Any) -> Any:
         process = subprocess.Popen(
             [sys.executable, "-m", "tokenweir", *_placed(words)],
-            env={**os.environ, **provider.environ, "PYTHONWARNINGS": "error", **(env or {})},
+            env={
+                **os.environ,
+                **provider.environ,
+                "PYTHONWARNINGS": "error",
+                "PYTHONUNBUFFERED": "",
+                **(env or {}),
+            },
             cwd=tmp_path,
             text=True,
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},

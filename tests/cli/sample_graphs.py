@@ -1,5 +1,8 @@
-"""Graphs for the tests of the command line, each a factory, so that its models see the test's
-environment."""
+"""Graphs for the tests of the command line.
+
+Each is a factory, so that its models see the test's environment. ``@node`` stands where LangGraph
+itself looks for the config, which on Python 3.10 it would not find: interrupts and writers.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ from typing import Annotated, Any, TypedDict
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.graph.message import add_messages
-from langgraph.types import interrupt
+from langgraph.types import StreamWriter, interrupt
 
 from tokenweir.nodes.chat_model import chat_model
+from tokenweir.nodes.node import node
 
 
 class Topic(TypedDict):
@@ -81,7 +84,8 @@ def forgetful() -> Any:
 def asking() -> Any:
     """Waits for a person, in a subgraph."""
 
-    async def ask(state: Topic) -> dict[str, Any]:
+    @node
+    def ask(state: Topic) -> dict[str, Any]:
         return {"topic": interrupt(f"May I write about {state['topic']}?")}
 
     inner = StateGraph(Topic).add_node("ask", ask).add_edge(START, "ask").compile()
@@ -89,11 +93,22 @@ def asking() -> Any:
     return builder.compile(checkpointer=InMemorySaver())
 
 
+def cautious() -> Any:
+    """A conversation that asks before it answers."""
+
+    @node
+    def ask(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [interrupt(f"Answer {state['messages'][-1].content}?")]}
+
+    builder = StateGraph(MessagesState).add_node("ask", ask).add_edge(START, "ask")
+    return builder.compile(checkpointer=InMemorySaver())
+
+
 def by_hand() -> Any:
     """Writes tokens and other things itself, and prints."""
 
-    def write(state: Topic) -> dict[str, Any]:
-        writer = get_stream_writer()
+    @node
+    def write(state: Topic, writer: StreamWriter) -> dict[str, Any]:
         print("printed by a node")
         writer({"progress": 0.5})
         writer(({"content": "by"}, {"tags": ["own"]}))

@@ -20,6 +20,10 @@ class State(TypedDict, total=False):
     marked: Annotated[bool, "a note"]
 
 
+class Talk(MessagesState):
+    mood: str
+
+
 class Form(BaseModel):
     topic: str
     times: int = 1
@@ -122,6 +126,10 @@ def test_messages_become_turns() -> None:
     earlier = {"messages": [{"role": "system", "content": "be brief"}]}
     assert inputs(MessagesState, "one", "two", whole=earlier) == [
         {"messages": [*earlier["messages"], said[0]]},
+        {"messages": [said[1]]},
+    ]
+    assert inputs(Talk, "mood=good", "one", "two") == [
+        {"mood": "good", "messages": [said[0]]},
         {"messages": [said[1]]},
     ]
     assert inputs(MessagesState, "messages=one") == [{"messages": "one"}]

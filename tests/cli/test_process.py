@@ -57,10 +57,11 @@ def test_a_node_that_blocks_does_not_keep_the_process(start: Start) -> None:
 
 def test_a_reader_that_goes_away(start: Start, provider: Provider) -> None:
     """When the reader of the pipe has gone the model is stopped; exit 141, and no traceback."""
-    provider.default = ENDLESS
+    provider.default = Reply(tokens=100_000, every=0.02, hold_after=1)
     process = start("run", "sample:in_turn", "topic=cats")
-    assert process.stdout.read(3) == " t0"
+    assert process.stdout.read(3) == " t0"  # and no second token has been sent
     process.stdout.close()
+    provider.release()
     assert process.wait(10) == 141
     assert process.stderr.read() == ""
     [request] = provider.requests

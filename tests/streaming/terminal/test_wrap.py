@@ -36,6 +36,7 @@ def wrapped(text: str, width: int) -> list[str]:
         ("日本語日本語", ["日本語日", "本語"]),
         ("a日本語日b", ["a日本語", "日b"]),
         ("1234567日", ["1234567", "日"]),
+        ("ab cdefg日", ["ab cdefg", "日"]),
     ],
 )
 def test_where_lines_end(text: str, lines: list[str]) -> None:
