@@ -14,6 +14,7 @@ from benchmarks.report import report
 from benchmarks.results import Results
 from benchmarks.run import Runner
 from benchmarks.scenarios import SCENARIOS, Scenario
+from benchmarks.targets import missed
 from benchmarks.ways import MEANINGS, PEERS
 
 __all__ = ["main"]
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _list()
         return
     chosen = _chosen(parser, options.scenarios)
-    ways = _ways(parser, options.ways)
+    ways = _ways(parser, options.ways, peers=options.peers)
     if options.plot is not None:
         plot.check(options.plot)
     pythons = {way: Path(sys.executable) for way in MEANINGS if way not in PEERS}
@@ -45,8 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             server.base_url, rounds=rounds, limit=options.limit, pythons=pythons, tell=_tell
         )
         for scenario in SCENARIOS:
-            if scenario.name in chosen:
-                runner.run(scenario, _of(scenario, ways, peers), results)
+            if scenario.name not in chosen:
+                continue
+            if able := _of(scenario, ways, peers):
+                runner.run(scenario, able, results)
+            else:
+                _tell(f"{scenario.name}: left out, no way that was named can do it")
     if imports.NAME in chosen:
         imports.run(results, rounds, _tell)
     if options.json:
@@ -59,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.plot is not None:
         plot.draw(results, options.plot)
         _tell(f"plotted to {options.plot}")
+    if options.check and (names := missed(results)):
+        raise SystemExit(f"bench: missed: {'; '.join(names)}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--peers", action="store_true", help="other libraries too, installed by uv into .venvs")
     add("--json", action="store_true", help="print all samples as JSON instead of tables")
     add("--plot", type=Path, metavar="FILE", help="draw a chart: .png or .svg")
+    add("--check", action="store_true", help="fail if a ratio that was measured is missed")
     add("--list", action="store_true", help="list the scenarios and ways")
     return parser
 
@@ -98,11 +106,13 @@ def _chosen(parser: argparse.ArgumentParser, names: Sequence[str]) -> set[str]:
     return chosen
 
 
-def _ways(parser: argparse.ArgumentParser, given: str | None) -> list[str]:
+def _ways(parser: argparse.ArgumentParser, given: str | None, *, peers: bool) -> list[str]:
     names = [name.strip() for name in given.split(",")] if given else []
     for name in names:
         if name not in MEANINGS:
             parser.error(f"no way {name!r}: there are {', '.join(MEANINGS)}")
+        if name in PEERS and not peers:
+            parser.error(f"{name} needs --peers, which installs it")
     return names
 
 

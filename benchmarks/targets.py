@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from benchmarks.results import Results, Sample
 from benchmarks.ways import PEERS
 
-__all__ = ["TARGETS", "Target"]
+__all__ = ["TARGETS", "Target", "missed"]
 
 
 @dataclass(frozen=True)
@@ -74,3 +74,12 @@ TARGETS = (
         if (scenario, way) != ("growth-streams", "ours-collect")
     ),
 )
+
+
+def missed(results: Results) -> list[str]:
+    """The targets that a run measured and missed, in words."""
+    return [
+        f"{target.scenario}, {target.metric}, {target.over} / {target.under or 'itself'}"
+        for target in TARGETS
+        if (found := target.measured(results)) and target.verdict(found.median) == "missed"
+    ]

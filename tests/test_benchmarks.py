@@ -18,7 +18,7 @@ from benchmarks.report import report
 from benchmarks.results import Results
 from benchmarks.scenarios import SCENARIOS, Point
 from benchmarks.script import Script
-from benchmarks.targets import TARGETS, Target
+from benchmarks.targets import TARGETS, Target, missed
 from benchmarks.ways import MEANINGS
 
 ROOT = Path(__file__).parent.parent
@@ -138,6 +138,17 @@ def test_verdicts() -> None:
     assert [less.verdict(ratio) for ratio in (2.1, 2, 1.3)] == ["missed", "wanted", "aimed"]
 
 
+def test_missed_names_the_targets_that_a_run_missed() -> None:
+    """Only targets that were measured can be missed."""
+    results = Results(quick=False)
+    results.row("start", "plain").add({"ms/call": 5.0})
+    assert missed(results) == []
+    results.row("start", "ours").add({"ms/call": 2.6})
+    assert missed(results) == ["start, ms/call, plain / ours"]
+    results.row("start", "ours").add({"ms/call": 1.0})
+    assert missed(results) == []
+
+
 def test_targets_name_what_is_measured() -> None:
     """Each target is of a scenario, a metric and ways that a run has."""
     scenarios = {scenario.name: scenario for scenario in SCENARIOS}
@@ -163,7 +174,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_tiny_run_measures_each_way() -> None:
     """A run reads whole replies by each way that was named, and gives a value for each round."""
-    done = run("start", "--quick", "--rounds", "2", "--ways", "sdk,plain,ours,ours-sync", "--json")
+    ways = "sdk,plain,ours,ours-sync"
+    done = run("start", "memory", "--quick", "--rounds", "2", "--ways", ways, "--json")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["scenarios"]["start"]
     assert set(rows) == {"sdk", "plain", "ours", "ours-sync"}
@@ -173,6 +185,14 @@ def test_a_tiny_run_measures_each_way() -> None:
         assert min(row["rounds"]["ms/call"]) > 0
 
 
+def test_a_scenario_that_no_named_way_can_do_is_left_out() -> None:
+    """A scenario without any of the ways says so; imports need none, and meet their target."""
+    done = run("import", "growth-text", "--ways", "sdk", "--rounds", "1", "--check")
+    assert done.returncode == 0, done.stderr
+    assert "growth-text: left out" in done.stderr
+    assert "import tokenweir" in done.stdout
+
+
 def test_unknown_names_are_refused() -> None:
     """A scenario or way that is not there is an error that lists those that are."""
     for arguments in (["nonsense"], ["burst", "--ways", "nonsense"]):
@@ -180,6 +200,8 @@ def test_unknown_names_are_refused() -> None:
         assert done.returncode == 2
         assert "nonsense" in done.stderr
         assert ("growth-text" if len(arguments) == 1 else "plain+model") in done.stderr
+    done = run("burst", "--ways", "litellm")
+    assert "litellm needs --peers" in done.stderr
     done = run("burst", "--plot", "chart.txt")
     assert done.returncode == 1
     assert "--plot draws to .png or .svg" in done.stderr
