@@ -73,12 +73,13 @@ def _joined(deltas: Iterable[list[ToolCallChunk]]) -> list[ToolCallChunk]:
                 arguments.append([piece["args"] or ""])
                 continue
             call = calls[at]
-            call["id"] = call["id"] or piece["id"]
-            if piece["name"]:
+            if not call["id"] and piece["id"] is not None:
+                call["id"] = piece["id"]
+            if piece["name"] is not None:
                 call["name"] = (call["name"] or "") + piece["name"]
             if piece["args"]:
                 arguments[at].append(piece["args"])
-        started = started or bool(delta)
+        started = True
     for call, parts in zip(calls, arguments, strict=True):
         call["args"] = "".join(parts)
     return calls
