@@ -83,7 +83,8 @@ class JsonOutput:
     def token(self, namespace: Sequence[str], chunk: Any, metadata: Any) -> None:
         record = records.token(namespace, chunk, metadata)
         if record is not None:
-            self._tokens += 1
+            # As the meter counts: not the chunks that only tell how a call ended.
+            self._tokens += any(map(record.get, ("text", "reasoning", "tool_calls")))
             self._write(record)
 
     def custom(self, namespace: Sequence[str], data: Any) -> None:

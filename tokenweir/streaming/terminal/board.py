@@ -26,19 +26,19 @@ IDLE = 100
 """Tokens of other lanes after which a silent lane gives its place on the screen away."""
 
 
-class Turn(NamedTuple):
+class _Turn(NamedTuple):
     """Where in the run a call was made: in which graph or subgraph, at which of its steps."""
 
     graph: str
     step: int | None
 
     @classmethod
-    def of(cls, metadata: Mapping[str, Any]) -> Turn:
+    def of(cls, metadata: Mapping[str, Any]) -> _Turn:
         graph = str(metadata.get("langgraph_checkpoint_ns") or "").rpartition("|")[0]
         step = metadata.get("langgraph_step")
         return cls(graph, step if isinstance(step, int) else None)
 
-    def follows(self, other: Turn) -> bool:
+    def follows(self, other: _Turn) -> bool:
         """Whether the other's node must be done: a step begins when the one before it is over."""
         if self.graph != other.graph or self.step is None or other.step is None:
             return False
@@ -58,16 +58,16 @@ class Lane:
         self._encoding = encoding
         self.ended = True
         self._call: Hashable = None
-        self._turn = Turn("", None)
+        self._turn = _Turn("", None)
         self._kind: Kind | None = None
         self._written: list[tuple[Kind, str]] = []
         self._wrap: Wrap | None = None
 
-    def takes(self, call: Hashable, turn: Turn) -> bool:
+    def takes(self, call: Hashable, turn: _Turn) -> bool:
         """Whether a call may write here: it already does, or the one before it is over."""
         return call == self._call or self.ended or turn.follows(self._turn)
 
-    def write(self, piece: Piece, call: Hashable, turn: Turn) -> None:
+    def write(self, piece: Piece, call: Hashable, turn: _Turn) -> None:
         """Add a piece of a call that the lane takes."""
         if call != self._call:
             self._separate("\n\n")
@@ -124,7 +124,7 @@ class Board:
         call, found = call_of(chunk, metadata), pieces(chunk)
         lane = self._calls.get(call)
         if found:
-            turn = Turn.of(metadata)
+            turn = _Turn.of(metadata)
             if lane is None:
                 lane = self._calls[call] = self._lane(lane_name(metadata), call, turn)
             self._tokens += 1
@@ -152,7 +152,7 @@ class Board:
         silent = lane.ended or self._tokens - lane.touched > IDLE
         return silent and lane.touched < newer.touched
 
-    def _lane(self, name: str, call: Hashable, turn: Turn) -> Lane:
+    def _lane(self, name: str, call: Hashable, turn: _Turn) -> Lane:
         namesakes = [lane for lane in self.lanes if lane.name == name]
         for lane in namesakes:
             if lane.takes(call, turn):
