@@ -64,7 +64,8 @@ def ready_graphs() -> dict[str, str]:
         source = path.read_text(encoding="utf-8")
         tree = ast.parse(source)
         if any(isinstance(part, ast.FunctionDef) and part.name == "build" for part in tree.body):
-            found[path.stem] = (ast.get_docstring(tree) or "").partition("\n")[0]
+            first_line = (ast.get_docstring(tree) or "").partition("\n")[0]
+            found[path.stem] = first_line.replace("``", "")
     return found
 
 

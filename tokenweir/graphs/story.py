@@ -30,7 +30,7 @@ from langgraph.types import Send
 
 from tokenweir.graphs._ready import graph_on_demand, tagged
 
-__all__ = ["Input", "State", "build", "graph"]
+__all__ = ["Input", "Section", "State", "build", "graph", "headings"]
 
 SECTIONS = 3
 

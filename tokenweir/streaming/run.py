@@ -23,7 +23,7 @@ from tokenweir.streaming.filters import Filter
 from tokenweir.streaming.sink import Sink
 from tokenweir.streaming.types import Namespace, Token
 
-__all__ = ["Plan", "run", "run_sync"]
+__all__ = ["Plan", "Source", "run", "run_sync"]
 
 
 @dataclass(frozen=True)
