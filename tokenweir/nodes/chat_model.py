@@ -96,22 +96,20 @@ class LocalChatModel(ChatModel):
     """A chat model that llama.cpp runs on this machine, started on first use."""
 
     _gguf: str = PrivateAttr(default="smollm2")
-    _ready: bool = PrivateAttr(default=False)
-
-    def _point_at(self, base_url: str) -> None:
-        self.root_client.base_url = base_url
-        self.root_async_client.base_url = base_url
-        self._ready = True
+    _url: str | None = PrivateAttr(default=None)
 
     def _start(self) -> None:
-        if not self._ready:
-            from tokenweir.nodes.embedded import start
+        from tokenweir.nodes.embedded import start
 
-            self._point_at(start(self._gguf).base_url)
+        # Asked at every call: should its process have died, it is started anew, elsewhere.
+        url = start(self._gguf).base_url
+        if url != self._url:
+            self.root_client.base_url = url
+            self.root_async_client.base_url = url
+            self._url = url
 
     async def _astart(self) -> None:
-        if not self._ready:
-            await asyncio.to_thread(self._start)
+        await asyncio.to_thread(self._start)
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         self._start()
