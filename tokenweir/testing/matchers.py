@@ -10,8 +10,10 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+from uuid import UUID
 
 from langchain_core.messages import BaseMessage
+from pydantic import BaseModel
 
 __all__ = ["by_call", "without_run_ids"]
 
@@ -21,14 +23,20 @@ _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9a-f]{32}\b"
 def without_run_ids(value: Any, names: dict[str, str] | None = None) -> Any:
     """A copy of ``value`` as plain data, with UUIDs and hashes named by first appearance.
 
-    Messages become ``(class name, set fields, all fields)``, so that two that compare equal are
-    equal in type, in what was set and in what was left to its default.
+    Messages and other models become ``(class name, set fields, all fields)``, so that two that
+    compare equal are equal in type, in what was set and in what was left to its default.
+
+    Args:
+        value: Chunks, metadata, states ...: whatever a graph streams or keeps.
+        names: The names given so far, to be shared by several values of one run.
     """
     if names is None:
         names = {}
     if isinstance(value, str):
         return _ID.sub(lambda match: names.setdefault(match.group(), f"#{len(names)}"), value)
-    if isinstance(value, BaseMessage):
+    if isinstance(value, UUID):
+        return without_run_ids(str(value), names)
+    if isinstance(value, BaseModel):
         fields = {name: getattr(value, name) for name in type(value).model_fields}
         return (
             type(value).__name__,
@@ -39,9 +47,12 @@ def without_run_ids(value: Any, names: dict[str, str] | None = None) -> Any:
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return (type(value).__name__, without_run_ids(fields, names))
     if isinstance(value, Mapping):
-        return {key: without_run_ids(item, names) for key, item in value.items()}
+        return {
+            without_run_ids(key, names): without_run_ids(item, names) for key, item in value.items()
+        }
     if isinstance(value, (list, tuple)):
-        return type(value)(without_run_ids(item, names) for item in value)
+        items = [without_run_ids(item, names) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return value
 
 
