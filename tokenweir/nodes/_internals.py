@@ -4,6 +4,10 @@ What is assumed, each with a test:
 
 - langchain-openai builds its default HTTP clients with the functions imported here, and their
   arguments are the base URL, the timeout and the socket options.
+- ``_agenerate_with_cache`` and ``_generate_with_cache`` make one call, after the run has begun:
+  they ask the cache, wait for the rate limiter, and stream if ``_should_stream`` says so and
+  ``_should_use_protocol_streaming`` does not, handing on what ``_convert_chunk_to_generation_chunk``
+  makes of each event of ``_get_request_payload``'s request.
 - LangGraph runs an async node under ``arun_with_retry``, whose first argument is the task, with
   the node's name.
 """
@@ -11,10 +15,15 @@ What is assumed, each with a test:
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from inspect import signature
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import openai
+from langchain_core.globals import get_llm_cache
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_openai import ChatOpenAI
 
 try:
@@ -26,13 +35,25 @@ try:
         _resolve_socket_options,
         _should_bypass_socket_options_for_proxy_env,
     )
-    from langchain_openai.chat_models.base import global_ssl_context
+    from langchain_openai.chat_models.base import (
+        _handle_openai_api_error,
+        _handle_openai_bad_request,
+        global_ssl_context,
+    )
 
     _KNOWN = True
 except ImportError:  # a langchain-openai that moved its rooms
     _KNOWN = False
 
-__all__ = ["async_http_client", "running_node", "sync_http_client"]
+__all__ = [
+    "async_http_client",
+    "converter",
+    "events_request",
+    "raise_langchains",
+    "running_node",
+    "step_aside",
+    "sync_http_client",
+]
 
 
 def _socket_options(model: ChatOpenAI) -> Any:
@@ -47,9 +68,14 @@ def _socket_options(model: ChatOpenAI) -> Any:
 
 
 def async_http_client(model: ChatOpenAI) -> Any:
-    """A fresh HTTP client like the one that ChatOpenAI would share between all its models."""
+    """A fresh HTTP client like the one that ChatOpenAI would share between all its models.
+
+    Over aiohttp, which reads at a third of the cost, unless socket options were asked for.
+    """
     if not _KNOWN:
         return openai.DefaultAsyncHttpxClient(proxy=model.openai_proxy)
+    if model.http_socket_options is None:
+        return openai.DefaultAioHttpClient(proxy=model.openai_proxy, verify=global_ssl_context)
     options = _socket_options(model)
     if model.openai_proxy:
         return _build_proxied_async_httpx_client(model.openai_proxy, global_ssl_context, options)
@@ -78,3 +104,75 @@ def running_node() -> str | None:
             return getattr(frame.f_locals.get("task"), "name", None)
         frame = frame.f_back
     return None
+
+
+def step_aside(model: ChatOpenAI, run_manager: Any, kwargs: dict[str, Any], is_async: bool) -> str:
+    """Why LangChain must make this call itself; "" if its events may be read here."""
+    if not _KNOWN:
+        return "this langchain-openai has other insides"
+    if run_manager is None:
+        return "the call has no run"
+    if model.cache not in (None, False) or (model.cache is None and get_llm_cache() is not None):
+        return "answers are cached"
+    if model.rate_limiter is not None:
+        return "the rate is limited"
+    if model.output_version == "v1":
+        return "the output version is v1"
+    if model.include_response_headers or model._uses_gateway:
+        return "response headers are asked for"
+    if model._should_use_protocol_streaming(async_api=is_async, run_manager=run_manager, **kwargs):
+        return "the run is streamed by LangChain's event protocol"
+    if not model._should_stream(async_api=is_async, run_manager=run_manager, **kwargs):
+        return "the call is not streamed"
+    if model._use_responses_api({**kwargs, **model.model_kwargs}):
+        return "the Responses API is used"
+    return ""
+
+
+def events_request(
+    model: ChatOpenAI, messages: Any, stop: Any, kwargs: dict[str, Any]
+) -> dict[str, Any] | str:
+    """The arguments of ``client.post`` for a streamed call; or why LangChain must make it."""
+    kwargs = {**kwargs, "stream": True}
+    usage = model._should_stream_usage(kwargs.pop("stream_usage", None), **kwargs)
+    if usage:
+        kwargs["stream_options"] = {"include_usage": usage}
+    payload = model._get_request_payload(messages, stop=stop, **kwargs)
+    if "response_format" in payload:
+        return "the answer is structured"
+    if (payload.get("n") or 1) != 1:
+        return "more than one answer is asked for"
+    options: dict[str, Any] = {"security": {"bearer_auth": True}}
+    for name, option in _EXTRAS.items():
+        if name in payload:
+            given = payload.pop(name)
+            if given is not None:
+                options[option] = given
+    if unknown := payload.keys() - _PARAMETERS:
+        return f"the openai SDK does not know {', '.join(sorted(unknown))}"
+    return {"path": "/chat/completions", "body": payload, "options": options}
+
+
+_EXTRAS = {
+    "extra_headers": "headers",
+    "extra_query": "params",
+    "extra_body": "extra_json",
+    "timeout": "timeout",
+}
+_PARAMETERS = signature(openai.resources.chat.Completions.create).parameters.keys()
+
+
+def converter(model: ChatOpenAI) -> Callable[..., ChatGenerationChunk | None]:
+    """LangChain's conversion of an event: ``convert(event, class of the chunk before it)``."""
+    return lambda event, default=AIMessageChunk: model._convert_chunk_to_generation_chunk(
+        event, default, {}
+    )
+
+
+def raise_langchains(error: openai.APIError) -> NoReturn:
+    """Raise an error of the openai SDK as langchain-openai does."""
+    if isinstance(error, openai.BadRequestError):
+        _handle_openai_bad_request(error)
+    else:
+        _handle_openai_api_error(error)
+    raise error

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import get_ident
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
@@ -43,7 +43,14 @@ except ImportError as error:  # a LangGraph that moved its rooms
     StreamMessagesHandler = BaseCallbackHandler  # type: ignore[assignment,misc]
     _MISSING = f"this LangGraph has other insides ({error})"
 
-__all__ = ["GateHandler", "MessagesHandler", "direct_reason", "is_local", "watched"]
+__all__ = [
+    "GateHandler",
+    "MessagesHandler",
+    "direct_reason",
+    "is_local",
+    "langgraphs_receiver",
+    "watched",
+]
 
 
 def is_local(graph: object) -> bool:
@@ -210,6 +217,22 @@ class MessagesHandler(_Watcher, StreamMessagesHandler):
         if type(meta) is not _Rejected:
             self._emit_token(meta[0], (message, meta[1]))
 
+    def receiver(self, run_id: UUID, message_id: str) -> Callable[[BaseMessage], None] | None:
+        """What takes the messages of one call at once; None if none of them pass.
+
+        For models that know their handlers and need no dispatch per chunk. The messages' id is
+        ``message_id``.
+        """
+        meta = self.metadata.get(run_id)
+        if meta is None:
+            return None
+        self.seen.add(message_id)
+        if type(meta) is _Rejected:
+            return None
+        namespace, metadata = meta
+        emit = self._emit_token
+        return lambda message: emit(namespace, (message, metadata))
+
     def _decide(self, run_id: UUID) -> None:
         if self._only is None:
             return
@@ -255,3 +278,18 @@ class MessagesHandler(_Watcher, StreamMessagesHandler):
         node_begins(kwargs.get("name", ""), metadata)
         super().on_chain_start(serialized, inputs, run_id=run_id, metadata=metadata, **kwargs)
         self._decide(run_id)
+
+
+def langgraphs_receiver(
+    handler: Any, run_id: UUID, message_id: str
+) -> Callable[[BaseMessage], None] | Literal[False] | None:
+    """As ``MessagesHandler.receiver`` for LangGraph's own handler; False if it is another's."""
+    if _MISSING is not None or type(handler) is not StreamMessagesHandler:
+        return False
+    meta = handler.metadata.get(run_id)
+    if not meta:
+        return None
+    handler.seen.add(message_id)
+    namespace, metadata = meta
+    stream = handler.stream
+    return lambda message: stream((namespace, "messages", (message, metadata)))

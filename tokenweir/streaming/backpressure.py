@@ -50,6 +50,10 @@ class Gate:
         """Whether producers must wait."""
         return self.sink.full
 
+    def passed(self, chunks: int) -> bool:
+        """Count chunks that came together; whether to ``admit`` before the next ones."""
+        return self.shut or self.sink.closed
+
     async def admit(self) -> None:
         """Wait while the reader is behind; ReaderLeft when it has gone."""
         # A sync call inside an async node blocks the reader's own loop, and its callbacks run on
@@ -94,6 +98,10 @@ class PumpGate(Gate):
     @property
     def shut(self) -> bool:
         return self._shut
+
+    def passed(self, chunks: int) -> bool:
+        self._passed += chunks - 1  # the last one is counted by admit
+        return True
 
     async def admit(self) -> None:
         self._passed += 1

@@ -38,6 +38,10 @@ class Calls:
         shown = tuple(tag for tag in tags or () if not tag.startswith(("seq:step", "graph:")))
         self._under_way[run_id] = Call(metadata, shown, 0, 0)
 
+    def under_way(self, run_id: UUID) -> Call | None:
+        """A call that has not ended, to be counted by whoever makes it."""
+        return self._under_way.get(run_id)
+
     def arrived(self, run_id: UUID, text: object) -> None:
         """One chunk of a call has come."""
         call = self._under_way.get(run_id)
