@@ -1,7 +1,7 @@
 """Chat models by name: ``chat_model("openai:gpt-4o-mini", tags=["joke"])``.
 
-A ``ChatModel`` is ``ChatOpenAI`` in every respect but one: it can be made once, at module level,
-and used from any event loop and thread.
+A ``ChatModel`` is ``ChatOpenAI`` in every respect but two: it can be made once, at module level,
+and used from any event loop and thread; and it keeps the reasoning of OpenAI-compatible endpoints.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing_extensions import Self
 
 from tokenweir.nodes import _internals
 from tokenweir.nodes._transport import PerLoopClient, leave_when_the_reader_goes
+from tokenweir.nodes.deltas import COMPATIBLE, keep_reasoning
 from tokenweir.streaming.errors import TokenweirError
 from tokenweir.streaming.lost_config import CONFIG_TRAVELS, warn_lost
 
@@ -76,6 +77,33 @@ class ChatModel(ChatOpenAI):
             known = ensure_config(config)
             _look_for_config(known.get("callbacks"), known.get("metadata"))
             return super().astream(input, config, **kwargs)
+
+    @property
+    def _may_reason(self) -> bool:
+        """Whether the endpoint is not OpenAI's own, whose chat answers never show reasoning."""
+        host = urlsplit(str(self.root_async_client.base_url)).hostname or ""
+        return not host.endswith("openai.com")
+
+    def _convert_chunk_to_generation_chunk(
+        self, chunk: dict[str, Any], default_chunk_class: type, base_generation_info: Any
+    ) -> ChatGenerationChunk | None:
+        made = super()._convert_chunk_to_generation_chunk(
+            chunk, default_chunk_class, base_generation_info
+        )
+        if made is not None and self._may_reason:
+            choices = chunk.get("choices") or chunk.get("chunk", {}).get("choices")
+            keep_reasoning(made.message, choices[0].get("delta") if choices else None)
+        return made
+
+    def _create_chat_result(self, response: Any, generation_info: Any = None) -> ChatResult:
+        result = super()._create_chat_result(response, generation_info)
+        if self._may_reason:
+            data = response if isinstance(response, dict) else response.model_dump(warnings=False)
+            for made, choice in zip(result.generations, data["choices"], strict=True):
+                keep_reasoning(made.message, choice["message"])
+            if result.llm_output:
+                result.llm_output["model_provider"] = COMPATIBLE
+        return result
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

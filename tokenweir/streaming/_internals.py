@@ -168,6 +168,12 @@ class _Rejected(tuple[Namespace, Metadata]):
     __slots__ = ()
 
 
+class _ByChunk(tuple[Namespace, Metadata]):
+    """The metadata of a call of which the filter must see each chunk."""
+
+    __slots__ = ()
+
+
 class MessagesHandler(_Watcher, StreamMessagesHandler):
     """LangGraph's ``messages`` mode with three differences: it puts chunks straight into a sink,
     it decides the filter once per call, and it can hold a call back.
@@ -207,14 +213,23 @@ class MessagesHandler(_Watcher, StreamMessagesHandler):
         if message.id is None:
             message.id = str(uuid4())
         self.seen.add(message.id)
-        if type(meta) is not _Rejected:
-            self._emit_token(meta[0], (message, meta[1]))
+        kind = type(meta)
+        if kind is _Rejected:
+            return
+        if kind is _ByChunk and self._only is not None and not self._only(meta[1], message):
+            return
+        self._emit_token(meta[0], (message, meta[1]))
 
     def _decide(self, run_id: UUID) -> None:
         if self._only is None:
             return
         meta = self.metadata.get(run_id)
-        if meta is not None and not self._only(meta[1]):
+        if meta is None:
+            return
+        decided = self._only.decide(meta[1])
+        if decided is None:
+            self.metadata[run_id] = _ByChunk(meta)
+        elif not decided:
             self.metadata[run_id] = _Rejected(meta)
 
     def on_chat_model_start(

@@ -114,7 +114,7 @@ class Plan:
         if mode == "custom" and "tags" not in metadata and "langgraph_node" not in metadata:
             return True
         assert self.only is not None
-        return self.only(metadata)
+        return self.only(metadata, payload[0])
 
 
 @dataclass(frozen=True)

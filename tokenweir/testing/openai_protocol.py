@@ -55,7 +55,7 @@ class ChatAnswer:
             "refusal": None,
         }
         if reply.reasoning:
-            message["reasoning_content"] = "".join(reply.reasoning)
+            message[reply.reasoning_field] = "".join(reply.reasoning)
         if reply.tool_calls:
             message["tool_calls"] = [_tool_call(call, call.arguments) for call in reply.tool_calls]
         body = {
@@ -83,7 +83,7 @@ class ChatAnswer:
         """One event per token: reasoning, then text, then pieces of tool calls."""
         role = {"role": "assistant"} if self.reply.role_everywhere else {}
         for token in self.reply.reasoning:
-            yield self._delta({**role, "reasoning_content": token})
+            yield self._delta({**role, self.reply.reasoning_field: token})
         for token in self.reply.text_tokens():
             yield self._delta({**role, "content": token}, token=token)
         for index, call in enumerate(self.reply.tool_calls):

@@ -39,7 +39,8 @@ class Reply:
     Attributes:
         text: What is said; streamed word by word. Use ``tokens`` to say where it is cut.
         tokens: The tokens themselves, or a number: that many made-up ones, made as they are sent.
-        reasoning: Tokens of ``reasoning_content``, sent before the text.
+        reasoning: Tokens of reasoning, sent before the text.
+        reasoning_field: The name under which reasoning is sent.
         tool_calls: Tool calls, sent after the text.
         every: Seconds between tokens; 0 sends as fast as the client reads.
         first_after: Seconds before the first token.
@@ -66,6 +67,7 @@ class Reply:
     text: str = ""
     tokens: Sequence[str] | int | None = None
     reasoning: Sequence[str] = ()
+    reasoning_field: Literal["reasoning_content", "reasoning"] = "reasoning_content"
     tool_calls: Sequence[ToolCall] = ()
     every: float = 0.0
     first_after: float = 0.0
