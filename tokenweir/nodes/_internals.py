@@ -4,6 +4,7 @@ What is assumed, each with a test:
 
 - langchain-openai builds its default HTTP clients with the functions imported here, and their
   arguments are the base URL, the timeout and the socket options.
+- A resource of the openai SDK keeps its client as ``_client``.
 - LangGraph runs an async node under ``arun_with_retry``, whose first argument is the task, with
   the node's name.
 """
@@ -13,9 +14,10 @@ from __future__ import annotations
 import sys
 from types import FrameType
 from typing import Any
+from urllib.parse import urlsplit
 
 import openai
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAI
 
 try:
     from langchain_openai.chat_models._client_utils import (
@@ -32,21 +34,39 @@ try:
 except ImportError:  # a langchain-openai that moved its rooms
     _KNOWN = False
 
-__all__ = ["async_http_client", "running_node", "sync_http_client"]
+__all__ = [
+    "async_http_client",
+    "client_of",
+    "is_openais_own",
+    "running_node",
+    "sync_http_client",
+]
 
 
-def _socket_options(model: ChatOpenAI) -> Any:
+def client_of(resource: Any) -> Any:
+    """The client that a resource (``client.completions``) belongs to."""
+    return resource._client
+
+
+def is_openais_own(client: Any) -> bool:
+    """Whether a client of the openai SDK talks to OpenAI, and not to a compatible server."""
+    host = urlsplit(str(client.base_url)).hostname or ""
+    return host == "openai.com" or host.endswith(".openai.com")
+
+
+def _socket_options(model: ChatOpenAI | OpenAI) -> Any:
+    given = getattr(model, "http_socket_options", None)
     if _should_bypass_socket_options_for_proxy_env(
-        http_socket_options=model.http_socket_options,
+        http_socket_options=given,
         http_client=None,
         http_async_client=None,
         openai_proxy=model.openai_proxy,
     ):
         return ()
-    return _resolve_socket_options(model.http_socket_options)
+    return _resolve_socket_options(given)
 
 
-def async_http_client(model: ChatOpenAI) -> Any:
+def async_http_client(model: ChatOpenAI | OpenAI) -> Any:
     """A fresh HTTP client like the one that ChatOpenAI would share between all its models."""
     if not _KNOWN:
         return openai.DefaultAsyncHttpxClient(proxy=model.openai_proxy)
@@ -56,7 +76,7 @@ def async_http_client(model: ChatOpenAI) -> Any:
     return _build_async_httpx_client(model.openai_api_base, model.request_timeout, options)
 
 
-def sync_http_client(model: ChatOpenAI) -> Any:
+def sync_http_client(model: ChatOpenAI | OpenAI) -> Any:
     """As ``async_http_client``, for sync calls."""
     if not _KNOWN:
         return openai.DefaultHttpxClient(proxy=model.openai_proxy)

@@ -7,15 +7,11 @@ and used from any event loop and thread; and it keeps the reasoning of OpenAI-co
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
-import sys
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
-from langchain_core.language_models import LangSmithParams
+from langchain_core.language_models import BaseChatModel, LangSmithParams
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables.config import RunnableConfig, ensure_config
@@ -26,17 +22,18 @@ from typing_extensions import Self
 from tokenweir.nodes import _internals
 from tokenweir.nodes._transport import PerLoopClient, leave_when_the_reader_goes
 from tokenweir.nodes.deltas import COMPATIBLE, keep_reasoning
-from tokenweir.streaming.errors import TokenweirError
+from tokenweir.nodes.providers import (
+    PACKAGES,
+    ModelName,
+    ModelNameError,
+    default_model_name,
+    openai_arguments,
+    parse_model_name,
+    qwen_arguments,
+)
 from tokenweir.streaming.lost_config import CONFIG_TRAVELS, warn_lost
 
 __all__ = ["ChatModel", "LocalChatModel", "ModelNameError", "chat_model", "default_model_name"]
-
-EMBEDDED = "local:smollm2"
-HOSTED = "openai:gpt-4o-mini"
-
-
-class ModelNameError(TokenweirError, ValueError):
-    """Raised when a model's name or key is missing or unknown; the message says what to give."""
 
 
 class ChatModel(ChatOpenAI):
@@ -44,6 +41,8 @@ class ChatModel(ChatOpenAI):
 
     HTTP clients that were passed in are used as they are; then their rules hold.
     """
+
+    _provider: str = PrivateAttr(default="openai")
 
     @model_validator(mode="after")
     def validate_environment(self) -> Self:
@@ -81,8 +80,7 @@ class ChatModel(ChatOpenAI):
     @property
     def _may_reason(self) -> bool:
         """Whether the endpoint is not OpenAI's own, whose chat answers never show reasoning."""
-        host = urlsplit(str(self.root_async_client.base_url)).hostname or ""
-        return not host.endswith("openai.com")
+        return not _internals.is_openais_own(self.root_async_client)
 
     def _convert_chunk_to_generation_chunk(
         self, chunk: dict[str, Any], default_chunk_class: type, base_generation_info: Any
@@ -105,6 +103,11 @@ class ChatModel(ChatOpenAI):
                 result.llm_output["model_provider"] = COMPATIBLE
         return result
 
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_provider"] = self._provider
+        return params
+
     @classmethod
     def is_lc_serializable(cls) -> bool:
         """Serialised by its own name, it could not be read back by LangChain."""
@@ -120,22 +123,24 @@ def _look_for_config(callbacks: Any, metadata: dict[str, Any] | None) -> None:
         warn_lost(name)
 
 
+UNSTARTED = "http://127.0.0.1/v1"
+"""The base URL of an embedded model until it has started."""
+
+
 class LocalChatModel(ChatModel):
     """A chat model that llama.cpp runs on this machine, started on first use."""
 
     _gguf: str = PrivateAttr(default="smollm2")
     _ready: bool = PrivateAttr(default=False)
 
-    def _point_at(self, base_url: str) -> None:
-        self.root_client.base_url = base_url
-        self.root_async_client.base_url = base_url
-        self._ready = True
-
     def _start(self) -> None:
         if not self._ready:
             from tokenweir.nodes.embedded import start
 
-            self._point_at(start(self._gguf).base_url)
+            base_url = start(self._gguf).base_url
+            self.root_client.base_url = base_url
+            self.root_async_client.base_url = base_url
+            self._ready = True
 
     async def _astart(self) -> None:
         if not self._ready:
@@ -162,85 +167,46 @@ class LocalChatModel(ChatModel):
         await self._astart()
         return await super()._agenerate(*args, **kwargs)
 
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = super()._get_ls_params(stop=stop, **kwargs)
-        params["ls_provider"] = "llama.cpp"
-        return params
-
 
 def chat_model(
     name: str | None = None, *, tags: Sequence[str] | None = None, **kwargs: Any
-) -> ChatModel:
+) -> BaseChatModel:
     """A LangChain chat model by its name.
 
     Args:
-        name: ``openai:gpt-4o-mini`` or any model of an OpenAI-compatible endpoint (with
-            ``base_url=``); ``local:smollm2`` for the embedded model, ``local:/path/model.gguf``
-            for another one. Without a name: ``default_model_name()``.
+        name: ``openai:gpt-4o-mini``, or any model of an OpenAI-compatible server with
+            ``base_url=`` (vLLM, llama.cpp, Ollama ...); ``local:smollm2`` for the embedded model,
+            ``local:/path/model.gguf`` for another one; ``qwen:qwen-plus`` by DashScope's
+            compatible endpoint, ``dashscope:qwen-plus`` by its own protocol, both with
+            ``region="intl"`` outside mainland China; any other ``provider:model`` of LangChain's
+            ``init_chat_model``. Without a name: ``default_model_name()``.
         tags: Tags that every chunk of this model carries in its metadata; filter by them.
-        **kwargs: Whatever ``ChatOpenAI`` takes.
+        **kwargs: Whatever the model's class takes: ``ChatModel`` for the first three, and what
+            LangChain has for the last.
 
     Raises:
-        ModelNameError: If the provider is unknown, or its key is missing.
+        ModelNameError: If the provider is unknown, or its key or its package is missing.
     """
     if isinstance(tags, str):
         raise TypeError(f"tags takes a list of names: tags=[{tags!r}]")
-    full = name or default_model_name()
-    provider, separator, model = full.partition(":")
-    if not separator:
-        provider, model = "openai", full
-    make = _PROVIDERS.get(provider)
-    if make is None or not model:
-        known = ", ".join(f"{known}:MODEL" for known in _PROVIDERS)
-        raise ModelNameError(f"{full!r} is no model that is known here: give {known}")
-    return make(model, tags=list(tags) if tags is not None else None, **kwargs)
+    parsed = parse_model_name(name)
+    if tags is not None:
+        kwargs["tags"] = list(tags)
+    if parsed.provider == "openai":
+        return ChatModel(model=parsed.model, **openai_arguments(parsed.model, kwargs))
+    if parsed.provider == "qwen":
+        defaults = {"stream_usage": True}
+        made = ChatModel(model=parsed.model, **defaults | qwen_arguments(parsed.model, kwargs))
+        made._provider = "qwen"
+        return made
+    if parsed.provider == "local":
+        return _local(parsed.model, **kwargs)
+    return _of_langchain(parsed, kwargs)
 
 
-_told = threading.Lock()
-
-
-def default_model_name() -> str:
-    """The model to use where none is named, said on stderr once per process.
-
-    ``TOKENWEIR_MODEL`` if it is set; else OpenAI's if there is an ``OPENAI_API_KEY``; else the
-    embedded model.
-    """
-    if named := os.environ.get("TOKENWEIR_MODEL"):
-        name, why = named, "TOKENWEIR_MODEL"
-    elif os.environ.get("OPENAI_API_KEY"):
-        name, why = HOSTED, "OPENAI_API_KEY is set"
-    else:
-        name, why = EMBEDDED, "embedded; set OPENAI_API_KEY or TOKENWEIR_MODEL for another"
-    if _told.acquire(blocking=False):  # never released: once is enough
-        print(f"model: {name} ({why})", file=sys.stderr)  # noqa: T201
-    return name
-
-
-def _openai(model: str, **kwargs: Any) -> ChatModel:
-    base_url = kwargs.get("base_url") or kwargs.get("openai_api_base")
-    base_url = base_url or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
-    key = kwargs.get("api_key") or kwargs.get("openai_api_key") or os.environ.get("OPENAI_API_KEY")
-    if not key and not kwargs.get("client") and not kwargs.get("async_client"):
-        if not (base_url and _on_this_machine(base_url)):
-            raise ModelNameError(
-                f"no API key for openai:{model}: set OPENAI_API_KEY, pass api_key=..., "
-                f"or use {EMBEDDED}, which needs none"
-            )
-        kwargs["api_key"] = "none"  # servers on this machine ask for none, but the client does
-    return ChatModel(model=model, **kwargs)
-
-
-def _on_this_machine(url: str) -> bool:
-    host = urlsplit(str(url)).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def _local(model: str, **kwargs: Any) -> ChatModel:
+def _local(model: str, **kwargs: Any) -> LocalChatModel:
     settings = {
-        "base_url": "http://127.0.0.1/v1",  # until the model has started
+        "base_url": UNSTARTED,
         "api_key": SecretStr("none"),
         "stream_usage": True,
         **kwargs,
@@ -248,7 +214,22 @@ def _local(model: str, **kwargs: Any) -> ChatModel:
     # The rest of a path is nobody's business.
     made = LocalChatModel(model=os.path.basename(model), **settings)  # noqa: PTH119
     made._gguf = model
+    made._provider = "llama.cpp"
     return made
 
 
-_PROVIDERS: dict[str, Callable[..., ChatModel]] = {"openai": _openai, "local": _local}
+def _of_langchain(name: ModelName, kwargs: dict[str, Any]) -> BaseChatModel:
+    try:
+        from langchain.chat_models import init_chat_model
+    except ImportError as error:
+        raise ModelNameError(
+            f"{name} is reached by LangChain: pip install 'tokenweir[langchain]' "
+            f"{PACKAGES[name.provider]}"
+        ) from error
+    try:
+        made: BaseChatModel = init_chat_model(name.model, model_provider=name.provider, **kwargs)
+    except ImportError as error:
+        raise ModelNameError(
+            f"{name} needs a package that is not installed: pip install {PACKAGES[name.provider]}"
+        ) from error
+    return made

@@ -1,4 +1,4 @@
-"""OpenAI's chat protocol, from the provider's side: a reply as JSON or as server-sent events.
+"""OpenAI's protocols, from the provider's side: a reply as JSON or as server-sent events.
 
 Pure functions from values to bytes; nothing here waits or writes.
 """
@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from tokenweir.testing.reply import Reply, ToolCall
 
-__all__ = ["ChatAnswer", "error_body", "prompt_of"]
+__all__ = ["ChatAnswer", "CompletionAnswer", "error_body", "prompt_of"]
 
 
 def error_body(message: str, *, kind: str = "server_error", code: str | None = None) -> bytes:
@@ -27,7 +27,8 @@ def prompt_of(request: Mapping[str, Any]) -> str:
     messages = request.get("messages") or [{"content": request.get("prompt")}]
     content = messages[-1].get("content")
     if isinstance(content, list):
-        return "".join(str(part.get("text", "")) for part in content)
+        parts = (part.get("text", "") if isinstance(part, dict) else part for part in content)
+        return "".join(str(part) for part in parts)
     return str(content or "")
 
 
@@ -142,6 +143,48 @@ class ChatAnswer:
 
     def _event(self, data: dict[str, Any]) -> bytes:
         return self.raw(json.dumps(data, ensure_ascii=False, separators=(",", ":")))
+
+
+class CompletionAnswer(ChatAnswer):
+    """One completion (``/v1/completions``), as the provider sends it: text, and nothing else."""
+
+    def __init__(self, reply: Reply, request: Mapping[str, Any]) -> None:
+        super().__init__(reply, request)
+        self.id = f"cmpl-{uuid4().hex}"
+
+    def whole(self) -> bytes:
+        text = "".join(self.reply.text_tokens())
+        asked = {**self.request, "stream_options": {"include_usage": True}}
+        prompts = self.request.get("prompt")
+        count = len(prompts) if isinstance(prompts, list) else 1
+        choices = [self._choice(text, self.finish_reason(), index) for index in range(count)]
+        body = {**self._head(), "choices": choices, "usage": self.reply.usage_of(asked)}
+        return json.dumps(body, ensure_ascii=False).encode()
+
+    def first(self) -> bytes:
+        return b""
+
+    def tokens(self) -> Iterator[bytes]:
+        for token in self.reply.text_tokens():
+            yield self._event({**self._head(), "choices": [self._choice(token, None)]})
+
+    def last(self) -> bytes:
+        end = self._event({**self._head(), "choices": [self._choice("", self.finish_reason())]})
+        usage = self.reply.usage_of(self.request)
+        if usage is not None:
+            end += self._event({**self._head(), "choices": [], "usage": usage})
+        return end + self.raw("[DONE]")
+
+    def _head(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "object": "text_completion",
+            "created": self.created,
+            "model": self.model,
+        }
+
+    def _choice(self, text: str, finish: str | None, index: int = 0) -> dict[str, Any]:
+        return {"index": index, "text": text, "logprobs": None, "finish_reason": finish}
 
 
 def _tool_call(call: ToolCall, arguments: str) -> dict[str, Any]:

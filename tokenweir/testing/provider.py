@@ -1,4 +1,4 @@
-"""A scripted provider: a real HTTP server on loopback that speaks OpenAI's protocol.
+"""A scripted provider: a real HTTP server on loopback that speaks OpenAI's protocols.
 
 It answers what it was told to, at the pace it was told, and misbehaves on demand. It records what
 it was asked and how each client left. ::
@@ -27,7 +27,12 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal
 
-from tokenweir.testing.openai_protocol import ChatAnswer, error_body, prompt_of
+from tokenweir.testing.openai_protocol import (
+    ChatAnswer,
+    CompletionAnswer,
+    error_body,
+    prompt_of,
+)
 from tokenweir.testing.reply import Reply
 
 __all__ = ["Provider", "RecordedRequest"]
@@ -312,18 +317,20 @@ class Provider:
             models = [{"id": name, "object": "model", "owned_by": "you"} for name in self.models]
             body = json.dumps({"object": "list", "data": models}).encode()
             return await self._whole(request, writer, 200, body)
-        if not request.path.endswith("/chat/completions"):
+        form = next((form for form in _FORMS if request.path.endswith(form)), None)
+        if form is None:
             body = error_body(f"Unknown path {request.path}", kind="invalid_request_error")
             return await self._whole(request, writer, 404, body)
-        if not isinstance(request.body, dict) or not request.body.get("messages"):
-            body = error_body("'messages' is missing", kind="invalid_request_error")
+        make, field = _FORMS[form]
+        if not isinstance(request.body, dict) or not request.body.get(field):
+            body = error_body(f"{field!r} is missing", kind="invalid_request_error")
             return await self._whole(request, writer, 400, body)
         reply = self._choose(request)
         if reply.status != 200:
             kind = "rate_limit_error" if reply.status == 429 else "server_error"
             body = error_body(reply.message, kind=kind)
             return await self._whole(request, writer, reply.status, body, reply.headers)
-        answer = ChatAnswer(reply, request.body)
+        answer = make(reply, request.body)
         if not request.body.get("stream"):
             await asyncio.sleep(reply.first_after)
             if reply.hold_after is not None:
@@ -402,6 +409,8 @@ class _Streaming:
         return await self.end(self.answer.last(), "finished")
 
     async def send(self, data: bytes) -> None:
+        if not data:
+            return
         if self.reply.burst:
             self.kept += data
             return
@@ -442,6 +451,12 @@ class _Streaming:
         self.request._end("cut")
         return self.reply.cut == "eof"
 
+
+_FORMS: dict[str, tuple[type[ChatAnswer], str]] = {
+    "/chat/completions": (ChatAnswer, "messages"),
+    "/completions": (CompletionAnswer, "prompt"),
+}
+"""By the end of the path: the protocol, and the field that a request must have."""
 
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests"}
 

@@ -132,7 +132,8 @@ class Reply:
         wanted = {"always": True, "never": False, "asked": bool(asked)}[self.usage]
         if not wanted:
             return None
-        prompt = sum(len(str(item.get("content")).split()) for item in request.get("messages", ()))
+        asked = [item.get("content") for item in request.get("messages", ())]
+        prompt = sum(len(str(said).split()) for said in asked or [request.get("prompt")])
         completion = self.count() + len(self.reasoning)
         return {
             "prompt_tokens": prompt,
