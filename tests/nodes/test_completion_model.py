@@ -74,7 +74,7 @@ async def test_astream_events(provider: Provider, version: Any) -> None:
     text = "".join(part if isinstance(part, str) else part.text for part in said)
     assert text == "".join(TOKENS)
     assert len(said) >= len(TOKENS)
-    assert "song" in events[2]["tags"]
+    assert version == "v1" or all("song" in event["tags"] for event in events)
 
 
 @pytest.mark.parametrize("call", ["ainvoke", "astream", "invoke"])
