@@ -4,7 +4,8 @@ What is assumed, each with a test:
 
 - langchain-openai builds its default HTTP clients with the functions imported here, and their
   arguments are the base URL, the timeout and the socket options.
-- A resource of the openai SDK keeps its client as ``_client``.
+- A resource of the openai SDK keeps its client as ``_client``, and everything that a client asks
+  goes through its ``request(cast_to, options, stream=..., stream_cls=...)``.
 - LangGraph runs an async node under ``arun_with_retry``, whose first argument is the task, with
   the node's name.
 """

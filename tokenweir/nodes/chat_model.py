@@ -1,7 +1,8 @@
 """Chat models by name: ``chat_model("openai:gpt-4o-mini", tags=["joke"])``.
 
-A ``ChatModel`` is ``ChatOpenAI`` in every respect but two: it can be made once, at module level,
-and used from any event loop and thread; and it keeps the reasoning of OpenAI-compatible endpoints.
+A ``ChatModel`` is ``ChatOpenAI`` in every respect but three: it can be made once, at module level,
+and used from any event loop and thread; it keeps the reasoning of OpenAI-compatible endpoints; and
+it has limits for connecting, for the first token and for the gap between tokens.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ from pydantic import PrivateAttr, SecretStr, model_validator
 from typing_extensions import Self
 
 from tokenweir.nodes import _internals
+from tokenweir.nodes._openai_border import make_patient, make_patient_sync, timeout_of
 from tokenweir.nodes._transport import PerLoopClient, leave_when_the_reader_goes
 from tokenweir.nodes.deltas import COMPATIBLE, keep_reasoning
+from tokenweir.nodes.limits import Limits
+from tokenweir.nodes.patience import Patience, Progress
 from tokenweir.nodes.providers import (
     PACKAGES,
     ModelName,
@@ -31,13 +35,14 @@ from tokenweir.nodes.providers import (
     parse_model_name,
     qwen_arguments,
 )
+from tokenweir.nodes.secrets import hidden_headers, secrets_of
 from tokenweir.streaming.lost_config import CONFIG_TRAVELS, warn_lost
 
 __all__ = ["ChatModel", "LocalChatModel", "ModelNameError", "chat_model", "default_model_name"]
 
 
-class ChatModel(ChatOpenAI):
-    """``ChatOpenAI`` whose calls work from any event loop and thread.
+class ChatModel(Limits, ChatOpenAI):
+    """``ChatOpenAI`` whose calls work from any event loop and thread, within limits.
 
     HTTP clients that were passed in are used as they are; then their rules hold.
     """
@@ -49,16 +54,42 @@ class ChatModel(ChatOpenAI):
         """Make the clients as ChatOpenAI does, and put ours in the place of its shared defaults."""
         given = self.http_async_client is not None or self.async_client is not None
         given_sync = self.http_client is not None or self.client is not None
+        patient, patient_sync = self.async_client is None, self.client is None
         super().validate_environment()  # type: ignore[operator]
+        patience = self.patience(
+            timeout=self.request_timeout,
+            # LangChain's own limit, which knows neither a first token nor sync calls.
+            gap=self.stream_chunk_timeout,
+            retries=2 if self.max_retries is None else self.max_retries,
+        )
+        self.stream_chunk_timeout = None
+        timeout = timeout_of(patience)
         if not given:
             http = PerLoopClient(lambda: _internals.async_http_client(self))
-            self.root_async_client = self.root_async_client.with_options(http_client=http)
-            self.async_client = self.root_async_client.chat.completions
+            self.root_async_client = self.root_async_client.with_options(
+                http_client=http, timeout=timeout
+            )
         if not given_sync and self.root_client is not None:
             sync_http = leave_when_the_reader_goes(_internals.sync_http_client(self))
-            self.root_client = self.root_client.with_options(http_client=sync_http)
+            self.root_client = self.root_client.with_options(http_client=sync_http, timeout=timeout)
+        secrets = secrets_of(self.openai_api_key, *(self.default_headers or {}).values())
+        if patient:
+            self.root_async_client = self.root_async_client.with_options(max_retries=0)
+            make_patient(self.root_async_client, lambda: self._progress(patience), secrets)
+            self.async_client = self.root_async_client.chat.completions
+        if patient_sync and self.root_client is not None:
+            self.root_client = self.root_client.with_options(max_retries=0)
+            make_patient_sync(self.root_client, lambda: self._progress(patience), secrets)
             self.client = self.root_client.chat.completions
         return self
+
+    def _progress(self, patience: Patience) -> Progress:
+        return Progress(patience, self._provider, self.model_name)
+
+    def __repr_args__(self) -> Any:
+        """As ChatOpenAI, but headers may hold keys."""
+        for name, value in super().__repr_args__():
+            yield name, hidden_headers(value) if name == "default_headers" else value
 
     if not CONFIG_TRAVELS:
 

@@ -22,21 +22,25 @@ from pydantic import PrivateAttr, SecretStr, model_validator
 from typing_extensions import Self
 
 from tokenweir.nodes import _internals
+from tokenweir.nodes._openai_border import make_patient, make_patient_sync, timeout_of
 from tokenweir.nodes._transport import PerLoopClient, leave_when_the_reader_goes
 from tokenweir.nodes.chat_model import UNSTARTED
+from tokenweir.nodes.limits import Limits
+from tokenweir.nodes.patience import Patience, Progress
 from tokenweir.nodes.providers import (
     ModelNameError,
     openai_arguments,
     parse_model_name,
     qwen_arguments,
 )
+from tokenweir.nodes.secrets import hidden_headers, secrets_of
 from tokenweir.streaming.backpressure import find_gate
 
 __all__ = ["CompletionModel", "LocalCompletionModel", "completion_model"]
 
 
-class CompletionModel(OpenAI):
-    """``langchain_openai.OpenAI`` whose calls work from any event loop and thread.
+class CompletionModel(Limits, OpenAI):
+    """``langchain_openai.OpenAI`` whose calls work from any event loop and thread, within limits.
 
     Attributes:
         stream_usage: Ask for the usage at the end of a stream; None asks OpenAI's own endpoint.
@@ -53,20 +57,42 @@ class CompletionModel(OpenAI):
         """Make the clients as OpenAI does, and put ours in the place of its defaults."""
         given = self.http_async_client is not None or self.async_client is not None
         given_sync = self.http_client is not None or self.client is not None
+        patient, patient_sync = self.async_client is None, self.client is None
         super().validate_environment()  # type: ignore[operator]
         self._root_client = _internals.client_of(self.client)
         self._root_async_client = _internals.client_of(self.async_client)
+        patience = self.patience(timeout=self.request_timeout, retries=self.max_retries)
+        timeout = timeout_of(patience)
         if not given:
             http = PerLoopClient(lambda: _internals.async_http_client(self))
-            self._root_async_client = self._root_async_client.with_options(http_client=http)
-            self.async_client = self._root_async_client.completions
+            self._root_async_client = self._root_async_client.with_options(
+                http_client=http, timeout=timeout
+            )
         if not given_sync:
             sync_http = leave_when_the_reader_goes(_internals.sync_http_client(self))
-            self._root_client = self._root_client.with_options(http_client=sync_http)
+            self._root_client = self._root_client.with_options(
+                http_client=sync_http, timeout=timeout
+            )
+        secrets = secrets_of(self.openai_api_key, *(self.default_headers or {}).values())
+        if patient:
+            self._root_async_client = self._root_async_client.with_options(max_retries=0)
+            make_patient(self._root_async_client, lambda: self._progress(patience), secrets)
+            self.async_client = self._root_async_client.completions
+        if patient_sync:
+            self._root_client = self._root_client.with_options(max_retries=0)
+            make_patient_sync(self._root_client, lambda: self._progress(patience), secrets)
             self.client = self._root_client.completions
         if self.stream_usage is None:
             self.stream_usage = _internals.is_openais_own(self._root_async_client)
         return self
+
+    def _progress(self, patience: Patience) -> Progress:
+        return Progress(patience, self._provider, self.model_name)
+
+    def __repr_args__(self) -> Any:
+        """As OpenAI, but headers may hold keys."""
+        for name, value in super().__repr_args__():
+            yield name, hidden_headers(value) if name == "default_headers" else value
 
     def _stream(
         self,

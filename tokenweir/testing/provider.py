@@ -401,12 +401,19 @@ class _Streaming:
                 await self.provider._held(self.request)
             if number == reply.stall_after:
                 await self.flush()
-                await asyncio.Event().wait()
+                await self.stall()
             if reply.every and number:
                 await asyncio.sleep(reply.every)
             await self.send(event)
             self.request.tokens_written += 1
         return await self.end(self.answer.last(), "finished")
+
+    async def stall(self) -> None:
+        while self.reply.stall_comments:
+            await asyncio.sleep(self.reply.stall_comments)
+            self.writer.write(_chunk(b": keep-alive\n\n"))
+            await self.writer.drain()
+        await asyncio.Event().wait()
 
     async def send(self, data: bytes) -> None:
         if not data:

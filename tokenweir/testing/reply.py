@@ -46,6 +46,8 @@ class Reply:
         first_after: Seconds before the first token.
         hold_after: After this many tokens, wait for ``Provider.release()``.
         stall_after: After this many tokens, send nothing more until the client leaves.
+        stall_comments: While stalled, send a comment every so many seconds, as providers do to keep
+            a connection alive.
         cut_after: After this many tokens, end the connection as ``cut`` says: in the middle of an
             ``"event"``, cleanly but without an end (``"eof"``), or with a TCP ``"reset"``.
         error_after: After this many tokens, send an error event and end.
@@ -73,6 +75,7 @@ class Reply:
     first_after: float = 0.0
     hold_after: int | None = None
     stall_after: int | None = None
+    stall_comments: float | None = None
     cut_after: int | None = None
     cut: Cut = "event"
     error_after: int | None = None
