@@ -30,6 +30,7 @@ from tokenweir.nodes.providers import (
     PACKAGES,
     ModelName,
     ModelNameError,
+    dashscope_arguments,
     default_model_name,
     openai_arguments,
     parse_model_name,
@@ -232,6 +233,8 @@ def chat_model(
         return made
     if parsed.provider == "local":
         return _local(parsed.model, **kwargs)
+    if parsed.provider == "dashscope":
+        return _dashscope(parsed.model, kwargs)
     return _of_langchain(parsed, kwargs)
 
 
@@ -247,6 +250,13 @@ def _local(model: str, **kwargs: Any) -> LocalChatModel:
     made._gguf = model
     made._provider = "llama.cpp"
     return made
+
+
+def _dashscope(model: str, kwargs: dict[str, Any]) -> BaseChatModel:
+    from tokenweir.nodes import _dashscope_border  # noqa: F401 - says what to install
+    from tokenweir.nodes.dashscope_model import DashScopeChatModel
+
+    return DashScopeChatModel(model=model, **dashscope_arguments(model, kwargs))
 
 
 def _of_langchain(name: ModelName, kwargs: dict[str, Any]) -> BaseChatModel:

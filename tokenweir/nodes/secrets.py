@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
-__all__ = ["hidden_headers", "scrub", "secrets_of"]
+__all__ = ["hidden_headers", "scrub", "scrub_text", "secrets_of"]
 
 E = TypeVar("E", bound=BaseException)
 
@@ -48,6 +48,13 @@ def scrub(error: E, secrets: Iterable[str]) -> E:
     return error
 
 
+def scrub_text(text: str, secrets: Iterable[str]) -> str:
+    """Take secrets out of a text."""
+    for secret in secrets:
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
 def _shows(error: BaseException, secrets: tuple[str, ...]) -> bool:
     shown = f"{error!s} {error.args!r} {vars(error)!r}"
     return any(secret in shown for secret in secrets)
@@ -55,9 +62,7 @@ def _shows(error: BaseException, secrets: tuple[str, ...]) -> bool:
 
 def _clean(value: Any, secrets: tuple[str, ...]) -> Any:
     if isinstance(value, str):
-        for secret in secrets:
-            value = value.replace(secret, HIDDEN)
-        return value
+        return scrub_text(value, secrets)
     if isinstance(value, dict):
         return {_clean(k, secrets): _clean(item, secrets) for k, item in value.items()}
     if isinstance(value, (list, tuple)):

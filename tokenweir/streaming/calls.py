@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from tokenweir.streaming.errors import StreamError, TokenweirError
+from tokenweir.streaming.errors import ProviderError, StreamError, TokenweirError
 from tokenweir.streaming.types import ReadOnlyMetadata
 
 __all__ = ["Call", "Calls"]
@@ -68,7 +68,7 @@ class Calls:
             if isinstance(error, StreamError):
                 error.node = error.node or call.metadata.get("langgraph_node")
                 error.tags = error.tags or call.tags
-            elif not isinstance(error, TokenweirError):
+            elif isinstance(error, ProviderError) or not isinstance(error, TokenweirError):
                 told = StreamError(
                     _reason(error),
                     provider=call.metadata.get("ls_provider"),

@@ -10,6 +10,7 @@ __all__ = [
     "ConnectTimeoutError",
     "FilterError",
     "FirstTokenTimeoutError",
+    "ProviderError",
     "StreamError",
     "TimeLimitError",
     "TokenGapTimeoutError",
@@ -23,6 +24,13 @@ class TokenweirError(Exception):
 
 class FilterError(TokenweirError, ValueError):
     """Raised when a filter cannot be understood; the message shows the forms that can."""
+
+
+class ProviderError(TokenweirError):
+    """Root of what a provider's answer can be wrong by, where no client has an error for it.
+
+    At the reader of a graph it is the ``__cause__`` of a StreamError.
+    """
 
 
 class StreamError(TokenweirError):

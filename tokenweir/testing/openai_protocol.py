@@ -24,7 +24,9 @@ def error_body(message: str, *, kind: str = "server_error", code: str | None = N
 
 def prompt_of(request: Mapping[str, Any]) -> str:
     """The text of the last message of a request, or its prompt."""
-    messages = request.get("messages") or [{"content": request.get("prompt")}]
+    given = request.get("input")
+    asked = given if isinstance(given, Mapping) else request
+    messages = asked.get("messages") or [{"content": asked.get("prompt")}]
     content = messages[-1].get("content")
     if isinstance(content, list):
         parts = (part.get("text", "") if isinstance(part, dict) else part for part in content)
@@ -35,12 +37,26 @@ def prompt_of(request: Mapping[str, Any]) -> str:
 class ChatAnswer:
     """One chat completion, as the provider sends it."""
 
-    def __init__(self, reply: Reply, request: Mapping[str, Any]) -> None:
+    needs = "messages"
+    """The field that a request must have."""
+
+    def __init__(
+        self, reply: Reply, request: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> None:
         self.reply = reply
         self.request = request
         self.id = f"chatcmpl-{uuid4().hex}"
         self.created = int(time.time())
         self.model = str(request.get("model", "scripted"))
+
+    def streams(self) -> bool:
+        """Whether a stream was asked for."""
+        return bool(self.request.get("stream"))
+
+    def refusal(self) -> bytes:
+        """The error that answers instead, with the reply's status."""
+        kind = "rate_limit_error" if self.reply.status == 429 else "server_error"
+        return error_body(self.reply.message, kind=kind)
 
     def finish_reason(self) -> str:
         """Why the answer ends."""
@@ -148,8 +164,12 @@ class ChatAnswer:
 class CompletionAnswer(ChatAnswer):
     """One completion (``/v1/completions``), as the provider sends it: text, and nothing else."""
 
-    def __init__(self, reply: Reply, request: Mapping[str, Any]) -> None:
-        super().__init__(reply, request)
+    needs = "prompt"
+
+    def __init__(
+        self, reply: Reply, request: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(reply, request, headers)
         self.id = f"cmpl-{uuid4().hex}"
 
     def whole(self) -> bytes:

@@ -1,4 +1,5 @@
-"""A scripted provider: a real HTTP server on loopback that speaks OpenAI's protocols.
+"""A scripted provider: a real HTTP server on loopback that speaks OpenAI's protocols, and
+DashScope's own.
 
 It answers what it was told to, at the pace it was told, and misbehaves on demand. It records what
 it was asked and how each client left. ::
@@ -27,6 +28,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal
 
+from tokenweir.testing.dashscope_protocol import DashScopeAnswer
 from tokenweir.testing.openai_protocol import (
     ChatAnswer,
     CompletionAnswer,
@@ -147,6 +149,11 @@ class Provider:
     def base_url(self) -> str:
         """The URL to give to a client, with ``/v1``."""
         return f"http://127.0.0.1:{self._port}/v1"
+
+    @property
+    def dashscope_url(self) -> str:
+        """The URL to give to DashScope's SDK, with ``/api/v1``."""
+        return f"http://127.0.0.1:{self._port}/api/v1"
 
     @property
     def environ(self) -> dict[str, str]:
@@ -321,17 +328,15 @@ class Provider:
         if form is None:
             body = error_body(f"Unknown path {request.path}", kind="invalid_request_error")
             return await self._whole(request, writer, 404, body)
-        make, field = _FORMS[form]
-        if not isinstance(request.body, dict) or not request.body.get(field):
-            body = error_body(f"{field!r} is missing", kind="invalid_request_error")
+        make = _FORMS[form]
+        if not isinstance(request.body, dict) or not request.body.get(make.needs):
+            body = error_body(f"{make.needs!r} is missing", kind="invalid_request_error")
             return await self._whole(request, writer, 400, body)
         reply = self._choose(request)
+        answer = make(reply, request.body, request.headers)
         if reply.status != 200:
-            kind = "rate_limit_error" if reply.status == 429 else "server_error"
-            body = error_body(reply.message, kind=kind)
-            return await self._whole(request, writer, reply.status, body, reply.headers)
-        answer = make(reply, request.body)
-        if not request.body.get("stream"):
+            return await self._whole(request, writer, reply.status, answer.refusal(), reply.headers)
+        if not answer.streams():
             await asyncio.sleep(reply.first_after)
             if reply.hold_after is not None:
                 await self._held(request)
@@ -372,7 +377,7 @@ class _Streaming:
         provider: Provider,
         request: RecordedRequest,
         reply: Reply,
-        answer: ChatAnswer,
+        answer: ChatAnswer | DashScopeAnswer,
         writer: asyncio.StreamWriter,
     ) -> None:
         self.provider = provider
@@ -459,11 +464,12 @@ class _Streaming:
         return self.reply.cut == "eof"
 
 
-_FORMS: dict[str, tuple[type[ChatAnswer], str]] = {
-    "/chat/completions": (ChatAnswer, "messages"),
-    "/completions": (CompletionAnswer, "prompt"),
+_FORMS: dict[str, type[ChatAnswer] | type[DashScopeAnswer]] = {
+    "/chat/completions": ChatAnswer,
+    "/completions": CompletionAnswer,
+    "/text-generation/generation": DashScopeAnswer,
 }
-"""By the end of the path: the protocol, and the field that a request must have."""
+"""The protocols, by the end of the path."""
 
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests"}
 
