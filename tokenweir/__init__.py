@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tokenweir._version import __version__
     from tokenweir.nodes.chat_model import chat_model
+    from tokenweir.nodes.completion_model import completion_model
     from tokenweir.nodes.node import node
     from tokenweir.nodes.write_tokens import write_tokens
     from tokenweir.streaming.collect import collect
@@ -35,6 +36,7 @@ __all__ = [
     "astream",
     "chat_model",
     "collect",
+    "completion_model",
     "from_model",
     "from_node",
     "in_namespace",
@@ -53,6 +55,7 @@ _HOMES = {
     "astream": "streaming.stream",
     "chat_model": "nodes.chat_model",
     "collect": "streaming.collect",
+    "completion_model": "nodes.completion_model",
     "from_model": "streaming.filters",
     "from_node": "streaming.filters",
     "in_namespace": "streaming.filters",

@@ -6,8 +6,10 @@ What is assumed, each with a test:
   arguments are the base URL, the timeout and the socket options.
 - ``_agenerate_with_cache`` and ``_generate_with_cache`` make one call, after the run has begun:
   they ask the cache, wait for the rate limiter, and stream if ``_should_stream`` says so and
-  ``_should_use_protocol_streaming`` does not, handing on what ``_convert_chunk_to_generation_chunk``
-  makes of each event of ``_get_request_payload``'s request.
+  ``_should_use_protocol_streaming`` does not, handing on what
+  ``_convert_chunk_to_generation_chunk`` makes of each event of ``_get_request_payload``'s request.
+- A resource of the openai SDK keeps its client as ``_client``, and everything that a client asks
+  goes through its ``request(cast_to, options, stream=..., stream_cls=...)``.
 - LangGraph runs an async node under ``arun_with_retry``, whose first argument is the task, with
   the node's name.
 """
@@ -19,12 +21,13 @@ from collections.abc import Callable
 from inspect import signature
 from types import FrameType
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import openai
 from langchain_core.globals import get_llm_cache
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAI
 
 try:
     from langchain_openai.chat_models._client_utils import (
@@ -47,8 +50,10 @@ except ImportError:  # a langchain-openai that moved its rooms
 
 __all__ = [
     "async_http_client",
+    "client_of",
     "converter",
     "events_request",
+    "is_openais_own",
     "raise_langchains",
     "running_node",
     "step_aside",
@@ -56,33 +61,40 @@ __all__ = [
 ]
 
 
-def _socket_options(model: ChatOpenAI) -> Any:
+def client_of(resource: Any) -> Any:
+    """The client that a resource (``client.completions``) belongs to."""
+    return resource._client
+
+
+def is_openais_own(client: Any) -> bool:
+    """Whether a client of the openai SDK talks to OpenAI, and not to a compatible server."""
+    host = urlsplit(str(client.base_url)).hostname or ""
+    return host == "openai.com" or host.endswith(".openai.com")
+
+
+def _socket_options(model: ChatOpenAI | OpenAI) -> Any:
+    given = getattr(model, "http_socket_options", None)
     if _should_bypass_socket_options_for_proxy_env(
-        http_socket_options=model.http_socket_options,
+        http_socket_options=given,
         http_client=None,
         http_async_client=None,
         openai_proxy=model.openai_proxy,
     ):
         return ()
-    return _resolve_socket_options(model.http_socket_options)
+    return _resolve_socket_options(given)
 
 
-def async_http_client(model: ChatOpenAI) -> Any:
-    """A fresh HTTP client like the one that ChatOpenAI would share between all its models.
-
-    Over aiohttp, which reads at a third of the cost, unless socket options were asked for.
-    """
+def async_http_client(model: ChatOpenAI | OpenAI) -> Any:
+    """A fresh HTTP client like the one that ChatOpenAI would share between all its models."""
     if not _KNOWN:
         return openai.DefaultAsyncHttpxClient(proxy=model.openai_proxy)
-    if model.http_socket_options is None:
-        return openai.DefaultAioHttpClient(proxy=model.openai_proxy, verify=global_ssl_context)
     options = _socket_options(model)
     if model.openai_proxy:
         return _build_proxied_async_httpx_client(model.openai_proxy, global_ssl_context, options)
     return _build_async_httpx_client(model.openai_api_base, model.request_timeout, options)
 
 
-def sync_http_client(model: ChatOpenAI) -> Any:
+def sync_http_client(model: ChatOpenAI | OpenAI) -> Any:
     """As ``async_http_client``, for sync calls."""
     if not _KNOWN:
         return openai.DefaultHttpxClient(proxy=model.openai_proxy)

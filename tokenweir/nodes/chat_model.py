@@ -1,21 +1,18 @@
 """Chat models by name: ``chat_model("openai:gpt-4o-mini", tags=["joke"])``.
 
-A ``ChatModel`` is ``ChatOpenAI`` in every respect but one: it can be made once, at module level,
-and used from any event loop and thread.
+A ``ChatModel`` is ``ChatOpenAI`` in every respect but three: it can be made once, at module level,
+and used from any event loop and thread; it keeps the reasoning of OpenAI-compatible endpoints; and
+it has limits for connecting, for the first token and for the gap between tokens.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
-import sys
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
-from langchain_core.language_models import LangSmithParams
+from langchain_core.language_models import BaseChatModel, LangSmithParams
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables.config import RunnableConfig, ensure_config
@@ -24,41 +21,76 @@ from pydantic import PrivateAttr, SecretStr, model_validator
 from typing_extensions import Self
 
 from tokenweir.nodes import _internals
+from tokenweir.nodes._openai_border import make_patient, make_patient_sync, timeout_of
 from tokenweir.nodes._transport import PerLoopClient, leave_when_the_reader_goes
-from tokenweir.streaming.errors import TokenweirError
+from tokenweir.nodes.deltas import COMPATIBLE, keep_reasoning
+from tokenweir.nodes.limits import Limits
+from tokenweir.nodes.patience import Patience, Progress
+from tokenweir.nodes.providers import (
+    PACKAGES,
+    ModelName,
+    ModelNameError,
+    dashscope_arguments,
+    default_model_name,
+    openai_arguments,
+    parse_model_name,
+    qwen_arguments,
+)
+from tokenweir.nodes.secrets import hidden_headers, secrets_of
 from tokenweir.streaming.lost_config import CONFIG_TRAVELS, warn_lost
 
 __all__ = ["ChatModel", "LocalChatModel", "ModelNameError", "chat_model", "default_model_name"]
 
-EMBEDDED = "local:smollm2"
-HOSTED = "openai:gpt-4o-mini"
 
-
-class ModelNameError(TokenweirError, ValueError):
-    """Raised when a model's name or key is missing or unknown; the message says what to give."""
-
-
-class ChatModel(ChatOpenAI):
-    """``ChatOpenAI`` whose calls work from any event loop and thread.
+class ChatModel(Limits, ChatOpenAI):
+    """``ChatOpenAI`` whose calls work from any event loop and thread, within limits.
 
     HTTP clients that were passed in are used as they are; then their rules hold.
     """
+
+    _provider: str = PrivateAttr(default="openai")
 
     @model_validator(mode="after")
     def validate_environment(self) -> Self:
         """Make the clients as ChatOpenAI does, and put ours in the place of its shared defaults."""
         given = self.http_async_client is not None or self.async_client is not None
         given_sync = self.http_client is not None or self.client is not None
+        patient, patient_sync = self.async_client is None, self.client is None
         super().validate_environment()  # type: ignore[operator]
+        patience = self.patience(
+            timeout=self.request_timeout,
+            # LangChain's own limit, which knows neither a first token nor sync calls.
+            gap=self.stream_chunk_timeout,
+            retries=2 if self.max_retries is None else self.max_retries,
+        )
+        self.stream_chunk_timeout = None
+        timeout = timeout_of(patience)
         if not given:
             http = PerLoopClient(lambda: _internals.async_http_client(self))
-            self.root_async_client = self.root_async_client.with_options(http_client=http)
-            self.async_client = self.root_async_client.chat.completions
+            self.root_async_client = self.root_async_client.with_options(
+                http_client=http, timeout=timeout
+            )
         if not given_sync and self.root_client is not None:
             sync_http = leave_when_the_reader_goes(_internals.sync_http_client(self))
-            self.root_client = self.root_client.with_options(http_client=sync_http)
+            self.root_client = self.root_client.with_options(http_client=sync_http, timeout=timeout)
+        secrets = secrets_of(self.openai_api_key, *(self.default_headers or {}).values())
+        if patient:
+            self.root_async_client = self.root_async_client.with_options(max_retries=0)
+            make_patient(self.root_async_client, lambda: self._progress(patience), secrets)
+            self.async_client = self.root_async_client.chat.completions
+        if patient_sync and self.root_client is not None:
+            self.root_client = self.root_client.with_options(max_retries=0)
+            make_patient_sync(self.root_client, lambda: self._progress(patience), secrets)
             self.client = self.root_client.chat.completions
         return self
+
+    def _progress(self, patience: Patience) -> Progress:
+        return Progress(patience, self._provider, self.model_name)
+
+    def __repr_args__(self) -> Any:
+        """As ChatOpenAI, but headers may hold keys."""
+        for name, value in super().__repr_args__():
+            yield name, hidden_headers(value) if name == "default_headers" else value
 
     if not CONFIG_TRAVELS:
 
@@ -77,6 +109,37 @@ class ChatModel(ChatOpenAI):
             _look_for_config(known.get("callbacks"), known.get("metadata"))
             return super().astream(input, config, **kwargs)
 
+    @property
+    def _may_reason(self) -> bool:
+        """Whether the endpoint is not OpenAI's own, whose chat answers never show reasoning."""
+        return not _internals.is_openais_own(self.root_async_client)
+
+    def _convert_chunk_to_generation_chunk(
+        self, chunk: dict[str, Any], default_chunk_class: type, base_generation_info: Any
+    ) -> ChatGenerationChunk | None:
+        made = super()._convert_chunk_to_generation_chunk(
+            chunk, default_chunk_class, base_generation_info
+        )
+        if made is not None and self._may_reason:
+            choices = chunk.get("choices") or chunk.get("chunk", {}).get("choices")
+            keep_reasoning(made.message, choices[0].get("delta") if choices else None)
+        return made
+
+    def _create_chat_result(self, response: Any, generation_info: Any = None) -> ChatResult:
+        result = super()._create_chat_result(response, generation_info)
+        if self._may_reason:
+            data = response if isinstance(response, dict) else response.model_dump(warnings=False)
+            for made, choice in zip(result.generations, data["choices"], strict=True):
+                keep_reasoning(made.message, choice["message"])
+            if result.llm_output:
+                result.llm_output["model_provider"] = COMPATIBLE
+        return result
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_provider"] = self._provider
+        return params
+
     @classmethod
     def is_lc_serializable(cls) -> bool:
         """Serialised by its own name, it could not be read back by LangChain."""
@@ -90,6 +153,10 @@ def _look_for_config(callbacks: Any, metadata: dict[str, Any] | None) -> None:
             return
     if name := _internals.running_node():
         warn_lost(name)
+
+
+UNSTARTED = "http://127.0.0.1/v1"
+"""The base URL of an embedded model until it has started."""
 
 
 class LocalChatModel(ChatModel):
@@ -132,85 +199,48 @@ class LocalChatModel(ChatModel):
         await self._astart()
         return await super()._agenerate(*args, **kwargs)
 
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = super()._get_ls_params(stop=stop, **kwargs)
-        params["ls_provider"] = "llama.cpp"
-        return params
-
 
 def chat_model(
     name: str | None = None, *, tags: Sequence[str] | None = None, **kwargs: Any
-) -> ChatModel:
+) -> BaseChatModel:
     """A LangChain chat model by its name.
 
     Args:
-        name: ``openai:gpt-4o-mini`` or any model of an OpenAI-compatible endpoint (with
-            ``base_url=``); ``local:smollm2`` for the embedded model, ``local:/path/model.gguf``
-            for another one. Without a name: ``default_model_name()``.
+        name: ``openai:gpt-4o-mini``, or any model of an OpenAI-compatible server with
+            ``base_url=`` (vLLM, llama.cpp, Ollama ...); ``local:smollm2`` for the embedded model,
+            ``local:/path/model.gguf`` for another one; ``qwen:qwen-plus`` by DashScope's
+            compatible endpoint, ``dashscope:qwen-plus`` by its own protocol, both with
+            ``region="intl"`` outside mainland China; any other ``provider:model`` of LangChain's
+            ``init_chat_model``. Without a name: ``default_model_name()``.
         tags: Tags that every chunk of this model carries in its metadata; filter by them.
-        **kwargs: Whatever ``ChatOpenAI`` takes.
+        **kwargs: Whatever the model's class takes: ``ChatModel`` for the first three, and what
+            LangChain has for the last.
 
     Raises:
-        ModelNameError: If the provider is unknown, or its key is missing.
+        ModelNameError: If the provider is unknown, or its key or its package is missing.
     """
     if isinstance(tags, str):
         raise TypeError(f"tags takes a list of names: tags=[{tags!r}]")
-    full = name or default_model_name()
-    provider, separator, model = full.partition(":")
-    if not separator:
-        provider, model = "openai", full
-    make = _PROVIDERS.get(provider)
-    if make is None or not model:
-        known = ", ".join(f"{known}:MODEL" for known in _PROVIDERS)
-        raise ModelNameError(f"{full!r} is no model that is known here: give {known}")
-    return make(model, tags=list(tags) if tags is not None else None, **kwargs)
+    parsed = parse_model_name(name)
+    if tags is not None:
+        kwargs["tags"] = list(tags)
+    if parsed.provider == "openai":
+        return ChatModel(model=parsed.model, **openai_arguments(parsed.model, kwargs))
+    if parsed.provider == "qwen":
+        defaults = {"stream_usage": True}
+        made = ChatModel(model=parsed.model, **defaults | qwen_arguments(parsed.model, kwargs))
+        made._provider = "qwen"
+        return made
+    if parsed.provider == "local":
+        return _local(parsed.model, **kwargs)
+    if parsed.provider == "dashscope":
+        return _dashscope(parsed.model, kwargs)
+    return _of_langchain(parsed, kwargs)
 
 
-_told = threading.Lock()
-
-
-def default_model_name() -> str:
-    """The model to use where none is named, said on stderr once per process.
-
-    ``TOKENWEIR_MODEL`` if it is set; else OpenAI's if there is an ``OPENAI_API_KEY``; else the
-    embedded model.
-    """
-    if named := os.environ.get("TOKENWEIR_MODEL"):
-        name, why = named, "TOKENWEIR_MODEL"
-    elif os.environ.get("OPENAI_API_KEY"):
-        name, why = HOSTED, "OPENAI_API_KEY is set"
-    else:
-        name, why = EMBEDDED, "embedded; set OPENAI_API_KEY or TOKENWEIR_MODEL for another"
-    if _told.acquire(blocking=False):  # never released: once is enough
-        print(f"model: {name} ({why})", file=sys.stderr)  # noqa: T201
-    return name
-
-
-def _openai(model: str, **kwargs: Any) -> ChatModel:
-    base_url = kwargs.get("base_url") or kwargs.get("openai_api_base")
-    base_url = base_url or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
-    key = kwargs.get("api_key") or kwargs.get("openai_api_key") or os.environ.get("OPENAI_API_KEY")
-    if not key and not kwargs.get("client") and not kwargs.get("async_client"):
-        if not (base_url and _on_this_machine(base_url)):
-            raise ModelNameError(
-                f"no API key for openai:{model}: set OPENAI_API_KEY, pass api_key=..., "
-                f"or use {EMBEDDED}, which needs none"
-            )
-        kwargs["api_key"] = "none"  # servers on this machine ask for none, but the client does
-    return ChatModel(model=model, **kwargs)
-
-
-def _on_this_machine(url: str) -> bool:
-    host = urlsplit(str(url)).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def _local(model: str, **kwargs: Any) -> ChatModel:
+def _local(model: str, **kwargs: Any) -> LocalChatModel:
     settings = {
-        "base_url": "http://127.0.0.1/v1",  # until the model has started
+        "base_url": UNSTARTED,
         "api_key": SecretStr("none"),
         "stream_usage": True,
         **kwargs,
@@ -218,7 +248,29 @@ def _local(model: str, **kwargs: Any) -> ChatModel:
     # The rest of a path is nobody's business.
     made = LocalChatModel(model=os.path.basename(model), **settings)  # noqa: PTH119
     made._gguf = model
+    made._provider = "llama.cpp"
     return made
 
 
-_PROVIDERS: dict[str, Callable[..., ChatModel]] = {"openai": _openai, "local": _local}
+def _dashscope(model: str, kwargs: dict[str, Any]) -> BaseChatModel:
+    from tokenweir.nodes import _dashscope_border  # noqa: F401 - says what to install
+    from tokenweir.nodes.dashscope_model import DashScopeChatModel
+
+    return DashScopeChatModel(model=model, **dashscope_arguments(model, kwargs))
+
+
+def _of_langchain(name: ModelName, kwargs: dict[str, Any]) -> BaseChatModel:
+    try:
+        from langchain.chat_models import init_chat_model
+    except ImportError as error:
+        raise ModelNameError(
+            f"{name} is reached by LangChain: pip install 'tokenweir[langchain]' "
+            f"{PACKAGES[name.provider]}"
+        ) from error
+    try:
+        made: BaseChatModel = init_chat_model(name.model, model_provider=name.provider, **kwargs)
+    except ImportError as error:
+        raise ModelNameError(
+            f"{name} needs a package that is not installed: pip install {PACKAGES[name.provider]}"
+        ) from error
+    return made

@@ -9,6 +9,8 @@ What is assumed of them, each with a test:
   they would be its caller's; after that the handler alone decides what it takes.
 - LangChain awaits a handler's event if that is a coroutine function, and calls it if it is not;
   an exception leaves the handler if ``raise_error`` is set.
+- A completion model (``BaseLLM``) calls ``on_llm_start``, where a chat model calls
+  ``on_chat_model_start``, and hands on ``GenerationChunk``, which ``messages`` mode drops.
 - Where a graph is being run from within another graph's node, the config in the context variable
   holds ``CONFIG_KEY_TASK_ID``.
 
@@ -24,11 +26,13 @@ from uuid import UUID, uuid4
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables.config import RunnableConfig, ensure_config
 from langgraph.pregel import Pregel
 
 from tokenweir.streaming.backpressure import Gate, Watching, current_gate
 from tokenweir.streaming.calls import Calls
+from tokenweir.streaming.completions import completion_chunk, completion_message
 from tokenweir.streaming.filters import Filter
 from tokenweir.streaming.lost_config import node_begins
 from tokenweir.streaming.types import Metadata, Namespace, Token
@@ -46,6 +50,7 @@ except ImportError as error:  # a LangGraph that moved its rooms
 __all__ = [
     "GateHandler",
     "MessagesHandler",
+    "completions_handler",
     "direct_reason",
     "is_local",
     "langgraphs_receiver",
@@ -129,48 +134,14 @@ class _Watcher(Watching):
         self.gate.admit_sync()
 
 
-class GateHandler(_Watcher, BaseCallbackHandler):
-    """Watches a run whose chunks travel LangGraph's own way, to hold it to its reader's pace."""
-
-    def __init__(self, gate: Gate, calls: Calls) -> None:
-        super().__init__()
-        self.gate = gate
-        self.calls = calls
-
-    def take(self, token: Any, chunk: Any, run_id: UUID) -> None:
-        self.calls.arrived(run_id, token)
-
-    def on_chat_model_start(
-        self,
-        serialized: dict[str, Any],
-        messages: list[list[BaseMessage]],
-        *,
-        run_id: UUID,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        self.begin(run_id, metadata, tags)
-
-    def on_chain_start(
-        self,
-        serialized: dict[str, Any],
-        inputs: Any,
-        *,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        node_begins(kwargs.get("name", ""), metadata)
-
-    def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> Any:
-        self.end(run_id, None)
-
-    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
-        self.end(run_id, error)
-
-
 class _Rejected(tuple[Namespace, Metadata]):
     """The mark of a call that does not pass the filter, in the place of its metadata."""
+
+    __slots__ = ()
+
+
+class _ByChunk(tuple[Namespace, Metadata]):
+    """The metadata of a call of which the filter must see each chunk."""
 
     __slots__ = ()
 
@@ -205,8 +176,11 @@ class MessagesHandler(_Watcher, StreamMessagesHandler):
 
     def take(self, token: Any, chunk: Any, run_id: UUID) -> None:
         self.calls.arrived(run_id, token)
-        # Not super(): the name is a property here.
-        StreamMessagesHandler.on_llm_new_token(self, token, chunk=chunk, run_id=run_id)
+        if isinstance(chunk, ChatGenerationChunk):
+            # Not super(): the name is a property here.
+            StreamMessagesHandler.on_llm_new_token(self, token, chunk=chunk, run_id=run_id)
+        elif chunk is not None and (meta := self.metadata.get(run_id)):
+            self._emit(meta, completion_chunk(chunk, run_id))
 
     def _emit(self, meta: Any, message: BaseMessage, *, dedupe: bool = False) -> None:
         if dedupe and message.id in self.seen:
@@ -214,8 +188,12 @@ class MessagesHandler(_Watcher, StreamMessagesHandler):
         if message.id is None:
             message.id = str(uuid4())
         self.seen.add(message.id)
-        if type(meta) is not _Rejected:
-            self._emit_token(meta[0], (message, meta[1]))
+        kind = type(meta)
+        if kind is _Rejected:
+            return
+        if kind is _ByChunk and self._only is not None and not self._only(meta[1], message):
+            return
+        self._emit_token(meta[0], (message, meta[1]))
 
     def receiver(self, run_id: UUID, message_id: str) -> Callable[[BaseMessage], None] | None:
         """What takes the messages of one call at once; None if none of them pass.
@@ -230,14 +208,26 @@ class MessagesHandler(_Watcher, StreamMessagesHandler):
         if type(meta) is _Rejected:
             return None
         namespace, metadata = meta
-        emit = self._emit_token
-        return lambda message: emit(namespace, (message, metadata))
+        emit, only = self._emit_token, self._only
+        if type(meta) is not _ByChunk or only is None:
+            return lambda message: emit(namespace, (message, metadata))
+
+        def emit_passing(message: BaseMessage) -> None:
+            if only(metadata, message):
+                emit(namespace, (message, metadata))
+
+        return emit_passing
 
     def _decide(self, run_id: UUID) -> None:
         if self._only is None:
             return
         meta = self.metadata.get(run_id)
-        if meta is not None and not self._only(meta[1]):
+        if meta is None:
+            return
+        decided = self._only.decide(meta[1])
+        if decided is None:
+            self.metadata[run_id] = _ByChunk(meta)
+        elif not decided:
             self.metadata[run_id] = _Rejected(meta)
 
     def on_chat_model_start(
@@ -256,8 +246,26 @@ class MessagesHandler(_Watcher, StreamMessagesHandler):
         )
         self._decide(run_id)
 
+    def on_llm_start(
+        self,
+        serialized: dict[str, Any],
+        prompts: list[str],
+        *,
+        run_id: UUID,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """A completion model is called: to be streamed as a chat model is."""
+        self.on_chat_model_start(
+            serialized, [], run_id=run_id, tags=tags, metadata=metadata, **kwargs
+        )
+
     def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> Any:
         self.end(run_id, None)
+        meta = self.metadata.get(run_id)
+        if meta is not None and (whole := completion_message(response, run_id)) is not None:
+            self._emit(meta, whole, dedupe=True)
         super().on_llm_end(response, run_id=run_id, **kwargs)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
@@ -278,6 +286,106 @@ class MessagesHandler(_Watcher, StreamMessagesHandler):
         node_begins(kwargs.get("name", ""), metadata)
         super().on_chain_start(serialized, inputs, run_id=run_id, metadata=metadata, **kwargs)
         self._decide(run_id)
+
+
+class GateHandler(_Watcher, BaseCallbackHandler):
+    """Watches a run whose chunks travel LangGraph's own way, to hold it to its reader's pace.
+
+    Those of completion models, which LangGraph would drop, go to ``completions`` instead.
+    """
+
+    def __init__(
+        self, gate: Gate, calls: Calls, completions: MessagesHandler | None = None
+    ) -> None:
+        super().__init__()
+        self.gate = gate
+        self.calls = calls
+        self._completions = completions
+
+    async def _in_loop(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
+        if completions := self._carrying(run_id):
+            await completions._in_loop(token, chunk=chunk, run_id=run_id)
+        else:
+            await super()._in_loop(token, chunk=chunk, run_id=run_id)
+
+    def _in_thread(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
+        if completions := self._carrying(run_id):
+            completions._in_thread(token, chunk=chunk, run_id=run_id)
+        else:
+            super()._in_thread(token, chunk=chunk, run_id=run_id)
+
+    def _carrying(self, run_id: UUID) -> MessagesHandler | None:
+        completions = self._completions
+        return completions if completions and run_id in completions.metadata else None
+
+    def on_llm_start(
+        self,
+        serialized: dict[str, Any],
+        prompts: list[str],
+        *,
+        run_id: UUID,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """A completion model is called."""
+        self.begin(run_id, metadata, tags)
+        if self._completions is not None:
+            self._completions.on_llm_start(
+                serialized, prompts, run_id=run_id, tags=tags, metadata=metadata
+            )
+
+    def take(self, token: Any, chunk: Any, run_id: UUID) -> None:
+        self.calls.arrived(run_id, token)
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        self.begin(run_id, metadata, tags)
+
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any],
+        inputs: Any,
+        *,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        node_begins(kwargs.get("name", ""), metadata)
+
+    def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> Any:
+        self.end(run_id, None)
+        if completions := self._carrying(run_id):
+            completions.on_llm_end(response, run_id=run_id)
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
+        self.end(run_id, error)
+        if self._completions is not None:
+            self._completions.metadata.pop(run_id, None)
+
+
+def completions_handler(
+    emit: Callable[[Namespace, Token], None],
+    gate: Gate,
+    calls: Calls,
+    *,
+    subgraphs: bool,
+    only: Filter | None,
+    config: RunnableConfig | None,
+) -> MessagesHandler:
+    """What ``GateHandler`` gives completions to; no handler of the run by itself."""
+    handler = MessagesHandler(emit, gate, calls, subgraphs=subgraphs, only=only)
+    handler.subgraphs = subgraphs
+    namespace = (ensure_config(config).get("configurable") or {}).get("checkpoint_ns")
+    handler.parent_ns = tuple(namespace.split("|")) if namespace else None
+    return handler
 
 
 def langgraphs_receiver(

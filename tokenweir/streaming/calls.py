@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from tokenweir.streaming.errors import StreamError, TokenweirError
+from tokenweir.streaming.errors import ProviderError, StreamError, TokenweirError
 from tokenweir.streaming.types import ReadOnlyMetadata
 
 __all__ = ["Call", "Calls"]
@@ -66,10 +66,13 @@ class Calls:
         A failed model call becomes a StreamError with the call's story; whatever a node raised
         by itself, and what already is one of ours, stays as it is.
         """
-        if isinstance(error, TokenweirError):
-            return error
         for cause, call in self._failed:
-            if cause is error:
+            if cause is not error:
+                continue
+            if isinstance(error, StreamError):
+                error.node = error.node or call.metadata.get("langgraph_node")
+                error.tags = error.tags or call.tags
+            elif isinstance(error, ProviderError) or not isinstance(error, TokenweirError):
                 told = StreamError(
                     _reason(error),
                     provider=call.metadata.get("ls_provider"),
@@ -81,6 +84,7 @@ class Calls:
                 )
                 told.__cause__ = error
                 return told
+            return error
         return error
 
 

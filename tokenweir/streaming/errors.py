@@ -6,7 +6,16 @@ raises is never wrapped: it reaches the reader as it is.
 
 from __future__ import annotations
 
-__all__ = ["FilterError", "StreamError", "TokenweirError"]
+__all__ = [
+    "ConnectTimeoutError",
+    "FilterError",
+    "FirstTokenTimeoutError",
+    "ProviderError",
+    "StreamError",
+    "TimeLimitError",
+    "TokenGapTimeoutError",
+    "TokenweirError",
+]
 
 
 class TokenweirError(Exception):
@@ -15,6 +24,13 @@ class TokenweirError(Exception):
 
 class FilterError(TokenweirError, ValueError):
     """Raised when a filter cannot be understood; the message shows the forms that can."""
+
+
+class ProviderError(TokenweirError):
+    """Root of what a provider's answer can be wrong by, where no client has an error for it.
+
+    At the reader of a graph it is the ``__cause__`` of a StreamError.
+    """
 
 
 class StreamError(TokenweirError):
@@ -62,11 +78,36 @@ class StreamError(TokenweirError):
         return f"{who}{where}{tagged} failed {arrived}: {self.reason}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (dict(self.__dict__),)
+        return _rebuild, (type(self), dict(self.__dict__))
 
 
-def _rebuild(fields: dict[str, object]) -> StreamError:
+class TimeLimitError(StreamError, TimeoutError):
+    """Raised when a model took longer than one of its limits; each limit has its own subclass."""
+
+
+class ConnectTimeoutError(TimeLimitError):
+    """Raised when no connection came about within ``connect_timeout``.
+
+    Look at ``base_url`` and the network; the provider may be down.
+    """
+
+
+class FirstTokenTimeoutError(TimeLimitError):
+    """Raised when the first token did not come within ``first_token_timeout``.
+
+    The provider may be overloaded, or the model may be one that thinks for long: raise the limit.
+    """
+
+
+class TokenGapTimeoutError(TimeLimitError):
+    """Raised when the next token did not come within ``token_gap_timeout``.
+
+    What had come before has been handed on; it is not asked for again.
+    """
+
+
+def _rebuild(kind: type[StreamError], fields: dict[str, object]) -> StreamError:
     """Make a StreamError again after pickling (keyword-only arguments need help)."""
-    error = StreamError("")
+    error = kind("")
     error.__dict__.update(fields)
     return error

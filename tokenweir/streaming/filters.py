@@ -1,9 +1,11 @@
-"""Filters: which model calls pass.
+"""Filters: which model calls pass, and which of their chunks.
 
-A filter looks at a call's metadata and nothing else, so it is decided once per model call and
-costs nothing per token. Filters combine with ``&``, ``|`` and ``~``::
+Most filters look at a call's metadata and nothing else, so they are decided once per model call
+and cost nothing per token. Two look at the chunk: ``text`` and ``reasoning``. Filters combine with
+``&``, ``|`` and ``~``::
 
     only = tag("joke") | (from_node("write") & ~tag("draft"))
+    only = tag("joke") & text
 
 The same filters can be written as text, for a command line or a URL: ``parse_filter``.
 """
@@ -14,6 +16,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from tokenweir.streaming.content import has_reasoning, has_text
 from tokenweir.streaming.errors import FilterError
 from tokenweir.streaming.types import ReadOnlyMetadata
 
@@ -24,44 +27,92 @@ __all__ = [
     "from_node",
     "in_namespace",
     "parse_filter",
+    "reasoning",
     "tag",
+    "text",
 ]
 
 
 class Filter:
-    """A decision about a model call, made from its metadata.
+    """A decision about a model call, made from its metadata; or about a chunk, made from both.
 
-    Call it with a metadata dict to ask whether that call passes. Any function of a metadata dict
-    can become one: ``Filter(lambda metadata: metadata["langgraph_step"] > 1)``.
+    Call it with a metadata dict to ask whether that call passes, or with the metadata and a chunk
+    to ask whether that chunk does. Any function of a metadata dict can become one:
+    ``Filter(lambda metadata: metadata["langgraph_step"] > 1)``.
     """
 
-    __slots__ = ("_accepts", "_binds", "_text")
+    __slots__ = ("_accepts", "_binds", "_decide", "_text")
 
     def __init__(
         self, accepts: Callable[[ReadOnlyMetadata], object], text: str | None = None
     ) -> None:
-        self._accepts = accepts
+        self._decide: _Decide = lambda metadata: bool(accepts(metadata))
+        self._accepts: _Accepts | None = None
         self._text = text or f"<{getattr(accepts, '__name__', 'filter')}>"
         self._binds = 3  # 1 for |, 2 for &, 3 for what needs no brackets
 
-    def __call__(self, metadata: ReadOnlyMetadata) -> bool:
-        return bool(self._accepts(metadata))
+    def __call__(self, metadata: ReadOnlyMetadata, chunk: Any = None) -> bool:
+        """Whether this chunk of a call with this metadata passes.
+
+        The chunk may be left out for filters that look at metadata only; FilterError if it is
+        needed.
+        """
+        decided = self._decide(metadata)
+        if decided is not None:
+            return decided
+        if chunk is None:
+            raise FilterError(f"{self} looks at chunks: call it with (metadata, chunk)")
+        assert self._accepts is not None
+        return self._accepts(metadata, chunk)
+
+    def decide(self, metadata: ReadOnlyMetadata) -> bool | None:
+        """What the metadata alone says of a call: it passes, it does not, or None: ask by chunk."""
+        return self._decide(metadata)
+
+    @property
+    def looks_at_chunks(self) -> bool:
+        """Whether there are calls of which some chunks may pass and others not."""
+        return self._accepts is not None
 
     def __and__(self, other: object) -> Filter:
         if not isinstance(other, Filter):
             return NotImplemented
-        left, right = self._accepts, other._accepts
-        return _joined(lambda metadata: left(metadata) and right(metadata), self, "&", other)
+        left, right = self._decide, other._decide
+
+        def decide(metadata: ReadOnlyMetadata) -> bool | None:
+            first = left(metadata)
+            if first is False:
+                return False
+            second = right(metadata)
+            return second if first or second is False else None
+
+        return _joined(decide, self, "&", other)
 
     def __or__(self, other: object) -> Filter:
         if not isinstance(other, Filter):
             return NotImplemented
-        left, right = self._accepts, other._accepts
-        return _joined(lambda metadata: left(metadata) or right(metadata), self, "|", other)
+        left, right = self._decide, other._decide
+
+        def decide(metadata: ReadOnlyMetadata) -> bool | None:
+            first = left(metadata)
+            if first:
+                return True
+            second = right(metadata)
+            return second if first is False or second else None
+
+        return _joined(decide, self, "|", other)
 
     def __invert__(self) -> Filter:
-        accepts = self._accepts
-        return Filter(lambda metadata: not accepts(metadata), f"~{_bracketed(self, 3)}")
+        decide = self._decide
+
+        def negated(metadata: ReadOnlyMetadata) -> bool | None:
+            decided = decide(metadata)
+            return None if decided is None else not decided
+
+        accepts = None
+        if self.looks_at_chunks:
+            accepts = lambda metadata, chunk: not self(metadata, chunk)  # noqa: E731
+        return _made(negated, accepts, f"~{_bracketed(self, 3)}")
 
     def __bool__(self) -> bool:
         raise FilterError(
@@ -80,14 +131,37 @@ def _bracketed(part: Filter, binds: int) -> str:
     return f"({part})" if part._binds < binds else str(part)
 
 
-def _joined(
-    accepts: Callable[[ReadOnlyMetadata], object], left: Filter, operator: str, right: Filter
-) -> Filter:
+_Decide = Callable[[ReadOnlyMetadata], "bool | None"]
+_Accepts = Callable[[ReadOnlyMetadata, Any], bool]
+
+
+def _made(decide: _Decide, accepts: _Accepts | None, text: str, binds: int = 3) -> Filter:
+    made = Filter(decide, text)
+    made._decide, made._accepts, made._binds = decide, accepts, binds
+    return made
+
+
+def _joined(decide: _Decide, left: Filter, operator: str, right: Filter) -> Filter:
     binds = 2 if operator == "&" else 1
     text = f"{_bracketed(left, binds)} {operator} {_bracketed(right, binds)}"
-    joined = Filter(accepts, text)
-    joined._binds = binds
-    return joined
+    accepts: _Accepts | None = None
+    if left.looks_at_chunks or right.looks_at_chunks:
+        if operator == "&":
+            accepts = lambda metadata, chunk: left(metadata, chunk) and right(metadata, chunk)  # noqa: E731
+        else:
+            accepts = lambda metadata, chunk: left(metadata, chunk) or right(metadata, chunk)  # noqa: E731
+    return _made(decide, accepts, text, binds)
+
+
+def _of_chunks(looks: Callable[[Any], bool], name: str) -> Filter:
+    return _made(lambda metadata: None, lambda metadata, chunk: looks(chunk), name)
+
+
+text: Filter = _of_chunks(has_text, "text")
+"""Pass the chunks that hold text of the answer: no reasoning, no tool calls, no bare usage."""
+
+reasoning: Filter = _of_chunks(has_reasoning, "reasoning")
+"""Pass the chunks that hold reasoning, which some models show before their answer."""
 
 
 def _name(kind: str, value: object) -> str:
@@ -172,9 +246,13 @@ _KINDS: dict[str, Callable[[str], Filter]] = {
     "model": from_model,
     "namespace": lambda path: in_namespace(*path.split("|")),
 }
-_TOKEN = re.compile(rf'\s*(?:([()&|~])|(\w+):(?:"((?:[^"\\]|\\.)*)"|({_BARE})))')
+_CONTENTS = {"text": text, "reasoning": reasoning}
+_TOKEN = re.compile(
+    rf'\s*(?:([()&|~])|(\w+):(?:"((?:[^"\\]|\\.)*)"|({_BARE}))|(text|reasoning)(?![^\s()&|~]))'
+)
 _FORMS = (
-    "tag:joke, node:write, model:gpt-4o-mini, namespace:editor, joined by & | ~ and brackets; "
+    "tag:joke, node:write, model:gpt-4o-mini, namespace:editor, text, reasoning, joined by & | ~ "
+    "and brackets; "
     'quote what is not one word: tag:"two words"'
 )
 
@@ -209,9 +287,11 @@ class _Parser:
         if match is None:
             raise self.fail(f"cannot read {self.text[self.at :].strip()!r}")
         self.at = match.end()
-        operator, kind, quoted, bare = match.groups()
+        operator, kind, quoted, bare, content = match.groups()
         if operator:
             self.operator = operator
+        elif content:
+            self.term = _CONTENTS[content]
         elif kind in _KINDS:
             value = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else bare
             self.term = _KINDS[kind](value)

@@ -136,7 +136,7 @@ async def _deal(
     try:
         async for token in stream:
             for only, sink in sinks:
-                if not sink.closed and (only is None or only(token[1])):
+                if not sink.closed and (only is None or only(token[1], token[0])):
                     sink.put(token)
             for _, sink in sinks:
                 if sink.full and not sink.closed:

@@ -64,16 +64,27 @@ class Plan:
         run = getattr(self.graph, method)
         if self.direct():
             gate = Gate(sink, thread)
-            handler = _internals.MessagesHandler(
+            watching = _internals.MessagesHandler(
                 self._putter(sink), gate, calls, subgraphs=self.subgraphs, only=self.only
             )
-            watched = _internals.watched(self.config, handler)
+            watched = _internals.watched(self.config, watching)
             parts = run(self.input, watched, stream_mode=[], **self._version(), **self.kwargs)
             return Source(parts, calls)
         pump = PumpGate(sink, thread)
         config = self.config
         if self.local:
-            config = _internals.watched(self.config, _internals.GateHandler(pump, calls))
+            completions = None
+            if "messages" in self._modes():
+                completions = _internals.completions_handler(
+                    self._putter(sink),
+                    Gate(sink, thread),
+                    calls,
+                    subgraphs=self.subgraphs,
+                    only=self.only,
+                    config=self.config,
+                )
+            handler = _internals.GateHandler(pump, calls, completions)
+            config = _internals.watched(self.config, handler)
         parts = run(
             self.input,
             config,
@@ -83,6 +94,11 @@ class Plan:
             **self.kwargs,
         )
         return Source(parts, calls, pump, self._passes if self.only is not None else None)
+
+    def _modes(self) -> Sequence[str]:
+        if self.stream_mode is None or isinstance(self.stream_mode, str):
+            return [self.stream_mode or ""]
+        return self.stream_mode
 
     def _version(self) -> dict[str, Any]:
         return {} if self.version == "v1" else {"version": self.version}
@@ -114,7 +130,7 @@ class Plan:
         if mode == "custom" and "tags" not in metadata and "langgraph_node" not in metadata:
             return True
         assert self.only is not None
-        return self.only(metadata)
+        return self.only(metadata, payload[0])
 
 
 @dataclass(frozen=True)

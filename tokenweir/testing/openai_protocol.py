@@ -1,4 +1,4 @@
-"""OpenAI's chat protocol, from the provider's side: a reply as JSON or as server-sent events.
+"""OpenAI's protocols, from the provider's side: a reply as JSON or as server-sent events.
 
 Pure functions from values to bytes; nothing here waits or writes.
 """
@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from tokenweir.testing.reply import Reply, ToolCall
 
-__all__ = ["ChatAnswer", "error_body", "prompt_of"]
+__all__ = ["ChatAnswer", "CompletionAnswer", "error_body", "prompt_of"]
 
 
 def error_body(message: str, *, kind: str = "server_error", code: str | None = None) -> bytes:
@@ -24,22 +24,39 @@ def error_body(message: str, *, kind: str = "server_error", code: str | None = N
 
 def prompt_of(request: Mapping[str, Any]) -> str:
     """The text of the last message of a request, or its prompt."""
-    messages = request.get("messages") or [{"content": request.get("prompt")}]
+    given = request.get("input")
+    asked = given if isinstance(given, Mapping) else request
+    messages = asked.get("messages") or [{"content": asked.get("prompt")}]
     content = messages[-1].get("content")
     if isinstance(content, list):
-        return "".join(str(part.get("text", "")) for part in content)
+        parts = (part.get("text", "") if isinstance(part, dict) else part for part in content)
+        return "".join(str(part) for part in parts)
     return str(content or "")
 
 
 class ChatAnswer:
     """One chat completion, as the provider sends it."""
 
-    def __init__(self, reply: Reply, request: Mapping[str, Any]) -> None:
+    needs = "messages"
+    """The field that a request must have."""
+
+    def __init__(
+        self, reply: Reply, request: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> None:
         self.reply = reply
         self.request = request
         self.id = f"chatcmpl-{uuid4().hex}"
         self.created = int(time.time())
         self.model = str(request.get("model", "scripted"))
+
+    def streams(self) -> bool:
+        """Whether a stream was asked for."""
+        return bool(self.request.get("stream"))
+
+    def refusal(self) -> bytes:
+        """The error that answers instead, with the reply's status."""
+        kind = "rate_limit_error" if self.reply.status == 429 else "server_error"
+        return error_body(self.reply.message, kind=kind)
 
     def finish_reason(self) -> str:
         """Why the answer ends."""
@@ -55,7 +72,7 @@ class ChatAnswer:
             "refusal": None,
         }
         if reply.reasoning:
-            message["reasoning_content"] = "".join(reply.reasoning)
+            message[reply.reasoning_field] = "".join(reply.reasoning)
         if reply.tool_calls:
             message["tool_calls"] = [_tool_call(call, call.arguments) for call in reply.tool_calls]
         body = {
@@ -83,7 +100,7 @@ class ChatAnswer:
         """One event per token: reasoning, then text, then pieces of tool calls."""
         role = {"role": "assistant"} if self.reply.role_everywhere else {}
         for token in self.reply.reasoning:
-            yield self._delta({**role, "reasoning_content": token})
+            yield self._delta({**role, self.reply.reasoning_field: token})
         for token in self.reply.text_tokens():
             yield self._delta({**role, "content": token}, token=token)
         for index, call in enumerate(self.reply.tool_calls):
@@ -142,6 +159,52 @@ class ChatAnswer:
 
     def _event(self, data: dict[str, Any]) -> bytes:
         return self.raw(json.dumps(data, ensure_ascii=False, separators=(",", ":")))
+
+
+class CompletionAnswer(ChatAnswer):
+    """One completion (``/v1/completions``), as the provider sends it: text, and nothing else."""
+
+    needs = "prompt"
+
+    def __init__(
+        self, reply: Reply, request: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(reply, request, headers)
+        self.id = f"cmpl-{uuid4().hex}"
+
+    def whole(self) -> bytes:
+        text = "".join(self.reply.text_tokens())
+        asked = {**self.request, "stream_options": {"include_usage": True}}
+        prompts = self.request.get("prompt")
+        count = len(prompts) if isinstance(prompts, list) else 1
+        choices = [self._choice(text, self.finish_reason(), index) for index in range(count)]
+        body = {**self._head(), "choices": choices, "usage": self.reply.usage_of(asked)}
+        return json.dumps(body, ensure_ascii=False).encode()
+
+    def first(self) -> bytes:
+        return b""
+
+    def tokens(self) -> Iterator[bytes]:
+        for token in self.reply.text_tokens():
+            yield self._event({**self._head(), "choices": [self._choice(token, None)]})
+
+    def last(self) -> bytes:
+        end = self._event({**self._head(), "choices": [self._choice("", self.finish_reason())]})
+        usage = self.reply.usage_of(self.request)
+        if usage is not None:
+            end += self._event({**self._head(), "choices": [], "usage": usage})
+        return end + self.raw("[DONE]")
+
+    def _head(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "object": "text_completion",
+            "created": self.created,
+            "model": self.model,
+        }
+
+    def _choice(self, text: str, finish: str | None, index: int = 0) -> dict[str, Any]:
+        return {"index": index, "text": text, "logprobs": None, "finish_reason": finish}
 
 
 def _tool_call(call: ToolCall, arguments: str) -> dict[str, Any]:

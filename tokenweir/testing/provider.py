@@ -1,4 +1,5 @@
-"""A scripted provider: a real HTTP server on loopback that speaks OpenAI's protocol.
+"""A scripted provider: a real HTTP server on loopback that speaks OpenAI's protocols, and
+DashScope's own.
 
 It answers what it was told to, at the pace it was told, and misbehaves on demand. It records what
 it was asked and how each client left. ::
@@ -27,7 +28,13 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal
 
-from tokenweir.testing.openai_protocol import ChatAnswer, error_body, prompt_of
+from tokenweir.testing.dashscope_protocol import DashScopeAnswer
+from tokenweir.testing.openai_protocol import (
+    ChatAnswer,
+    CompletionAnswer,
+    error_body,
+    prompt_of,
+)
 from tokenweir.testing.reply import Reply
 
 __all__ = ["Provider", "RecordedRequest"]
@@ -142,6 +149,11 @@ class Provider:
     def base_url(self) -> str:
         """The URL to give to a client, with ``/v1``."""
         return f"http://127.0.0.1:{self._port}/v1"
+
+    @property
+    def dashscope_url(self) -> str:
+        """The URL to give to DashScope's SDK, with ``/api/v1``."""
+        return f"http://127.0.0.1:{self._port}/api/v1"
 
     @property
     def environ(self) -> dict[str, str]:
@@ -312,19 +324,19 @@ class Provider:
             models = [{"id": name, "object": "model", "owned_by": "you"} for name in self.models]
             body = json.dumps({"object": "list", "data": models}).encode()
             return await self._whole(request, writer, 200, body)
-        if not request.path.endswith("/chat/completions"):
+        form = next((form for form in _FORMS if request.path.endswith(form)), None)
+        if form is None:
             body = error_body(f"Unknown path {request.path}", kind="invalid_request_error")
             return await self._whole(request, writer, 404, body)
-        if not isinstance(request.body, dict) or not request.body.get("messages"):
-            body = error_body("'messages' is missing", kind="invalid_request_error")
+        make = _FORMS[form]
+        if not isinstance(request.body, dict) or not request.body.get(make.needs):
+            body = error_body(f"{make.needs!r} is missing", kind="invalid_request_error")
             return await self._whole(request, writer, 400, body)
         reply = self._choose(request)
+        answer = make(reply, request.body, request.headers)
         if reply.status != 200:
-            kind = "rate_limit_error" if reply.status == 429 else "server_error"
-            body = error_body(reply.message, kind=kind)
-            return await self._whole(request, writer, reply.status, body, reply.headers)
-        answer = ChatAnswer(reply, request.body)
-        if not request.body.get("stream"):
+            return await self._whole(request, writer, reply.status, answer.refusal(), reply.headers)
+        if not answer.streams():
             await asyncio.sleep(reply.first_after)
             if reply.hold_after is not None:
                 await self._held(request)
@@ -365,7 +377,7 @@ class _Streaming:
         provider: Provider,
         request: RecordedRequest,
         reply: Reply,
-        answer: ChatAnswer,
+        answer: ChatAnswer | DashScopeAnswer,
         writer: asyncio.StreamWriter,
     ) -> None:
         self.provider = provider
@@ -394,14 +406,23 @@ class _Streaming:
                 await self.provider._held(self.request)
             if number == reply.stall_after:
                 await self.flush()
-                await asyncio.Event().wait()
+                await self.stall()
             if reply.every and number:
                 await asyncio.sleep(reply.every)
             await self.send(event)
             self.request.tokens_written += 1
         return await self.end(self.answer.last(), "finished")
 
+    async def stall(self) -> None:
+        while self.reply.stall_comments:
+            await asyncio.sleep(self.reply.stall_comments)
+            self.writer.write(_chunk(b": keep-alive\n\n"))
+            await self.writer.drain()
+        await asyncio.Event().wait()
+
     async def send(self, data: bytes) -> None:
+        if not data:
+            return
         if self.reply.burst:
             self.kept += data
             return
@@ -442,6 +463,13 @@ class _Streaming:
         self.request._end("cut")
         return self.reply.cut == "eof"
 
+
+_FORMS: dict[str, type[ChatAnswer] | type[DashScopeAnswer]] = {
+    "/chat/completions": ChatAnswer,
+    "/completions": CompletionAnswer,
+    "/text-generation/generation": DashScopeAnswer,
+}
+"""The protocols, by the end of the path."""
 
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests"}
 

@@ -39,12 +39,15 @@ class Reply:
     Attributes:
         text: What is said; streamed word by word. Use ``tokens`` to say where it is cut.
         tokens: The tokens themselves, or a number: that many made-up ones, made as they are sent.
-        reasoning: Tokens of ``reasoning_content``, sent before the text.
+        reasoning: Tokens of reasoning, sent before the text.
+        reasoning_field: The name under which reasoning is sent.
         tool_calls: Tool calls, sent after the text.
         every: Seconds between tokens; 0 sends as fast as the client reads.
         first_after: Seconds before the first token.
         hold_after: After this many tokens, wait for ``Provider.release()``.
         stall_after: After this many tokens, send nothing more until the client leaves.
+        stall_comments: While stalled, send a comment every so many seconds, as providers do to keep
+            a connection alive.
         cut_after: After this many tokens, end the connection as ``cut`` says: in the middle of an
             ``"event"``, cleanly but without an end (``"eof"``), or with a TCP ``"reset"``.
         error_after: After this many tokens, send an error event and end.
@@ -66,11 +69,13 @@ class Reply:
     text: str = ""
     tokens: Sequence[str] | int | None = None
     reasoning: Sequence[str] = ()
+    reasoning_field: Literal["reasoning_content", "reasoning"] = "reasoning_content"
     tool_calls: Sequence[ToolCall] = ()
     every: float = 0.0
     first_after: float = 0.0
     hold_after: int | None = None
     stall_after: int | None = None
+    stall_comments: float | None = None
     cut_after: int | None = None
     cut: Cut = "event"
     error_after: int | None = None
@@ -130,7 +135,8 @@ class Reply:
         wanted = {"always": True, "never": False, "asked": bool(asked)}[self.usage]
         if not wanted:
             return None
-        prompt = sum(len(str(item.get("content")).split()) for item in request.get("messages", ()))
+        asked = [item.get("content") for item in request.get("messages", ())]
+        prompt = sum(len(str(said).split()) for said in asked or [request.get("prompt")])
         completion = self.count() + len(self.reasoning)
         return {
             "prompt_tokens": prompt,

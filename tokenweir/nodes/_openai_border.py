@@ -1,0 +1,155 @@
+"""The openai SDK's calls, made with patience: limits, retries, and no key in any error.
+
+Not the SDK's own retries: they end when the response begins, and a connection may break after
+that and before the first token.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx2
+import openai
+
+from tokenweir.nodes._waiting import (
+    AsyncPatientStream,
+    Border,
+    Failure,
+    PatientStream,
+    patiently,
+    patiently_sync,
+)
+from tokenweir.nodes.patience import Patience, Progress, retry_after
+from tokenweir.nodes.secrets import scrub
+from tokenweir.streaming.errors import StreamError, TokenweirError
+
+__all__ = ["look", "make_patient", "make_patient_sync", "timeout_of"]
+
+_PASSING_STATUS = frozenset((408, 409, 429))
+_PASSING_KINDS = ("server", "overload", "rate_limit", "unavailable", "timeout")
+
+
+def timeout_of(patience: Patience) -> httpx2.Timeout:
+    """The HTTP client's own timeout: it ends what comes before a stream of tokens."""
+    read = patience.first_token
+    connect = patience.connect
+    return httpx2.Timeout(
+        None,
+        connect=None if connect == float("inf") else connect,
+        read=None if read == float("inf") else read,
+    )
+
+
+def make_patient(
+    client: Any, new_progress: Callable[[], Progress], secrets: tuple[str, ...]
+) -> None:
+    """Have an ``AsyncOpenAI`` client wait and retry as ``new_progress()`` says, per call."""
+    request = client.request
+    border = Border(look, _understanding(secrets))
+
+    async def patient(
+        cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
+    ) -> Any:
+        async def call() -> Any:
+            return await request(cast_to, options, stream=stream, stream_cls=stream_cls)
+
+        if not stream:
+            return await patiently(call, new_progress(), border)
+        return await AsyncPatientStream.opened(call, new_progress(), border)
+
+    client.request = patient
+
+
+def make_patient_sync(
+    client: Any, new_progress: Callable[[], Progress], secrets: tuple[str, ...]
+) -> None:
+    """As ``make_patient``, for an ``OpenAI`` client."""
+    request = client.request
+    border = Border(look, _understanding(secrets))
+
+    def patient(cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
+        def call() -> Any:
+            return request(cast_to, options, stream=stream, stream_cls=stream_cls)
+
+        if not stream:
+            return patiently_sync(call, new_progress(), border)
+        return PatientStream.opened(call, new_progress(), border)
+
+    client.request = patient
+
+
+def look(event: Any) -> tuple[int | None, bool]:
+    """What an event of the chat or the completions protocol holds; see ``Border``.
+
+    Of other protocols nothing is known: each event counts, and each may be the last.
+    """
+    as_dict = isinstance(event, Mapping)
+    choices = event.get("choices") if as_dict else getattr(event, "choices", None)
+    if choices is None:
+        return 0, True
+    if not choices:
+        usage = event.get("usage") if as_dict else getattr(event, "usage", None)
+        return None, bool(usage)
+    choice = choices[0]
+    if as_dict:
+        delta, text, reason = choice.get("delta"), choice.get("text"), choice.get("finish_reason")
+    else:
+        delta, reason = getattr(choice, "delta", None), choice.finish_reason
+        text = getattr(choice, "text", None)
+    if delta is not None:
+        text = delta.get("content") if as_dict else delta.content
+        if not text and _holds_more(delta):
+            return 0, bool(reason)
+    return (len(text) if text else None), bool(reason)
+
+
+def _holds_more(delta: Any) -> bool:
+    """Whether a delta without text holds something else: a tool call, reasoning, a refusal."""
+    fields = delta if isinstance(delta, Mapping) else delta.model_dump()
+    return any(value for name, value in fields.items() if name not in ("role", "content"))
+
+
+def _understanding(secrets: tuple[str, ...]) -> Callable[[BaseException, Progress], Failure]:
+    def understand(error: BaseException, progress: Progress) -> Failure:
+        return _understood(scrub(error, secrets), progress)
+
+    return understand
+
+
+def _understood(error: BaseException, progress: Progress) -> Failure:
+    if isinstance(error, TokenweirError):
+        # A limit is a limit; a stream that ended too early may be whole next time.
+        return Failure(error, type(error) is StreamError)
+    if isinstance(error, openai.APIStatusError):
+        after = retry_after(error.response.headers, time.time())
+        return Failure(error, _status_passes(error), after)
+    reason = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
+    if isinstance(reason, httpx2.ConnectTimeout):
+        return Failure(progress.expired("connect"), True)
+    if isinstance(reason, httpx2.ReadTimeout):
+        return Failure(progress.expired(), False)
+    if isinstance(error, (openai.APIConnectionError, httpx2.TransportError)):
+        return Failure(error, True)
+    if isinstance(error, openai.APIError):
+        return Failure(error, _event_passes(error))
+    return Failure(error, False)
+
+
+def _status_passes(error: openai.APIStatusError) -> bool:
+    told = error.response.headers.get("x-should-retry")
+    if told in ("true", "false"):
+        return bool(told == "true")
+    if error.code == "insufficient_quota":  # a 429 that waiting does not help
+        return False
+    return error.status_code in _PASSING_STATUS or error.status_code >= 500
+
+
+def _event_passes(error: openai.APIError) -> bool:
+    """Whether an error that came as an event of a stream is the provider's, and not the asker's."""
+    code = str(error.code or "")
+    if code.isdigit():
+        return int(code) in _PASSING_STATUS or int(code) >= 500
+    told = f"{code} {error.type or ''}".lower()
+    return any(kind in told for kind in _PASSING_KINDS)

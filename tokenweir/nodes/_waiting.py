@@ -1,0 +1,293 @@
+"""Waiting for a model within limits: the shells around ``patience.py``, async and sync.
+
+A provider's stream is opened, read under the limit that runs, and opened again where that is
+allowed. Only the wait for the provider counts: while the reader is slow, no limit runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from tokenweir.nodes._clocks import Alarm, Deadline
+from tokenweir.nodes.patience import Progress
+from tokenweir.streaming.backpressure import current_gate
+from tokenweir.streaming.sink import ReaderLeft
+
+__all__ = [
+    "AsyncPatientStream",
+    "Border",
+    "Failure",
+    "PatientStream",
+    "patiently",
+    "patiently_sync",
+]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a client's error means: what to raise for it, and whether trying again may help."""
+
+    error: BaseException
+    passing: bool
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True)
+class Border:
+    """How a client's events and errors are read.
+
+    Attributes:
+        look: Of an event: its characters (0 for a tool call, None if it is empty), and whether
+            it says that the answer is over.
+        understand: Of an error.
+    """
+
+    look: Callable[[Any], tuple[int | None, bool]]
+    understand: Callable[[BaseException, Progress], Failure]
+
+
+async def patiently(call: Callable[[], Awaitable[Any]], progress: Progress, border: Border) -> Any:
+    """The result of ``call``, tried again as ``progress`` allows."""
+    while True:
+        try:
+            return await call()
+        except Exception as error:  # noqa: BLE001 - it is raised, or passes
+            failure = border.understand(error, progress)
+            if not failure.passing or not progress.may_retry():
+                _raise(failure.error, error)
+            await asyncio.sleep(_wait(progress, failure))
+
+
+def patiently_sync(call: Callable[[], Any], progress: Progress, border: Border) -> Any:
+    """As ``patiently``, blocking; a reader that leaves ends the wait for a retry."""
+    while True:
+        try:
+            return call()
+        except Exception as error:  # noqa: BLE001 - it is raised, or passes
+            failure = border.understand(error, progress)
+            if not failure.passing or not progress.may_retry():
+                _raise(failure.error, error)
+            _sleep(_wait(progress, failure))
+
+
+def _raise(error: BaseException, cause: BaseException) -> None:
+    if error is cause:
+        raise error
+    raise error from cause
+
+
+def _wait(progress: Progress, failure: Failure) -> float:
+    return progress.patience.wait(progress.attempt - 1, failure.retry_after)
+
+
+def _sleep(seconds: float) -> None:
+    gate = current_gate.get()
+    if gate is None:
+        time.sleep(seconds)
+        return
+    left = threading.Event()
+    gate.sink.on_leave(left, left.set)
+    try:
+        if left.wait(seconds):
+            raise ReaderLeft("the reader of this stream has gone")
+    finally:
+        gate.sink.done(left)
+
+
+class AsyncPatientStream:
+    """A provider's stream of events, within limits. Made by ``opened``."""
+
+    def __init__(
+        self, open: Callable[[], Awaitable[Any]], progress: Progress, border: Border
+    ) -> None:
+        self._open = open
+        self._progress = progress
+        self._border = border
+        self._deadline = Deadline()
+        self._inner: Any = None
+        self._events: Any = None
+        self._handed_on = False
+
+    @classmethod
+    async def opened(
+        cls, open: Callable[[], Awaitable[Any]], progress: Progress, border: Border
+    ) -> Any:
+        """Open a stream; what is no stream (a raw response) is given as it is."""
+        made = cls(open, progress, border)
+        await made._connect()
+        return made if made._events is not None else made._inner
+
+    async def _connect(self) -> None:
+        async def connect() -> Any:
+            return await self._within(self._open())
+
+        self._inner = await patiently(connect, self._progress, self._border)
+        if hasattr(self._inner, "__aiter__"):
+            self._events = aiter(self._inner)
+
+    async def _within(self, waited: Awaitable[Any]) -> Any:
+        deadline = self._deadline
+        deadline.start(self._progress.limit)
+        try:
+            return await waited
+        except asyncio.CancelledError:
+            if deadline.is_over():
+                raise self._progress.expired() from None
+            raise
+        finally:
+            deadline.stop()
+
+    def __aiter__(self) -> AsyncPatientStream:
+        return self
+
+    async def __anext__(self) -> Any:
+        progress = self._progress
+        while True:
+            try:
+                event = await self._within(self._events.__anext__())
+            except StopAsyncIteration:
+                self._deadline.cancel()
+                if progress.ended:
+                    raise
+                await self._again(progress.cut_short())
+                continue
+            except Exception as error:  # noqa: BLE001 - it is raised, or passes
+                await self._again(error)
+                continue
+            characters, ended = self._border.look(event)
+            progress.took(characters, ended)
+            if not progress.chunks and not ended:
+                if self._handed_on:
+                    continue  # the opening of a retry, which the reader has had
+                self._handed_on = True
+            return event
+
+    async def _again(self, error: Exception) -> None:
+        """Open the stream again, if that is allowed; else raise."""
+        await self._shut()
+        failure = self._border.understand(error, self._progress)
+        if not failure.passing or not self._progress.may_retry():
+            self._deadline.cancel()
+            _raise(failure.error, error)
+        await asyncio.sleep(_wait(self._progress, failure))
+        await self._connect()
+
+    async def _shut(self) -> None:
+        close = getattr(self._inner, "aclose", None) or getattr(self._inner, "close", None)
+        if close is not None:
+            await close()
+
+    async def aclose(self) -> None:
+        """Close the provider's stream."""
+        self._deadline.cancel()
+        await self._shut()
+
+    close = aclose
+
+    async def __aenter__(self) -> AsyncPatientStream:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.aclose()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class PatientStream:
+    """As ``AsyncPatientStream``, for sync clients.
+
+    Until the response begins, the HTTP client's own timeout stands for the limit; then a watchdog
+    shuts the socket down.
+    """
+
+    def __init__(self, open: Callable[[], Any], progress: Progress, border: Border) -> None:
+        self._open = open
+        self._progress = progress
+        self._border = border
+        self._alarm = Alarm(self._abort)
+        self._inner: Any = None
+        self._events: Any = None
+        self._handed_on = False
+
+    @classmethod
+    def opened(cls, open: Callable[[], Any], progress: Progress, border: Border) -> Any:
+        """Open a stream; what is no stream (a raw response) is given as it is."""
+        made = cls(open, progress, border)
+        made._connect()
+        return made if made._events is not None else made._inner
+
+    def _connect(self) -> None:
+        self._inner = patiently_sync(self._open, self._progress, self._border)
+        if hasattr(self._inner, "__iter__"):
+            self._events = iter(self._inner)
+            # From here on the watchdog waits, by tokens; the client would wait by bytes.
+            timeouts = self._inner.response.request.extensions.get("timeout")
+            if timeouts:
+                timeouts["read"] = None
+
+    def _abort(self) -> None:
+        stream = self._inner.response.extensions.get("network_stream")
+        raw = stream.get_extra_info("socket") if stream is not None else None
+        if raw is not None:
+            with suppress(OSError):
+                raw.shutdown(socket.SHUT_RDWR)
+
+    def __iter__(self) -> PatientStream:
+        return self
+
+    def __next__(self) -> Any:
+        progress = self._progress
+        while True:
+            self._alarm.start(progress.limit)
+            try:
+                event = next(self._events)
+            except StopIteration:
+                if self._alarm.stop():
+                    self._again(progress.expired())
+                elif progress.ended:
+                    raise
+                else:
+                    self._again(progress.cut_short())
+                continue
+            except Exception as error:  # noqa: BLE001 - it is raised, or passes
+                self._again(progress.expired() if self._alarm.stop() else error)
+                continue
+            finally:
+                self._alarm.stop()
+            characters, ended = self._border.look(event)
+            progress.took(characters, ended)
+            if not progress.chunks and not ended:
+                if self._handed_on:
+                    continue  # the opening of a retry, which the reader has had
+                self._handed_on = True
+            return event
+
+    def _again(self, error: Exception) -> None:
+        self._inner.close()
+        failure = self._border.understand(error, self._progress)
+        if not failure.passing or not self._progress.may_retry():
+            _raise(failure.error, error)
+        _sleep(_wait(self._progress, failure))
+        self._connect()
+
+    def close(self) -> None:
+        """Close the provider's stream."""
+        self._alarm.ring = None  # the watchdog may keep the alarm until its time has come
+        self._inner.close()
+
+    def __enter__(self) -> PatientStream:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
