@@ -19,6 +19,7 @@ def model() -> Iterator[ChatModel]:
     """A chat model that says the prompt back: one for all tests, as it takes 50 ms to make."""
     with Provider() as provider:
         made = chat_model("openai:gpt-4o-mini", base_url=provider.base_url, api_key="test")
+        assert isinstance(made, ChatModel)
         yield made
         made.root_client.close()
 

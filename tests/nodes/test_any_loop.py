@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from langchain_core.language_models import BaseChatModel
 
 from tokenweir.nodes.chat_model import ChatModel, chat_model
 from tokenweir.testing import Provider, Reply
@@ -27,11 +28,12 @@ SAID = "You said: hello"
 def own(provider: Provider) -> Iterator[ChatModel]:
     """A model whose provider is this test's alone."""
     made = chat_model("openai:gpt-4o-mini", base_url=provider.base_url, api_key="test")
+    assert isinstance(made, ChatModel)
     yield made
     made.root_client.close()
 
 
-async def say(model: ChatModel) -> str:
+async def say(model: BaseChatModel) -> str:
     return str((await model.ainvoke("hello")).content)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import tool
@@ -26,7 +27,7 @@ from langgraph.graph import MessagesState
 from pydantic import BaseModel
 
 from tokenweir.nodes import weights
-from tokenweir.nodes.chat_model import ChatModel, chat_model
+from tokenweir.nodes.chat_model import chat_model
 from tokenweir.nodes.embedded import EmbeddedModelError, Endpoint, start
 from tokenweir.streaming.stream import astream
 
@@ -40,7 +41,7 @@ def endpoint() -> Endpoint:
 
 
 @pytest.fixture(scope="module")
-def few(endpoint: Endpoint) -> ChatModel:
+def few(endpoint: Endpoint) -> BaseChatModel:
     """A model of few words, always the same."""
     return chat_model("local:smollm2", max_tokens=12, temperature=0, tags=["small"])
 
@@ -79,7 +80,7 @@ def test_it_starts_once(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.local
-async def test_it_streams_real_tokens(few: ChatModel) -> None:
+async def test_it_streams_real_tokens(few: BaseChatModel) -> None:
     """Token by token, with usage and a reason at the end; sync and async say the same."""
     chunks = [chunk async for chunk in few.astream("Say hello.")]
     texts = [chunk.content for chunk in chunks if chunk.content]
@@ -95,7 +96,7 @@ async def test_it_streams_real_tokens(few: ChatModel) -> None:
 
 
 @pytest.mark.local
-async def test_it_streams_in_a_graph(few: ChatModel, one_node: Any, streamed: Any) -> None:
+async def test_it_streams_in_a_graph(few: BaseChatModel, one_node: Any, streamed: Any) -> None:
     """In a node it is a model like any other, whose metadata says what it is."""
 
     async def ask(state: MessagesState, config: RunnableConfig) -> Any:
@@ -110,7 +111,7 @@ async def test_it_streams_in_a_graph(few: ChatModel, one_node: Any, streamed: An
 
 
 @pytest.mark.local
-async def test_several_calls_at_once(few: ChatModel) -> None:
+async def test_several_calls_at_once(few: BaseChatModel) -> None:
     """More calls than it has slots are all answered, each with its own answer."""
     questions = [f"Say the number {number}." for number in range(5)]
     alone = await few.ainvoke(questions[3])
@@ -121,7 +122,7 @@ async def test_several_calls_at_once(few: ChatModel) -> None:
 
 
 @pytest.mark.local
-async def test_leaving_stops_the_generation(few: ChatModel) -> None:
+async def test_leaving_stops_the_generation(few: BaseChatModel) -> None:
     """Calls that are left make room at once: long ones in all slots do not hold the next up."""
     long = chat_model("local:smollm2", max_tokens=4_000)
     streams = [long.astream("Tell me a very long story.") for _ in range(8)]
@@ -214,11 +215,12 @@ def test_a_file_that_is_no_gguf(tmp_path: Path) -> None:
 
 
 @pytest.mark.local
-def test_a_damaged_gguf(tmp_path: Path) -> None:
+def test_a_damaged_gguf(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """What llama.cpp cannot load is said in a line; its log is not poured out."""
     damaged = tmp_path / "damaged.gguf"
     damaged.write_bytes(weights.fetch().read_bytes()[:5_000_000])
     refused(damaged, f"llama.cpp could not load {damaged}", "damaged", "MB", "TOKENWEIR_DEBUG=1")
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.local
@@ -244,7 +246,10 @@ while not next(tokens).content:
     pass
 print(start().pid, flush=True)
 if "wait" in sys.argv:
-    sys.stdin.read()
+    try:
+        sys.stdin.read()
+    except KeyboardInterrupt:
+        print(next(tokens).id)
 """
 
 
@@ -282,15 +287,28 @@ def test_a_process_ends_cleanly_in_the_middle_of_a_generation(
 
 @pytest.mark.local
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
-def test_a_process_that_is_ended_leaves_no_child(
-    processes: dict[str, subprocess.Popen[str]], how: str
+def test_a_process_that_is_killed_leaves_no_child(
+    processes: dict[str, subprocess.Popen[str]],
 ) -> None:
-    """Killed outright, or by Ctrl-C in its terminal, it takes the model along."""
-    process = processes[how]
+    """Killed outright, without a chance to clean up, it takes the model along."""
+    process = processes["SIGKILL"]
     assert process.stdout is not None
     pid = int(process.stdout.readline())
     assert not gone(pid)
-    os.killpg(process.pid, signal.Signals[how])
+    process.kill()
     process.wait(30)
     wait_until_gone(pid)
+
+
+@pytest.mark.local
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_ctrl_c_is_the_process_own(processes: dict[str, subprocess.Popen[str]]) -> None:
+    """Ctrl-C in a terminal goes to all its processes: a script that survives it has its model."""
+    process = processes["SIGINT"]
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert out.strip()
+    assert (err, process.returncode) == ("", 0)
+    assert gone(pid)

@@ -451,7 +451,13 @@ async def test_carrying_sets_the_config_for_the_time_of_the_call() -> None:
     def looks_sync(state: Any) -> Any:
         return var_child_runnable_config.get()
 
+    @carrying
+    async def takes(state: Any, config: Any = None) -> Any:
+        return await look()
+
     given: Any = {"tags": ["mine"]}
+    assert await takes("state", given) == await takes("state", config=given) == given
+    assert await takes("state") is None
     call: Any = looks
     assert await call("state", config=given) == (given, given)
     call_sync: Any = looks_sync

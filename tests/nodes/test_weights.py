@@ -426,8 +426,8 @@ def test_a_wheel_without_the_file(index: Index, cache: Path) -> None:
 def test_a_wheel_with_flipped_bits(index: Index, cache: Path, how: int) -> None:
     """And one that was damaged on its way."""
     wheel = wheel_of(GGUF, how=how)
-    middle = len(wheel) // 2
-    index.wheel = wheel[:middle] + b"\xff" * 16 + wheel[middle + 16 :]
+    at = wheel.index(TINY.member.encode()) + len(TINY.member)
+    index.wheel = wheel[:at] + b"\xff" * 16 + wheel[at + 16 :]
     refused(lambda: fetch(TINY), "did not arrive whole")
     nothing(cache)
 

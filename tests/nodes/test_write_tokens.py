@@ -14,10 +14,11 @@ import openai
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
 from langchain_core.runnables import RunnableConfig
+from langchain_openai import ChatOpenAI
 from langgraph.graph import MessagesState
 from langgraph.types import StreamWriter
+from pydantic import SecretStr
 
-from tokenweir.nodes.chat_model import chat_model
 from tokenweir.nodes.node import node
 from tokenweir.nodes.write_tokens import write_tokens
 from tokenweir.streaming.errors import StreamError, TokenweirError
@@ -115,8 +116,11 @@ async def test_it_is_what_langchain_makes_of_the_same_answer(
 ) -> None:
     """Chunk for chunk what ``ChatOpenAI`` streams, but for ids."""
     provider.default = reply
-    model = chat_model(
-        "openai:gpt-4o-mini", base_url=provider.base_url, api_key="test", stream_usage=True
+    model = ChatOpenAI(
+        model="gpt-4o-mini",
+        base_url=provider.base_url,
+        api_key=SecretStr("test"),
+        stream_usage=True,
     )
 
     async def ask(state: MessagesState, config: RunnableConfig) -> Any:

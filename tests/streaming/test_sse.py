@@ -52,7 +52,7 @@ LINES = st.sampled_from(
 
 @given(st.lists(st.tuples(LINES, st.sampled_from([b"\n", b"\r\n", b"\r"])), max_size=20), st.data())
 def test_the_cuts_do_not_matter(lines: list[tuple[bytes, bytes]], data: st.DataObject) -> None:
-    """Whatever the lines and their ends, and wherever the bytes are cut, the events are the same."""
+    """Whatever the lines and their ends, and wherever bytes are cut, the events are the same."""
     text = b"".join(line + end for line, end in lines)
     whole = decoded(text, [max(len(text), 1)])
     cuts = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=8))

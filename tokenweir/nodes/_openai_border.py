@@ -21,6 +21,7 @@ from tokenweir.nodes._waiting import (
     patiently,
     patiently_sync,
 )
+from tokenweir.nodes.events import Batch
 from tokenweir.nodes.patience import Patience, Progress, retry_after
 from tokenweir.nodes.secrets import scrub
 from tokenweir.streaming.errors import StreamError, TokenweirError
@@ -85,6 +86,8 @@ def look(event: Any) -> tuple[int | None, bool]:
 
     Of other protocols nothing is known: each event counts, and each may be the last.
     """
+    if type(event) is Batch:
+        return (event.characters if event.chunks else None), event.ended
     as_dict = isinstance(event, Mapping)
     choices = event.get("choices") if as_dict else getattr(event, "choices", None)
     if choices is None:

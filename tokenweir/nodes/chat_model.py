@@ -16,7 +16,6 @@ from langchain_core.language_models import BaseChatModel, LangSmithParams
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables.config import RunnableConfig, ensure_config
-from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr, SecretStr, model_validator
 from typing_extensions import Self
 
@@ -24,6 +23,7 @@ from tokenweir.nodes import _internals
 from tokenweir.nodes._openai_border import make_patient, make_patient_sync, timeout_of
 from tokenweir.nodes._transport import PerLoopClient, leave_when_the_reader_goes
 from tokenweir.nodes.deltas import COMPATIBLE, keep_reasoning
+from tokenweir.nodes.fast import FastCalls
 from tokenweir.nodes.limits import Limits
 from tokenweir.nodes.patience import Patience, Progress
 from tokenweir.nodes.providers import (
@@ -42,7 +42,7 @@ from tokenweir.streaming.lost_config import CONFIG_TRAVELS, warn_lost
 __all__ = ["ChatModel", "LocalChatModel", "ModelNameError", "chat_model", "default_model_name"]
 
 
-class ChatModel(Limits, ChatOpenAI):
+class ChatModel(Limits, FastCalls):
     """``ChatOpenAI`` whose calls work from any event loop and thread, within limits.
 
     HTTP clients that were passed in are used as they are; then their rules hold.
@@ -164,6 +164,12 @@ class LocalChatModel(ChatModel):
 
     _gguf: str = PrivateAttr(default="smollm2")
     _url: str | None = PrivateAttr(default=None)
+
+    def _ready(self) -> None:
+        self._start()
+
+    async def _aready(self) -> None:
+        await self._astart()
 
     def _start(self) -> None:
         from tokenweir.nodes.embedded import start

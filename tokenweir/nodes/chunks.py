@@ -18,11 +18,11 @@ from langchain_core.messages.tool import (
     tool_call,
     tool_call_chunk,
 )
-from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 
 from tokenweir.streaming.adding import parse_cut_json
 
-__all__ = ["Convert", "Pattern", "with_metadata"]
+__all__ = ["Convert", "Pattern", "metadata_of"]
 
 Convert = Callable[[dict[str, Any]], "ChatGenerationChunk | None"]
 """LangChain's own conversion of an event."""
@@ -47,12 +47,9 @@ _TOOL: dict[str, Any] = {
 _set = object.__setattr__
 
 
-def with_metadata(made: ChatGenerationChunk) -> AIMessageChunk:
-    """The message of a converted event, with the metadata that LangChain's models give it."""
-    message = made.message
-    message.response_metadata = {**(made.generation_info or {}), **message.response_metadata}
-    assert isinstance(message, AIMessageChunk)
-    return message
+def metadata_of(made: ChatGeneration) -> dict[str, Any]:
+    """The metadata that LangChain's models give to the message of what they made."""
+    return {**(made.generation_info or {}), **made.message.response_metadata}
 
 
 class Pattern:
@@ -148,7 +145,8 @@ def _pattern(
     converted = convert({"id": "x", "choices": [choice], "object": "chat.completion.chunk"})
     if converted is None or type(converted.message) is not AIMessageChunk:
         raise ValueError("an event is converted to something else than an AIMessageChunk")
-    message = with_metadata(converted)
+    message = converted.message
+    message.response_metadata = metadata_of(converted)
     message.id = "id"
     fields = dict(message.__dict__)  # its order is that of the repr
     metadata = fields["response_metadata"]

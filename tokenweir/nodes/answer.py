@@ -1,0 +1,181 @@
+"""An answer as it comes in: chunks for who watches, and the whole message at the end. No I/O."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.language_models.chat_models import generate_from_stream
+from langchain_core.messages import AIMessageChunk
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from openai.types.chat import ChatCompletionChunk
+
+from tokenweir.nodes.chunks import Pattern, metadata_of
+from tokenweir.nodes.events import Batch, Logprobs, ToolPieces
+from tokenweir.streaming.adding import message_of
+from tokenweir.streaming.receivers import Receivers
+
+__all__ = ["Answer"]
+
+
+class Answer:
+    """The answer of one call, as far as it has come: hands its chunks on, and adds them up.
+
+    Pieces of one kind that follow one another are kept as they are and joined at the end, so that
+    the sum costs no more per piece, however many there are.
+    """
+
+    def __init__(
+        self, convert: Any, pattern: Pattern, receivers: Receivers, message_id: str
+    ) -> None:
+        self._convert = convert
+        self._pattern = pattern
+        self._receivers = receivers
+        self._id = message_id
+        self._class: type[Any] = AIMessageChunk
+        self._parts: list[ChatGenerationChunk] = []
+        self._texts: list[str] = []
+        self._logprobs: list[dict[str, Any]] = []
+        self._calls: dict[int, list[Any]] = {}
+
+    def take(self, batch: Batch) -> None:
+        """Hand on what a batch holds, chunk by chunk."""
+        receivers, pattern, message_id = self._receivers, self._pattern, self._id
+        wanted, put = receivers.wanted, receivers.put
+        texts = self._texts
+        item: Any
+        for item in batch.items:
+            kind = type(item)
+            if self._class is not AIMessageChunk:
+                self._take_event(_event_of(item))
+            elif kind is str:
+                if self._calls or self._logprobs:
+                    self._join()
+                    texts = self._texts
+                texts.append(item)
+                if wanted:
+                    put(pattern.text(item, message_id))
+            elif kind is ToolPieces:
+                self._take_pieces(item.pieces)
+                if wanted:
+                    put(pattern.tool(item.pieces, message_id))
+            elif kind is Logprobs:
+                if self._calls or len(texts) != len(self._logprobs):
+                    self._join()
+                    texts = self._texts
+                texts.append(item.text)
+                self._logprobs.append(item.logprobs)
+                if wanted:
+                    put(pattern.with_logprobs(item.text, item.logprobs, message_id))
+            else:
+                self._take_event(item)
+                texts = self._texts
+
+    def _take_pieces(self, pieces: list[Any]) -> None:
+        """Keep pieces of tool calls; a call that begins is kept apart from what comes before."""
+        if self._texts:
+            self._join()
+        for index, call_id, name, arguments in pieces:
+            call = self._calls.get(index)
+            if call is not None and (call_id or name):
+                # Whether this is the same call is for the sum to say.
+                self._join()
+                call = None
+            if call is None:
+                self._calls[index] = [call_id, name, [arguments]]
+            else:
+                call[2].append(arguments)
+
+    def _take_event(self, event: Any) -> None:
+        """Have LangChain convert an event, as the openai SDK would have given it."""
+        self._join()
+        if isinstance(event, dict):
+            event = ChatCompletionChunk.construct(**event).model_dump()
+        made = self._convert(event, self._class)
+        if made is None:
+            return
+        self._class = type(made.message)
+        made.message.response_metadata = metadata_of(made)
+        if made.message.id is None:
+            made.message.id = self._id
+        self._parts.append(made)
+        if self._receivers.wanted:
+            self._receivers.put(made.message)
+
+    def _join(self) -> None:
+        """Make one part of the pieces that followed one another."""
+        if self._texts:
+            text, self._texts = "".join(self._texts), []
+            message, info = self._pattern.text(text, self._id), None
+            if self._logprobs:
+                info = {"logprobs": _joined_logprobs(self._logprobs)}
+                message = self._pattern.with_logprobs(text, info["logprobs"], self._id)
+                self._logprobs = []
+            self._parts.append(ChatGenerationChunk(message=message, generation_info=info))
+        if self._calls:
+            chunks = [
+                tool_call_chunk(
+                    name=name,
+                    args="".join(part or "" for part in parts) if any(parts) else parts[0],
+                    id=call_id,
+                    index=index,
+                )
+                for index, (call_id, name, parts) in self._calls.items()
+            ]
+            self._calls = {}
+            self._parts.append(
+                ChatGenerationChunk(message=self._pattern.joined_tool(chunks, self._id))
+            )
+
+    def result(self) -> ChatResult:
+        """Hand on the mark of the end, and give the whole answer."""
+        self._join()
+        parts = self._parts
+        if parts and self._class is AIMessageChunk:
+            last = AIMessageChunk(content="", chunk_position="last", id=self._id)
+            parts.append(ChatGenerationChunk(message=last))
+            if self._receivers.wanted:
+                self._receivers.put(last)
+        if not parts or self._class is not AIMessageChunk:
+            return generate_from_stream(iter(parts))  # which says that there is no answer
+        made = ChatGeneration(
+            message=message_of([part.message for part in parts]),
+            generation_info=_joined_info(parts),
+        )
+        made.message.response_metadata = metadata_of(made)
+        return ChatResult(generations=[made])
+
+
+def _event_of(item: Any) -> Any:
+    """An item as the event that it was."""
+    if isinstance(item, str):
+        return {"choices": [{"index": 0, "delta": {"content": item}}]}
+    if isinstance(item, Logprobs):
+        choice = {"index": 0, "delta": {"content": item.text}, "logprobs": item.logprobs}
+        return {"choices": [choice]}
+    if isinstance(item, ToolPieces):
+        calls = [
+            {"index": index, "id": call_id, "function": {"name": name, "arguments": arguments}}
+            for index, call_id, name, arguments in item.pieces
+        ]
+        return {"choices": [{"index": 0, "delta": {"tool_calls": calls}}]}
+    return item
+
+
+def _joined_logprobs(logprobs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Log probabilities, one after the other."""
+    lists = [found["content"] for found in logprobs if found["content"] is not None]
+    return {
+        **logprobs[0],
+        "content": [each for found in lists for each in found] if lists else None,
+    }
+
+
+def _joined_info(parts: list[ChatGenerationChunk]) -> dict[str, Any] | None:
+    """The generation infos, added up as LangChain does."""
+    infos = [part.generation_info for part in parts if part.generation_info]
+    blank = AIMessageChunk(content="")
+    first, *rest = [ChatGenerationChunk(message=blank, generation_info=info) for info in infos] or [
+        ChatGenerationChunk(message=blank)
+    ]
+    return (first + rest).generation_info if rest else first.generation_info

@@ -1,0 +1,133 @@
+"""Streamed calls of a chat model, past what costs most.
+
+Request, keys, retries and errors are the openai SDK's, and which call is streamed under which id is
+LangChain's. What is left out is an object of the SDK per event, and LangChain's dispatch of each
+chunk. A call that cannot be given exactly as LangChain gives it is left to LangChain.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import aclosing, closing
+from typing import Any
+
+import openai
+from langchain_core.outputs import ChatResult
+from langchain_openai import ChatOpenAI
+from openai.types.chat import ChatCompletion
+from pydantic import PrivateAttr
+
+from tokenweir.nodes import _internals
+from tokenweir.nodes.answer import Answer
+from tokenweir.nodes.batches import AsyncBatches, Batches
+from tokenweir.nodes.chunks import Pattern
+from tokenweir.streaming.receivers import Receivers, receivers_of
+
+__all__ = ["FastCalls"]
+
+logger = logging.getLogger(__name__)
+
+
+class FastCalls(ChatOpenAI):
+    """A chat model whose streamed calls are read here, where that gives the same."""
+
+    _pattern: Pattern | str | None = PrivateAttr(default=None)
+    """How chunks are made; or why LangChain must make them."""
+
+    async def _aready(self) -> None:
+        """Called before each call; may start what is to be called."""
+
+    def _ready(self) -> None:
+        """As ``_aready``, blocking."""
+
+    async def _agenerate_with_cache(
+        self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        call = self._fast_call(messages, stop, run_manager, kwargs, True)
+        if call is None:
+            return await super()._agenerate_with_cache(
+                messages, stop=stop, run_manager=run_manager, **kwargs
+            )
+        request, answer, receivers = call
+        await self._aready()
+        try:
+            stream = await self.root_async_client.post(
+                **request, cast_to=ChatCompletion, stream=True, stream_cls=AsyncBatches
+            )
+            async with aclosing(stream):
+                async for batch in stream:
+                    answer.take(batch)
+                    await receivers.admit(len(batch.items), batch.characters)
+        except openai.APIError as error:
+            _internals.raise_langchains(error)
+        result: ChatResult = answer.result()
+        await receivers.admit(1, 0)
+        return result
+
+    def _generate_with_cache(
+        self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        call = self._fast_call(messages, stop, run_manager, kwargs, False)
+        if call is None:
+            return super()._generate_with_cache(
+                messages, stop=stop, run_manager=run_manager, **kwargs
+            )
+        request, answer, receivers = call
+        self._ready()
+        try:
+            stream = self.root_client.post(
+                **request, cast_to=ChatCompletion, stream=True, stream_cls=Batches
+            )
+            with closing(stream):
+                for batch in stream:
+                    answer.take(batch)
+                    receivers.admit_sync(len(batch.items), batch.characters)
+        except openai.APIError as error:
+            _internals.raise_langchains(error)
+        result: ChatResult = answer.result()
+        receivers.admit_sync(1, 0)
+        return result
+
+    def _fast_call(
+        self, messages: Any, stop: Any, run_manager: Any, kwargs: dict[str, Any], is_async: bool
+    ) -> tuple[dict[str, Any], Answer, Receivers] | None:
+        """What the call needs; None if LangChain must make it."""
+        try:
+            return self._prepared(messages, stop, run_manager, kwargs, is_async)
+        except _LeaveItError as reason:
+            logger.debug("LangChain makes this call itself: %s", reason)
+            return None
+
+    def _prepared(
+        self, messages: Any, stop: Any, run_manager: Any, kwargs: dict[str, Any], is_async: bool
+    ) -> tuple[dict[str, Any], Answer, Receivers]:
+        if reason := _internals.step_aside(self, run_manager, kwargs, is_async):
+            raise _LeaveItError(reason)
+        client = self.root_async_client if is_async else self.root_client
+        if (self.async_client if is_async else self.client) is not client.chat.completions:
+            raise _LeaveItError("the client is the caller's own")
+        pattern = self._known_pattern()
+        message_id = f"lc_run--{run_manager.run_id}"
+        receivers = receivers_of(run_manager.handlers, run_manager.run_id, message_id)
+        if receivers is None:
+            raise _LeaveItError("a callback handler wants every token from LangChain")
+        request = _internals.events_request(self, messages, stop, kwargs)
+        if isinstance(request, str):
+            raise _LeaveItError(request)
+        answer = Answer(_internals.converter(self), pattern, receivers, message_id)
+        return request, answer, receivers
+
+    def _known_pattern(self) -> Pattern:
+        if self._pattern is None:
+            try:
+                self._pattern = Pattern(_internals.converter(self))
+            except Exception as error:  # noqa: BLE001 - whatever a new LangChain may raise
+                self._pattern = str(error)
+                logger.warning("tokens take the slow path with this LangChain: %s", error)
+        if isinstance(self._pattern, str):
+            raise _LeaveItError(self._pattern)
+        return self._pattern
+
+
+class _LeaveItError(Exception):
+    """Why LangChain must make a call itself."""
