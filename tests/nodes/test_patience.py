@@ -161,8 +161,8 @@ async def test_the_limit_for_the_first_token(
 ) -> None:
     """A server that says nothing ends in its own error, even if it keeps the connection alive."""
     provider.default = Reply(tokens=TOKENS, stall_after=0, stall_comments=comments)
-    with pytest.raises(FirstTokenTimeoutError, match=r"no token came within 0.2 s") as caught:
-        await read(make(provider, first_token_timeout=0.2), [], sync)
+    with pytest.raises(FirstTokenTimeoutError, match=r"no token came within 0.5 s") as caught:
+        await read(make(provider, first_token_timeout=0.5), [], sync)
     assert (caught.value.chunks, caught.value.provider) == (0, "openai")
     assert len(provider.requests) == 1
     await provider.requests[0].aclosed(10)

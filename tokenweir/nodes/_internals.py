@@ -85,9 +85,14 @@ def _socket_options(model: ChatOpenAI | OpenAI) -> Any:
 
 
 def async_http_client(model: ChatOpenAI | OpenAI) -> Any:
-    """A fresh HTTP client like the one that ChatOpenAI would share between all its models."""
+    """A fresh HTTP client like the one that ChatOpenAI would share between all its models.
+
+    Over aiohttp, which reads at a third of the cost, unless socket options are asked for.
+    """
     if not _KNOWN:
         return openai.DefaultAsyncHttpxClient(proxy=model.openai_proxy)
+    if getattr(model, "http_socket_options", None) is None:
+        return openai.DefaultAioHttpClient(proxy=model.openai_proxy, verify=global_ssl_context)
     options = _socket_options(model)
     if model.openai_proxy:
         return _build_proxied_async_httpx_client(model.openai_proxy, global_ssl_context, options)

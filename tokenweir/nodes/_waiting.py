@@ -45,7 +45,7 @@ class Border:
 
     Attributes:
         look: Of an event: its characters (0 for a tool call, None if it is empty), and whether
-            it says that the answer is over.
+            it says that the answer is over. One that stands for several says so as ``chunks``.
         understand: Of an error.
     """
 
@@ -162,7 +162,7 @@ class AsyncPatientStream:
                 await self._again(error)
                 continue
             characters, ended = self._border.look(event)
-            progress.took(characters, ended)
+            progress.took(characters, ended, getattr(event, "chunks", 1))
             if not progress.chunks and not ended:
                 if self._handed_on:
                     continue  # the opening of a retry, which the reader has had
@@ -263,7 +263,7 @@ class PatientStream:
             finally:
                 self._alarm.stop()
             characters, ended = self._border.look(event)
-            progress.took(characters, ended)
+            progress.took(characters, ended, getattr(event, "chunks", 1))
             if not progress.chunks and not ended:
                 if self._handed_on:
                     continue  # the opening of a retry, which the reader has had

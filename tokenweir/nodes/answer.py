@@ -11,7 +11,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from openai.types.chat import ChatCompletionChunk
 
 from tokenweir.nodes.chunks import Pattern, metadata_of
-from tokenweir.nodes.events import Batch, Logprobs, ToolPieces
+from tokenweir.nodes.events import Logprobs, ToolPieces
 from tokenweir.streaming.adding import message_of
 from tokenweir.streaming.receivers import Receivers
 
@@ -38,13 +38,13 @@ class Answer:
         self._logprobs: list[dict[str, Any]] = []
         self._calls: dict[int, list[Any]] = {}
 
-    def take(self, batch: Batch) -> None:
-        """Hand on what a batch holds, chunk by chunk."""
+    def take(self, items: list[Any]) -> int:
+        """Hand on what has come, chunk by chunk; how many characters of text it was."""
         receivers, pattern, message_id = self._receivers, self._pattern, self._id
         wanted, put = receivers.wanted, receivers.put
         texts = self._texts
-        item: Any
-        for item in batch.items:
+        characters = 0
+        for item in items:
             kind = type(item)
             if self._class is not AIMessageChunk:
                 self._take_event(_event_of(item))
@@ -53,6 +53,7 @@ class Answer:
                     self._join()
                     texts = self._texts
                 texts.append(item)
+                characters += len(item)
                 if wanted:
                     put(pattern.text(item, message_id))
             elif kind is ToolPieces:
@@ -64,12 +65,14 @@ class Answer:
                     self._join()
                     texts = self._texts
                 texts.append(item.text)
+                characters += len(item.text)
                 self._logprobs.append(item.logprobs)
                 if wanted:
                     put(pattern.with_logprobs(item.text, item.logprobs, message_id))
             else:
                 self._take_event(item)
                 texts = self._texts
+        return characters
 
     def _take_pieces(self, pieces: list[Any]) -> None:
         """Keep pieces of tool calls; a call that begins is kept apart from what comes before."""

@@ -38,7 +38,8 @@ class AsyncBatches(openai.AsyncStream[Batch]):
     async def _read(self) -> AsyncIterator[Batch]:
         response = self.response
         decoder = EventDecoder()
-        received: Any = aiter(response.aiter_bytes() if _encoded(response) else response.stream)
+        stream: Any = response.aiter_bytes() if _encoded(response) else response.stream
+        received = aiter(stream)
         try:
             async for data in received:
                 events = decoder.feed(data)

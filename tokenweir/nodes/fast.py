@@ -56,8 +56,8 @@ class FastCalls(ChatOpenAI):
             )
             async with aclosing(stream):
                 async for batch in stream:
-                    answer.take(batch)
-                    await receivers.admit(len(batch.items), batch.characters)
+                    for items in receivers.portions(batch.items):
+                        await receivers.admit(len(items), answer.take(items))
         except openai.APIError as error:
             _internals.raise_langchains(error)
         result: ChatResult = answer.result()
@@ -80,8 +80,8 @@ class FastCalls(ChatOpenAI):
             )
             with closing(stream):
                 for batch in stream:
-                    answer.take(batch)
-                    receivers.admit_sync(len(batch.items), batch.characters)
+                    for items in receivers.portions(batch.items):
+                        receivers.admit_sync(len(items), answer.take(items))
         except openai.APIError as error:
             _internals.raise_langchains(error)
         result: ChatResult = answer.result()

@@ -84,13 +84,13 @@ class Progress:
         self.characters = 0
         self.ended = False
 
-    def took(self, characters: int | None, ended: bool) -> None:
+    def took(self, characters: int | None, ended: bool, chunks: int = 1) -> None:
         """An event has come: with so many characters (0 for a tool call), or None if it is empty.
 
-        ``ended`` if it says that the answer is over.
+        ``ended`` if it says that the answer is over; ``chunks`` for how many it stands.
         """
         if characters is not None:
-            self.chunks += 1
+            self.chunks += chunks
             self.characters += characters
         if ended:
             self.ended = True

@@ -50,6 +50,11 @@ class Gate:
         """Whether producers must wait."""
         return self.sink.full
 
+    @property
+    def room(self) -> int:
+        """How many chunks may be put before the next ``admit``; at least one."""
+        return self.sink.free
+
     def passed(self, chunks: int) -> bool:
         """Count chunks that came together; whether to ``admit`` before the next ones."""
         return self.shut or self.sink.closed
@@ -98,6 +103,10 @@ class PumpGate(Gate):
     @property
     def shut(self) -> bool:
         return self._shut
+
+    @property
+    def room(self) -> int:
+        return self._stride
 
     def passed(self, chunks: int) -> bool:
         self._passed += chunks - 1  # the last one is counted by admit

@@ -8,7 +8,7 @@ the model goes LangChain's way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -45,6 +45,14 @@ class Receivers:
     def _put_all(self, message: BaseMessage) -> None:
         for put in self._puts:
             put(message)
+
+    def portions(self, items: list[Any]) -> Iterator[list[Any]]:
+        """What came together, in parts for which there is room; ``admit`` after each."""
+        at = 0
+        while at < len(items):
+            room = min([gate.room for gate in self._gates], default=len(items))
+            yield items[at : at + room]
+            at += room
 
     def _counted(self, chunks: int, characters: int) -> list[Gate]:
         for call in self._calls:

@@ -106,6 +106,11 @@ class Sink(Generic[T]):
             self._relieve()
         return self._full
 
+    @property
+    def free(self) -> int:
+        """How many chunks may be put before the sink is full; at least one."""
+        return max(1, self._buffer + 1 - len(self._items))
+
     async def room(self) -> None:
         """Wait until the reader has made room (ReaderLeft if it goes)."""
         loop = asyncio.get_running_loop()
