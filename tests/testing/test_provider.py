@@ -136,10 +136,11 @@ def test_requests_that_follow_without_waiting(provider: Provider, wire: Any) -> 
     connection = wire()
     connection.ask("one")
     connection.ask("two")
+    connection.send("GET", "/v1/models")
     connection.ask("three", stream=False)
-    answers = [connection.answer() for _ in range(3)]
-    assert [answer.status for answer in answers] == [200] * 3
-    assert [request.prompt for request in provider.requests] == ["one", "two", "three"]
+    answers = [connection.answer() for _ in range(4)]
+    assert [answer.status for answer in answers] == [200] * 4
+    assert [request.prompt for request in provider.requests] == ["one", "two", "", "three"]
     assert {request.connection for request in provider.requests} == {0}
 
 
