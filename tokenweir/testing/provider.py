@@ -355,9 +355,9 @@ class Provider:
         headers: Any = None,
     ) -> bool:
         head = {"content-type": "application/json", "content-length": len(body), **(headers or {})}
+        request._end("finished")  # before a client can know it
         writer.write(_head(status, head) + body)
         await writer.drain()
-        request._end("finished")
         return True
 
     async def _held(self, request: RecordedRequest) -> None:
@@ -439,17 +439,19 @@ class _Streaming:
         await self.writer.drain()
 
     async def end(self, data: bytes, state: State) -> bool:
+        # First, so that a client that has read the end finds it recorded.
+        self.request._end(state)
         await self.send(data)
         await self.flush()
         self.writer.write(b"0\r\n\r\n")
         await self.writer.drain()
-        self.request._end(state)
         return True
 
     async def cut(self, event: bytes) -> bool:
         if self.reply.cut == "event":
             await self.send(event[: len(event) // 2])
         await self.flush()
+        self.request._end("cut")
         if self.reply.cut == "eof":
             self.writer.write(b"0\r\n\r\n")
             await self.writer.drain()
@@ -460,7 +462,6 @@ class _Streaming:
             self.writer.close()
             with contextlib.suppress(ConnectionError):
                 await self.writer.wait_closed()
-        self.request._end("cut")
         return self.reply.cut == "eof"
 
 
