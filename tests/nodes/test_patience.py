@@ -392,3 +392,24 @@ def test_the_class_is_still_chat_openai() -> None:
     model = chat_model("openai:gpt-4o-mini", api_key="test", temperature=0.3, max_retries=5)
     assert isinstance(model, ChatModel)
     assert (model.temperature, model.max_retries) == (0.3, 5)
+
+
+async def test_a_connection_that_breaks_before_the_answer_is_no_timeout() -> None:
+    """A server that hangs up on the request is told as that, by async and sync calls alike."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    model = chat_model(
+        "openai:gpt", base_url=f"http://127.0.0.1:{port}/v1", api_key="test", max_retries=0
+    )
+    async with server:
+        with pytest.raises(openai.APIConnectionError) as broken:
+            await model.ainvoke("hello")
+        with pytest.raises(openai.APIConnectionError) as broken_sync:
+            await asyncio.to_thread(model.invoke, "hello")
+    for caught in (broken, broken_sync):
+        assert not isinstance(caught.value, openai.APITimeoutError)

@@ -10,6 +10,7 @@ What is assumed, each with a test:
   ``_convert_chunk_to_generation_chunk`` makes of each event of ``_get_request_payload``'s request.
 - A resource of the openai SDK keeps its client as ``_client``, and everything that a client asks
   goes through its ``request(cast_to, options, stream=..., stream_cls=...)``.
+- The openai SDK's response over aiohttp keeps aiohttp's own in ``stream._stream``.
 - LangGraph runs an async node under ``arun_with_retry``, whose first argument is the task, with
   the node's name.
 """
@@ -23,6 +24,7 @@ from types import FrameType
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+import aiohttp
 import openai
 from langchain_core.globals import get_llm_cache
 from langchain_core.messages import AIMessageChunk
@@ -49,6 +51,7 @@ except ImportError:  # a langchain-openai that moved its rooms
     _KNOWN = False
 
 __all__ = [
+    "aiohttp_body",
     "async_http_client",
     "client_of",
     "converter",
@@ -97,6 +100,13 @@ def async_http_client(model: ChatOpenAI | OpenAI) -> Any:
     if model.openai_proxy:
         return _build_proxied_async_httpx_client(model.openai_proxy, global_ssl_context, options)
     return _build_async_httpx_client(model.openai_api_base, model.request_timeout, options)
+
+
+def aiohttp_body(response: Any) -> aiohttp.StreamReader | None:
+    """The body of a response as aiohttp reads it; None if it came another way."""
+    inner = getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
+    body = getattr(inner, "content", None)
+    return body if isinstance(body, aiohttp.StreamReader) else None
 
 
 def sync_http_client(model: ChatOpenAI | OpenAI) -> Any:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import aiohttp
 import httpx2
 import openai
 
@@ -129,6 +130,10 @@ def _understood(error: BaseException, progress: Progress) -> Failure:
         after = retry_after(error.response.headers, time.time())
         return Failure(error, _status_passes(error), after)
     reason = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
+    if isinstance(error, openai.APITimeoutError) and _was_broken(reason):
+        broken = openai.APIConnectionError(request=error.request)
+        broken.__cause__ = reason
+        return Failure(broken, True)
     if isinstance(reason, httpx2.ConnectTimeout):
         return Failure(progress.expired("connect"), True)
     if isinstance(reason, httpx2.ReadTimeout):
@@ -138,6 +143,14 @@ def _understood(error: BaseException, progress: Progress) -> Failure:
     if isinstance(error, openai.APIError):
         return Failure(error, _event_passes(error))
     return Failure(error, False)
+
+
+def _was_broken(reason: BaseException | None) -> bool:
+    """Whether a connection broke; the SDK's transport over aiohttp calls that a timeout, too."""
+    cause = reason.__cause__ if reason is not None else None
+    return isinstance(cause, aiohttp.ClientConnectionError) and not isinstance(
+        cause, aiohttp.ServerTimeoutError
+    )
 
 
 def _status_passes(error: openai.APIStatusError) -> bool:

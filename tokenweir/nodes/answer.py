@@ -92,7 +92,7 @@ class Answer:
     def _take_event(self, event: Any) -> None:
         """Have LangChain convert an event, as the openai SDK would have given it."""
         self._join()
-        if isinstance(event, dict):
+        if not _is_flat(event):
             event = ChatCompletionChunk.construct(**event).model_dump()
         made = self._convert(event, self._class)
         if made is None:
@@ -147,6 +147,26 @@ class Answer:
         )
         made.message.response_metadata = metadata_of(made)
         return ChatResult(generations=[made])
+
+
+_FLAT = {"content", "reasoning", "reasoning_content", "refusal", "role"}
+
+
+def _is_flat(event: Any) -> bool:
+    """Whether an event is the same dict when it has been an object of the SDK: the first and last.
+
+    All others may lack fields that the SDK adds.
+    """
+    if not isinstance(event, dict):
+        return True
+    choices = event.get("choices")
+    if not choices:
+        return True
+    choice = choices[0]
+    delta = choice.get("delta")
+    if len(choices) > 1 or choice.get("logprobs") or not isinstance(delta, dict):
+        return False
+    return all(key in _FLAT or value is None for key, value in delta.items())
 
 
 def _event_of(item: Any) -> Any:

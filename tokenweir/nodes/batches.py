@@ -10,16 +10,22 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Any
 
+import aiohttp
 import httpx2
 import openai
 
+from tokenweir.nodes import _internals
 from tokenweir.nodes.events import Batch, EventError, read_events
 from tokenweir.streaming.sse import EventDecoder
 
-__all__ = ["AsyncBatches", "Batches"]
+__all__ = ["AsyncBatches", "Batches", "QuietBatches"]
 
 _DRAIN = 0.1
 """Seconds that a server has to end its response, once it has said that it is done."""
+
+
+_NOW_AND_THEN = 0.25
+"""Seconds after which a call that nobody watches is looked at."""
 
 
 class AsyncBatches(openai.AsyncStream[Batch]):
@@ -38,8 +44,7 @@ class AsyncBatches(openai.AsyncStream[Batch]):
     async def _read(self) -> AsyncIterator[Batch]:
         response = self.response
         decoder = EventDecoder()
-        stream: Any = response.aiter_bytes() if _encoded(response) else response.stream
-        received = aiter(stream)
+        received = aiter(self._received())
         try:
             async for data in received:
                 events = decoder.feed(data)
@@ -50,20 +55,52 @@ class AsyncBatches(openai.AsyncStream[Batch]):
                 if batch.error is not None:
                     raise _raised(batch.error, response)
                 if batch.done:
-                    # A response that was read to its end leaves its connection for the next call.
-                    with suppress(asyncio.TimeoutError, httpx2.HTTPError):
-                        await asyncio.wait_for(_read_on(received), _DRAIN)
+                    await self._drain(received)
                     return
-        except httpx2.TimeoutException as error:
+        except (httpx2.TimeoutException, aiohttp.ServerTimeoutError) as error:
             raise openai.APITimeoutError(request=response.request) from error
-        except httpx2.RequestError as error:
+        except (httpx2.RequestError, aiohttp.ClientError) as error:
             raise openai.APIConnectionError(request=response.request) from error
         finally:
             await response.aclose()
 
+    def _received(self) -> Any:
+        response = self.response
+        if _encoded(response):
+            return response.aiter_bytes()
+        body = _internals.aiohttp_body(response)
+        return response.stream if body is None else self._pieces(body)
+
+    async def _pieces(self, body: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+        """The bytes as they arrive, past the layers that lie between."""
+        while data := await body.readany():
+            yield data
+
+    async def _drain(self, received: AsyncIterator[bytes]) -> None:
+        """Read to the end: only then can the connection be used for the next call."""
+        body = _internals.aiohttp_body(self.response)
+        if body is not None and body.at_eof():
+            return
+        with suppress(asyncio.TimeoutError, httpx2.HTTPError, aiohttp.ClientError):
+            await asyncio.wait_for(_read_on(received), _DRAIN)
+
     async def close(self) -> None:
         """Close the response."""
         await self.response.aclose()
+
+
+class QuietBatches(AsyncBatches):
+    """The events of a call that nobody watches: looked at now and then, and at the end at once.
+
+    Waking up for each of them is most of what they cost.
+    """
+
+    async def _pieces(self, body: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+        while not body.at_eof():
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(body.wait_eof(), _NOW_AND_THEN)
+            if data := body.read_nowait():
+                yield data
 
 
 async def _read_on(received: AsyncIterator[bytes]) -> None:

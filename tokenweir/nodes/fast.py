@@ -19,7 +19,7 @@ from pydantic import PrivateAttr
 
 from tokenweir.nodes import _internals
 from tokenweir.nodes.answer import Answer
-from tokenweir.nodes.batches import AsyncBatches, Batches
+from tokenweir.nodes.batches import AsyncBatches, Batches, QuietBatches
 from tokenweir.nodes.chunks import Pattern
 from tokenweir.streaming.receivers import Receivers, receivers_of
 
@@ -52,7 +52,10 @@ class FastCalls(ChatOpenAI):
         await self._aready()
         try:
             stream = await self.root_async_client.post(
-                **request, cast_to=ChatCompletion, stream=True, stream_cls=AsyncBatches
+                **request,
+                cast_to=ChatCompletion,
+                stream=True,
+                stream_cls=AsyncBatches if receivers.wanted else QuietBatches,
             )
             async with aclosing(stream):
                 async for batch in stream:

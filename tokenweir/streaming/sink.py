@@ -176,11 +176,16 @@ class Sink(Generic[T]):
             raise error
         raise Closed
 
+    @property
+    def ready(self) -> bool:
+        """Whether the reader need not wait."""
+        return bool(self._items) or self._ended
+
     async def get(self) -> T:
         """Wait for the next chunk; Closed or the run's error at its end."""
         loop = asyncio.get_running_loop()
         thread = get_ident()
-        while True:
+        while not self.ready:
             turn = loop.create_future()
 
             def wake(turn: asyncio.Future[None] = turn) -> None:
@@ -191,11 +196,11 @@ class Sink(Generic[T]):
 
             self._wake_reader = wake
             try:
-                return self.get_nowait()
-            except Empty:
-                await turn
+                if not self.ready:  # a producer may have come by just before
+                    await turn
             finally:
                 self._wake_reader = None
+        return self.get_nowait()
 
     def get_blocking(self) -> T:
         """Block this thread until the next chunk; Closed or the run's error at its end."""

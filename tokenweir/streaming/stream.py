@@ -16,7 +16,7 @@ from langchain_core.runnables import RunnableConfig
 
 from tokenweir.streaming.filters import Filter, as_filter
 from tokenweir.streaming.run import Plan, run, run_sync
-from tokenweir.streaming.sink import Closed, Empty, Sink, SinkStatistics
+from tokenweir.streaming.sink import Closed, Sink, SinkStatistics
 from tokenweir.streaming.types import Token
 
 __all__ = ["SyncTokenStream", "TokenStream", "astream", "stream"]
@@ -173,18 +173,10 @@ class TokenStream(AsyncIterator[T], Generic[T]):
             raise RuntimeError("this stream is being read by another task; use lanes() to share it")
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(run(self._plan, self._sink))
-        try:
-            return self._sink.get_nowait()
-        except Empty:
-            pass
-        except Closed:
-            self._over = True
-            raise StopAsyncIteration from None
-        except BaseException:
-            self._over = True
-            raise
         self._reading = True
         try:
+            if self._sink.ready:
+                return self._sink.get_nowait()
             return await self._sink.get()
         except Closed:
             self._over = True
