@@ -217,6 +217,10 @@ def chat_model(
     if isinstance(tags, str):
         raise TypeError(f"tags takes a list of names: tags=[{tags!r}]")
     parsed = parse_model_name(name)
+    if os.environ.get("TOKENWEIR_OTEL"):
+        from tokenweir.nodes.tracing import instrument
+
+        instrument()
     if tags is not None:
         kwargs["tags"] = list(tags)
     if parsed.provider == "openai":
