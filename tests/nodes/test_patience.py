@@ -259,10 +259,10 @@ async def test_cancelling_is_not_a_limit(provider: Provider) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({}, (10, 600, 120)),
+        ({}, (5, 600, 120)),
         ({"timeout": 7}, (7, 7, 7)),
         ({"timeout": 7, "first_token_timeout": 60}, (7, 60, 7)),
-        ({"stream_chunk_timeout": 30}, (10, 600, 30)),
+        ({"stream_chunk_timeout": 30}, (5, 600, 30)),
         ({"connect_timeout": 0, "token_gap_timeout": 0}, (float("inf"), 600, float("inf"))),
     ],
 )

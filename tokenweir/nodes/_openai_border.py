@@ -23,37 +23,31 @@ from tokenweir.nodes._waiting import (
     patiently_sync,
 )
 from tokenweir.nodes.events import Batch
-from tokenweir.nodes.patience import Patience, Progress, retry_after
+from tokenweir.nodes.patience import Progress, retry_after
 from tokenweir.nodes.secrets import scrub
 from tokenweir.streaming.errors import StreamError, TokenweirError
 
-__all__ = ["look", "make_patient", "make_patient_sync", "timeout_of"]
+__all__ = ["look", "make_patient", "make_patient_sync"]
 
 _PASSING_STATUS = frozenset((408, 409, 429))
 _PASSING_KINDS = ("server", "overload", "rate_limit", "unavailable", "timeout")
 
 
-def timeout_of(patience: Patience) -> httpx2.Timeout:
-    """The HTTP client's own timeout: it ends what comes before a stream of tokens."""
-    read = patience.first_token
-    connect = patience.connect
-    return httpx2.Timeout(
-        None,
-        connect=None if connect == float("inf") else connect,
-        read=None if read == float("inf") else read,
-    )
-
-
 def make_patient(
-    client: Any, new_progress: Callable[[], Progress], secrets: tuple[str, ...]
+    client: Any, new_progress: Callable[[], Progress], secrets: tuple[str, ...], timeout: Any = None
 ) -> None:
-    """Have an ``AsyncOpenAI`` client wait and retry as ``new_progress()`` says, per call."""
+    """Have an ``AsyncOpenAI`` client wait and retry as ``new_progress()`` says, per call.
+
+    ``timeout`` is the HTTP client's, where a call does not bring its own.
+    """
     request = client.request
     border = Border(look, _understanding(secrets))
 
     async def patient(
         cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
+        _ours(options, timeout)
+
         async def call() -> Any:
             return await request(cast_to, options, stream=stream, stream_cls=stream_cls)
 
@@ -65,13 +59,18 @@ def make_patient(
 
 
 def make_patient_sync(
-    client: Any, new_progress: Callable[[], Progress], secrets: tuple[str, ...]
+    client: Any,
+    new_progress: Callable[[], Progress],
+    secrets: tuple[str, ...],
+    timeout: Any = None,
 ) -> None:
     """As ``make_patient``, for an ``OpenAI`` client."""
     request = client.request
     border = Border(look, _understanding(secrets))
 
     def patient(cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
+        _ours(options, timeout)
+
         def call() -> Any:
             return request(cast_to, options, stream=stream, stream_cls=stream_cls)
 
@@ -80,6 +79,12 @@ def make_patient_sync(
         return PatientStream.opened(call, new_progress(), border)
 
     client.request = patient
+
+
+def _ours(options: Any, timeout: Any) -> None:
+    options.max_retries = 0  # they are made here
+    if timeout is not None and isinstance(options.timeout, openai.NotGiven):
+        options.timeout = timeout
 
 
 def look(event: Any) -> tuple[int | None, bool]:

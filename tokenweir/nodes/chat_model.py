@@ -20,12 +20,12 @@ from pydantic import PrivateAttr, SecretStr, model_validator
 from typing_extensions import Self
 
 from tokenweir.nodes import _internals
-from tokenweir.nodes._openai_border import make_patient, make_patient_sync, timeout_of
+from tokenweir.nodes._openai_border import make_patient, make_patient_sync
 from tokenweir.nodes._transport import PerLoopClient, leave_when_the_reader_goes
-from tokenweir.nodes.deltas import COMPATIBLE, keep_reasoning
+from tokenweir.nodes.deltas import keep_reasoning
 from tokenweir.nodes.fast import FastCalls
 from tokenweir.nodes.limits import Limits
-from tokenweir.nodes.patience import Patience, Progress
+from tokenweir.nodes.patience import Progress
 from tokenweir.nodes.providers import (
     PACKAGES,
     ModelName,
@@ -64,28 +64,25 @@ class ChatModel(Limits, FastCalls):
             retries=2 if self.max_retries is None else self.max_retries,
         )
         self.stream_chunk_timeout = None
-        timeout = timeout_of(patience)
+        timeout = self.http_timeout(patience)
         if not given:
             http = PerLoopClient(lambda: _internals.async_http_client(self))
-            self.root_async_client = self.root_async_client.with_options(
-                http_client=http, timeout=timeout
-            )
+            self.root_async_client = self.root_async_client.with_options(http_client=http)
         if not given_sync and self.root_client is not None:
             sync_http = leave_when_the_reader_goes(_internals.sync_http_client(self))
-            self.root_client = self.root_client.with_options(http_client=sync_http, timeout=timeout)
+            self.root_client = self.root_client.with_options(http_client=sync_http)
         secrets = secrets_of(self.openai_api_key, *(self.default_headers or {}).values())
+
+        def progress() -> Progress:
+            return Progress(patience, self._provider, self.model_name)
+
         if patient:
-            self.root_async_client = self.root_async_client.with_options(max_retries=0)
-            make_patient(self.root_async_client, lambda: self._progress(patience), secrets)
+            make_patient(self.root_async_client, progress, secrets, timeout)
             self.async_client = self.root_async_client.chat.completions
         if patient_sync and self.root_client is not None:
-            self.root_client = self.root_client.with_options(max_retries=0)
-            make_patient_sync(self.root_client, lambda: self._progress(patience), secrets)
+            make_patient_sync(self.root_client, progress, secrets, timeout)
             self.client = self.root_client.chat.completions
         return self
-
-    def _progress(self, patience: Patience) -> Progress:
-        return Progress(patience, self._provider, self.model_name)
 
     def __repr_args__(self) -> Any:
         """As ChatOpenAI, but headers may hold keys."""
@@ -109,30 +106,22 @@ class ChatModel(Limits, FastCalls):
             _look_for_config(known.get("callbacks"), known.get("metadata"))
             return super().astream(input, config, **kwargs)
 
-    @property
-    def _may_reason(self) -> bool:
-        """Whether the endpoint is not OpenAI's own, whose chat answers never show reasoning."""
-        return not _internals.is_openais_own(self.root_async_client)
-
     def _convert_chunk_to_generation_chunk(
         self, chunk: dict[str, Any], default_chunk_class: type, base_generation_info: Any
     ) -> ChatGenerationChunk | None:
         made = super()._convert_chunk_to_generation_chunk(
             chunk, default_chunk_class, base_generation_info
         )
-        if made is not None and self._may_reason:
+        if made is not None:
             choices = chunk.get("choices") or chunk.get("chunk", {}).get("choices")
             keep_reasoning(made.message, choices[0].get("delta") if choices else None)
         return made
 
     def _create_chat_result(self, response: Any, generation_info: Any = None) -> ChatResult:
         result = super()._create_chat_result(response, generation_info)
-        if self._may_reason:
-            data = response if isinstance(response, dict) else response.model_dump(warnings=False)
-            for made, choice in zip(result.generations, data["choices"], strict=True):
-                keep_reasoning(made.message, choice["message"])
-            if result.llm_output:
-                result.llm_output["model_provider"] = COMPATIBLE
+        data = response if isinstance(response, dict) else response.model_dump(warnings=False)
+        for made, choice in zip(result.generations, data["choices"], strict=True):
+            keep_reasoning(made.message, choice["message"])
         return result
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
@@ -228,6 +217,10 @@ def chat_model(
     if isinstance(tags, str):
         raise TypeError(f"tags takes a list of names: tags=[{tags!r}]")
     parsed = parse_model_name(name)
+    if os.environ.get("TOKENWEIR_OTEL"):
+        from tokenweir.nodes.tracing import instrument
+
+        instrument()
     if tags is not None:
         kwargs["tags"] = list(tags)
     if parsed.provider == "openai":

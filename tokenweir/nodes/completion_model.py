@@ -22,11 +22,11 @@ from pydantic import PrivateAttr, SecretStr, model_validator
 from typing_extensions import Self
 
 from tokenweir.nodes import _internals
-from tokenweir.nodes._openai_border import make_patient, make_patient_sync, timeout_of
+from tokenweir.nodes._openai_border import make_patient, make_patient_sync
 from tokenweir.nodes._transport import PerLoopClient, leave_when_the_reader_goes
 from tokenweir.nodes.chat_model import UNSTARTED
 from tokenweir.nodes.limits import Limits
-from tokenweir.nodes.patience import Patience, Progress
+from tokenweir.nodes.patience import Progress
 from tokenweir.nodes.providers import (
     ModelNameError,
     openai_arguments,
@@ -62,32 +62,27 @@ class CompletionModel(Limits, OpenAI):
         self._root_client = _internals.client_of(self.client)
         self._root_async_client = _internals.client_of(self.async_client)
         patience = self.patience(timeout=self.request_timeout, retries=self.max_retries)
-        timeout = timeout_of(patience)
+        timeout = self.http_timeout(patience)
         if not given:
             http = PerLoopClient(lambda: _internals.async_http_client(self))
-            self._root_async_client = self._root_async_client.with_options(
-                http_client=http, timeout=timeout
-            )
+            self._root_async_client = self._root_async_client.with_options(http_client=http)
         if not given_sync:
             sync_http = leave_when_the_reader_goes(_internals.sync_http_client(self))
-            self._root_client = self._root_client.with_options(
-                http_client=sync_http, timeout=timeout
-            )
+            self._root_client = self._root_client.with_options(http_client=sync_http)
         secrets = secrets_of(self.openai_api_key, *(self.default_headers or {}).values())
+
+        def progress() -> Progress:
+            return Progress(patience, self._provider, self.model_name)
+
         if patient:
-            self._root_async_client = self._root_async_client.with_options(max_retries=0)
-            make_patient(self._root_async_client, lambda: self._progress(patience), secrets)
+            make_patient(self._root_async_client, progress, secrets, timeout)
             self.async_client = self._root_async_client.completions
         if patient_sync:
-            self._root_client = self._root_client.with_options(max_retries=0)
-            make_patient_sync(self._root_client, lambda: self._progress(patience), secrets)
+            make_patient_sync(self._root_client, progress, secrets, timeout)
             self.client = self._root_client.completions
         if self.stream_usage is None:
             self.stream_usage = _internals.is_openais_own(self._root_async_client)
         return self
-
-    def _progress(self, patience: Patience) -> Progress:
-        return Progress(patience, self._provider, self.model_name)
 
     def __repr_args__(self) -> Any:
         """As OpenAI, but headers may hold keys."""

@@ -20,7 +20,7 @@ class Limits(BaseModel):
     """
 
     connect_timeout: float | None = Field(default=None, ge=0)
-    """For opening a connection; 10 s unless told."""
+    """For opening a connection; 5 s unless told."""
 
     first_token_timeout: float | None = Field(default=None, ge=0)
     """From asking to the first token, or to the whole answer if it is not streamed; 600 s."""
@@ -49,6 +49,18 @@ class Limits(BaseModel):
             retries=retries,
             longest_wait=self.longest_retry_wait,
         )
+
+    def http_timeout(self, patience: Patience) -> httpx2.Timeout | None:
+        """The HTTP client's timeout, for what comes before a stream of tokens; None for its own."""
+        if self.connect_timeout is None and self.first_token_timeout is None:
+            return None
+        return httpx2.Timeout(
+            None, connect=_finite(patience.connect), read=_finite(patience.first_token)
+        )
+
+
+def _finite(limit: float) -> float | None:
+    return None if limit == math.inf else limit
 
 
 def _limit(own: float | None, shared: float | None, default: float) -> float:

@@ -26,9 +26,9 @@ __all__ = ["Patience", "Progress", "retry_after"]
 
 Phase = Literal["connect", "first", "gap"]
 
-CONNECT = 10.0
+CONNECT = 5.0
 FIRST_TOKEN = 600.0
-"""As long as the openai SDK waits for an answer: reasoning models may think that long."""
+"""These two as the openai SDK has them: reasoning models may think that long."""
 GAP = 120.0
 """As long as langchain-openai waits for the next chunk."""
 

@@ -114,7 +114,7 @@ def parse_model_name(name: str | None) -> ModelName:
     if provider not in OURS and provider not in PACKAGES:
         raise unknown_provider(full, provider)
     if not model:
-        raise ModelNameError(f"{full!r} names no model: write {provider}:MODEL")
+        raise ModelNameError(f"{full!r} is no model that is known here: write {provider}:MODEL")
     return ModelName(provider, model)
 
 
@@ -122,7 +122,7 @@ def unknown_provider(full: str, provider: str) -> ModelNameError:
     """The error for a provider that nobody knows, with those that are known."""
     near = difflib.get_close_matches(provider, [*OURS, *PACKAGES], 1)
     meant = f" (did you mean {near[0]}?)" if near else ""
-    known = ", ".join(OURS)
+    known = ", ".join(f"{name}:MODEL" for name in OURS)
     others = ", ".join(f"{name} ({package})" for name, package in PACKAGES.items())
     return ModelNameError(
         f"{full!r} is no model that is known here: there is no provider {provider!r}{meant}. "

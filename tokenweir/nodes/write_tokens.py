@@ -16,6 +16,7 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
 from langgraph.config import get_config, get_stream_writer
 
+from tokenweir.nodes.deltas import reasoning_in
 from tokenweir.streaming.backpressure import wait_for_room, wait_for_room_sync
 from tokenweir.streaming.errors import StreamError, TokenweirError
 from tokenweir.streaming.types import Metadata
@@ -225,9 +226,10 @@ def _converted(data: dict[str, Any]) -> AIMessageChunk | None:
     choice = choices[0]
     delta = choice.get("delta") or {}
     extra = {}
-    for field in ("reasoning_content", "refusal"):
-        if delta.get(field):
-            extra[field] = delta[field]
+    if thought := reasoning_in(delta):
+        extra["reasoning_content"] = thought
+    if delta.get("refusal"):
+        extra["refusal"] = delta["refusal"]
     metadata: dict[str, Any] = {"model_provider": "openai"}
     if choice.get("finish_reason"):
         metadata["finish_reason"] = choice["finish_reason"]

@@ -96,6 +96,8 @@ def receivers_of(
                 calls.append(call)
             if isinstance(handler, MessagesHandler):
                 put = handler.receiver(run_id, message_id)
+        elif (own := getattr(handler, "receiver", None)) is not None:
+            put = own(run_id)  # a handler of ours that takes messages as they are
         elif not handler.ignore_llm and not _is_deaf(handler):
             put = langgraphs_receiver(handler, run_id, message_id)
             if put is False:

@@ -407,7 +407,7 @@ class _Streaming:
             if number == reply.stall_after:
                 await self.flush()
                 await self.stall()
-            if reply.every and number:
+            if reply.every and number and number % reply.lump == 0:
                 await asyncio.sleep(reply.every)
             await self.send(event)
             self.request.tokens_written += 1

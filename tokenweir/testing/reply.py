@@ -43,6 +43,7 @@ class Reply:
         reasoning_field: The name under which reasoning is sent.
         tool_calls: Tool calls, sent after the text.
         every: Seconds between tokens; 0 sends as fast as the client reads.
+        lump: Wait ``every`` only between so many tokens.
         first_after: Seconds before the first token.
         hold_after: After this many tokens, wait for ``Provider.release()``.
         stall_after: After this many tokens, send nothing more until the client leaves.
@@ -72,6 +73,7 @@ class Reply:
     reasoning_field: Literal["reasoning_content", "reasoning"] = "reasoning_content"
     tool_calls: Sequence[ToolCall] = ()
     every: float = 0.0
+    lump: int = 1
     first_after: float = 0.0
     hold_after: int | None = None
     stall_after: int | None = None
