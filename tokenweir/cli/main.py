@@ -17,6 +17,8 @@ import click
 
 from tokenweir._version import __version__
 from tokenweir.cli.graphs import graphs
+from tokenweir.cli.models import models
+from tokenweir.cli.probe import probe
 from tokenweir.cli.problems import BROKEN_PIPE, describe
 from tokenweir.cli.process import Stopped, leave
 from tokenweir.cli.run import run
@@ -54,6 +56,8 @@ def cli() -> None:
       tokenweir run joke_poem topic=cats --only tag:joke
       tokenweir run my_graphs.py:graph question="Why?"
       tokenweir show joke_poem -o joke_poem.svg         a picture of the graph
+      tokenweir models                                  which models can be used here
+      tokenweir probe qwen:qwen-plus                    does it stream?
 
     \b
     Exit codes:
@@ -68,6 +72,8 @@ def cli() -> None:
 cli.add_command(run)
 cli.add_command(graphs)
 cli.add_command(show)
+cli.add_command(models)
+cli.add_command(probe)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
