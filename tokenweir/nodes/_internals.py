@@ -2,8 +2,8 @@
 
 What is assumed, each with a test:
 
-- langchain-openai builds its default HTTP clients with the functions imported here, and their
-  arguments are the base URL, the timeout and the socket options.
+- langchain-openai resolves socket options, and builds HTTP clients for a proxy, with the functions
+  imported here.
 - ``_agenerate_with_cache`` and ``_generate_with_cache`` make one call, after the run has begun:
   they ask the cache, wait for the rate limiter, and stream if ``_should_stream`` says so and
   ``_should_use_protocol_streaming`` does not, handing on what
@@ -17,14 +17,19 @@ What is assumed, each with a test:
 
 from __future__ import annotations
 
+import os
+import ssl
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache
 from inspect import signature
 from types import FrameType
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import aiohttp
+import httpx2
 import openai
 from langchain_core.globals import get_llm_cache
 from langchain_core.messages import AIMessageChunk
@@ -33,17 +38,14 @@ from langchain_openai import ChatOpenAI, OpenAI
 
 try:
     from langchain_openai.chat_models._client_utils import (
-        _build_async_httpx_client,
         _build_proxied_async_httpx_client,
         _build_proxied_sync_httpx_client,
-        _build_sync_httpx_client,
         _resolve_socket_options,
         _should_bypass_socket_options_for_proxy_env,
     )
     from langchain_openai.chat_models.base import (
         _handle_openai_api_error,
         _handle_openai_bad_request,
-        global_ssl_context,
     )
 
     _KNOWN = True
@@ -87,19 +89,53 @@ def _socket_options(model: ChatOpenAI | OpenAI) -> Any:
     return _resolve_socket_options(given)
 
 
+@lru_cache(maxsize=4)
+def _ssl_context(*environment: str | None) -> ssl.SSLContext:
+    """What clients trust; reading the certificates takes some 30 ms, so all share it."""
+    return httpx2.create_ssl_context()
+
+
+def _trusted() -> ssl.SSLContext:
+    return _ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
 def async_http_client(model: ChatOpenAI | OpenAI) -> Any:
     """A fresh HTTP client like the one that ChatOpenAI would share between all its models.
 
     Over aiohttp, which reads at a third of the cost, unless socket options are asked for.
     """
-    if not _KNOWN:
-        return openai.DefaultAsyncHttpxClient(proxy=model.openai_proxy)
-    if getattr(model, "http_socket_options", None) is None:
-        return openai.DefaultAioHttpClient(proxy=model.openai_proxy, verify=global_ssl_context)
+    if not _KNOWN or getattr(model, "http_socket_options", None) is None:
+        return openai.DefaultAioHttpClient(proxy=model.openai_proxy, verify=_trusted())
     options = _socket_options(model)
     if model.openai_proxy:
-        return _build_proxied_async_httpx_client(model.openai_proxy, global_ssl_context, options)
-    return _build_async_httpx_client(model.openai_api_base, model.request_timeout, options)
+        return _build_proxied_async_httpx_client(model.openai_proxy, _trusted(), options)
+    transport = httpx2.AsyncHTTPTransport(
+        verify=_trusted(), socket_options=options, limits=openai.DEFAULT_CONNECTION_LIMITS
+    )
+    return openai.DefaultAsyncHttpxClient(transport=transport)
+
+
+class _SyncClient(openai.DefaultHttpxClient):
+    """Closes its connections when it is let go of, as the SDK's own does."""
+
+    def __del__(self) -> None:
+        with suppress(Exception):
+            self.close()
+
+
+def sync_http_client(model: ChatOpenAI | OpenAI) -> Any:
+    """As ``async_http_client``, for sync calls."""
+    options = _socket_options(model) if _KNOWN else ()
+    if not options:
+        return _SyncClient(proxy=model.openai_proxy, verify=_trusted())
+    if model.openai_proxy:
+        return _build_proxied_sync_httpx_client(model.openai_proxy, _trusted(), options)
+    transport = httpx2.HTTPTransport(
+        verify=_trusted(),
+        socket_options=options,
+        limits=openai.DEFAULT_CONNECTION_LIMITS,
+    )
+    return _SyncClient(transport=transport)
 
 
 def aiohttp_body(response: Any) -> aiohttp.StreamReader | None:
@@ -107,16 +143,6 @@ def aiohttp_body(response: Any) -> aiohttp.StreamReader | None:
     inner = getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
     body = getattr(inner, "content", None)
     return body if isinstance(body, aiohttp.StreamReader) else None
-
-
-def sync_http_client(model: ChatOpenAI | OpenAI) -> Any:
-    """As ``async_http_client``, for sync calls."""
-    if not _KNOWN:
-        return openai.DefaultHttpxClient(proxy=model.openai_proxy)
-    options = _socket_options(model)
-    if model.openai_proxy:
-        return _build_proxied_sync_httpx_client(model.openai_proxy, global_ssl_context, options)
-    return _build_sync_httpx_client(model.openai_api_base, model.request_timeout, options)
 
 
 def running_node() -> str | None:
