@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-__all__ = ["MODEL", "SyncWay", "Task", "Way", "optional"]
+__all__ = ["MODEL", "SyncWay", "Task", "Way", "optional", "write_tool"]
 
 MODEL = "gpt-4o-mini"
 """The model's name in requests. The server does not look at it."""
@@ -74,3 +74,10 @@ def optional(module: str) -> Any:
         raise SystemExit(
             f"this needs {module.partition('.')[0]}, which `make bench` brings: {error}"
         ) from None
+
+
+def write_tool() -> dict[str, Any]:
+    """The tool that the server's tool calls name."""
+    text = {"type": "object", "properties": {"text": {"type": "string"}}}
+    function = {"name": "write", "description": "Write a text.", "parameters": text}
+    return {"type": "function", "function": function}

@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.ways.base import MODEL, SyncWay, Task, Way, optional
+from benchmarks.ways.base import MODEL, SyncWay, Task, Way, optional, write_tool
 
-__all__ = ["ChatOpenAIWay", "RawWay", "SDKSyncWay", "SDKWay", "write_tool"]
-
-
-def write_tool() -> dict[str, Any]:
-    """The tool that the server's tool calls name."""
-    text = {"type": "object", "properties": {"text": {"type": "string"}}}
-    function = {"name": "write", "description": "Write a text.", "parameters": text}
-    return {"type": "function", "function": function}
+__all__ = ["ChatOpenAIWay", "RawWay", "SDKSyncWay", "SDKWay"]
 
 
 def request(task: Task, prompt: str) -> dict[str, Any]:

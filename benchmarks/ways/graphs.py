@@ -9,8 +9,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 
-from benchmarks.ways.base import MODEL, SyncWay, Task, Way
-from benchmarks.ways.clients import write_tool
+from benchmarks.ways.base import MODEL, SyncWay, Task, Way, write_tool
 
 __all__ = ["GraphSyncWay", "GraphWay", "chat_openai", "make"]
 

@@ -121,7 +121,7 @@ def read_events(events: list[bytes]) -> Batch:
     items = batch.items
     for data in events:
         if data[:6] == b"[DONE]":
-            batch.done = True
+            batch.done = batch.ended = True
             break
         try:
             item = _plain(_decode(data))
