@@ -216,6 +216,16 @@ async def test_the_limit_for_connecting(deaf: str, make: Any, sync: bool) -> Non
         await read(model, [], sync)
 
 
+@pytest.mark.parametrize("make", [chat_model, completion_model])
+@pytest.mark.parametrize("sync", [False, True])
+async def test_a_refused_connection_is_no_time_out(make: Any, sync: bool) -> None:
+    """Where nobody listens, the error says that the connection failed, and no limit is blamed."""
+    model = make("openai:gpt", base_url="http://127.0.0.1:9/v1", max_retries=0)
+    with pytest.raises(openai.APIConnectionError) as caught:
+        await read(model, [], sync)
+    assert not isinstance(caught.value, openai.APITimeoutError)
+
+
 async def test_a_slow_reader_breaks_no_limit(provider: Provider) -> None:
     """Only the provider's silence counts: the reader may take as long as it likes."""
     provider.default = Reply(tokens=TOKENS)

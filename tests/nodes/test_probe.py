@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 from tokenweir.nodes.available import Available, available
 from tokenweir.nodes.probe import probe
 from tokenweir.nodes.rhythm import Rhythm
-from tokenweir.streaming.errors import ConnectTimeoutError
 from tokenweir.testing import Provider, Reply, ToolCall
 
 WORDS = [f" word{number}," for number in range(40)]
@@ -103,9 +103,8 @@ async def test_dashscope_is_probed_as_well(provider: Provider) -> None:
 
 async def test_what_cannot_be_reached_is_an_error() -> None:
     """No answer is made up for an endpoint that is not there."""
-    with pytest.raises((ConnectTimeoutError, ConnectionError, OSError, Exception)) as caught:
+    with pytest.raises(openai.APIConnectionError):
         await probe("openai:any", base_url="http://127.0.0.1:9/v1", max_retries=0)
-    assert "Connection" in type(caught.value).__name__
 
 
 @pytest.mark.local

@@ -6,6 +6,7 @@ that and before the first token.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -140,6 +141,12 @@ def _understood(error: BaseException, progress: Progress) -> Failure:
         broken.__cause__ = reason
         return Failure(broken, True)
     if isinstance(reason, httpx2.ConnectTimeout):
+        if _was_refused(reason):
+            request = error.request if isinstance(error, openai.APIConnectionError) else None
+            return Failure(
+                openai.APIConnectionError(message=str(reason), request=request),  # type: ignore[arg-type]
+                True,
+            )
         return Failure(progress.expired("connect"), True)
     if isinstance(reason, httpx2.ReadTimeout):
         return Failure(progress.expired(), False)
@@ -155,6 +162,14 @@ def _was_broken(reason: BaseException | None) -> bool:
     cause = reason.__cause__ if reason is not None else None
     return isinstance(cause, aiohttp.ClientConnectionError) and not isinstance(
         cause, aiohttp.ServerTimeoutError
+    )
+
+
+def _was_refused(error: BaseException) -> bool:
+    """Whether aiohttp's transport calls a time-out what was a refusal, as it does."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and not isinstance(
+        cause, (TimeoutError, asyncio.TimeoutError)
     )
 
 
