@@ -136,17 +136,12 @@ def _understood(error: BaseException, progress: Progress) -> Failure:
         after = retry_after(error.response.headers, time.time())
         return Failure(error, _status_passes(error), after)
     reason = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
-    if isinstance(error, openai.APITimeoutError) and _was_broken(reason):
-        broken = openai.APIConnectionError(request=error.request)
-        broken.__cause__ = reason
-        return Failure(broken, True)
     if isinstance(reason, httpx2.ConnectTimeout):
-        if _was_refused(reason):
-            request = error.request if isinstance(error, openai.APIConnectionError) else None
-            return Failure(
-                openai.APIConnectionError(message=str(reason), request=request),  # type: ignore[arg-type]
-                True,
-            )
+        if _was_broken(reason):
+            request = getattr(error, "request", None) or httpx2.Request("POST", "")
+            broken = openai.APIConnectionError(message=str(reason), request=request)
+            broken.__cause__ = reason
+            return Failure(broken, True)
         return Failure(progress.expired("connect"), True)
     if isinstance(reason, httpx2.ReadTimeout):
         return Failure(progress.expired(), False)
@@ -157,18 +152,10 @@ def _understood(error: BaseException, progress: Progress) -> Failure:
     return Failure(error, False)
 
 
-def _was_broken(reason: BaseException | None) -> bool:
-    """Whether a connection broke; the SDK's transport over aiohttp calls that a timeout, too."""
-    cause = reason.__cause__ if reason is not None else None
-    return isinstance(cause, aiohttp.ClientConnectionError) and not isinstance(
-        cause, aiohttp.ServerTimeoutError
-    )
-
-
-def _was_refused(error: BaseException) -> bool:
-    """Whether aiohttp's transport calls a time-out what was a refusal, as it does."""
-    cause = error.__cause__
-    return isinstance(cause, OSError) and not isinstance(
+def _was_broken(reason: BaseException) -> bool:
+    """Whether a connection was refused or broke: aiohttp's transport calls that a time-out, too."""
+    cause = reason.__cause__
+    return isinstance(cause, (aiohttp.ClientConnectionError, OSError)) and not isinstance(
         cause, (TimeoutError, asyncio.TimeoutError)
     )
 
