@@ -211,6 +211,8 @@ CELLS = [
     (ALL_DICTS, (True, True)),
     (ONLY_THE_POEM, (False, True)),
 ]
+if sys.version_info < (3, 11):
+    del CELLS[3:]  # LangGraph's own writer finds no config in an async node
 PROSE = ("Writing joke...\n", "\n\nWriting poem...\n")
 
 
@@ -244,7 +246,7 @@ def test_sync(provider: Provider, changed: Callable[[str], str]) -> None:
 def test_on_the_embedded_model(changed: Callable[[str], str]) -> None:
     """The same programs against the embedded model's endpoint: real tokens, each in its place."""
     environ = {"OPENAI_BASE_URL": start().base_url, "OPENAI_API_KEY": "none"}
-    some = [CELLS[n] for n in (0, 1, 3, 5)]
+    some = [CELLS[n] for n in (0, 1, 3, 5) if n < len(CELLS)]
     for printed, (_, seen) in zip(
         run([changed(cell) for cell, _ in some], environ), some, strict=True
     ):
