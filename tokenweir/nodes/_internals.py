@@ -21,7 +21,6 @@ import os
 import ssl
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from functools import lru_cache
 from inspect import signature
 from types import FrameType
@@ -115,19 +114,11 @@ def async_http_client(model: ChatOpenAI | OpenAI) -> Any:
     return openai.DefaultAsyncHttpxClient(transport=transport)
 
 
-class _SyncClient(openai.DefaultHttpxClient):
-    """Closes its connections when it is let go of, as the SDK's own does."""
-
-    def __del__(self) -> None:
-        with suppress(Exception):
-            self.close()
-
-
 def sync_http_client(model: ChatOpenAI | OpenAI) -> Any:
     """As ``async_http_client``, for sync calls."""
     options = _socket_options(model) if _KNOWN else ()
     if not options:
-        return _SyncClient(proxy=model.openai_proxy, verify=_trusted())
+        return openai.DefaultHttpxClient(proxy=model.openai_proxy, verify=_trusted())
     if model.openai_proxy:
         return _build_proxied_sync_httpx_client(model.openai_proxy, _trusted(), options)
     transport = httpx2.HTTPTransport(
@@ -135,7 +126,7 @@ def sync_http_client(model: ChatOpenAI | OpenAI) -> Any:
         socket_options=options,
         limits=openai.DEFAULT_CONNECTION_LIMITS,
     )
-    return _SyncClient(transport=transport)
+    return openai.DefaultHttpxClient(transport=transport)
 
 
 def aiohttp_body(response: Any) -> aiohttp.StreamReader | None:

@@ -135,6 +135,14 @@ def leave_when_the_reader_goes(client: Any) -> Any:
         # Keyed by the call's gate and thread: a thread makes one call at a time.
         gate.sink.on_leave((id(gate), threading.get_ident()), abort)
 
+    # Not a __del__: by then its sockets may have been found unclosed.
+    transports = [client._transport, *(each for each in client._mounts.values() if each)]
+    weakref.finalize(client, _close_all, transports)
     hooks = client.event_hooks
     client.event_hooks = {**hooks, "response": [*hooks.get("response", ()), on_response]}
     return client
+
+
+def _close_all(transports: list[Any]) -> None:
+    for transport in transports:
+        transport.close()

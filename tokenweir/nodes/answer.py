@@ -33,7 +33,8 @@ class Answer:
         self._receivers = receivers
         self._id = message_id
         self._class: type[Any] = AIMessageChunk
-        self._parts: list[ChatGenerationChunk] = []
+        self._parts: list[tuple[Any, dict[str, Any] | None]] = []
+        """Messages, each with its generation info."""
         self._texts: list[str] = []
         self._logprobs: list[dict[str, Any]] = []
         self._calls: dict[int, list[Any]] = {}
@@ -101,7 +102,7 @@ class Answer:
         made.message.response_metadata = metadata_of(made)
         if made.message.id is None:
             made.message.id = self._id
-        self._parts.append(made)
+        self._parts.append((made.message, made.generation_info))
         if self._receivers.wanted:
             self._receivers.put(made.message)
 
@@ -114,7 +115,7 @@ class Answer:
                 info = {"logprobs": _joined_logprobs(self._logprobs)}
                 message = self._pattern.with_logprobs(text, info["logprobs"], self._id)
                 self._logprobs = []
-            self._parts.append(ChatGenerationChunk(message=message, generation_info=info))
+            self._parts.append((message, info))
         if self._calls:
             chunks = [
                 tool_call_chunk(
@@ -126,9 +127,7 @@ class Answer:
                 for index, (call_id, name, parts) in self._calls.items()
             ]
             self._calls = {}
-            self._parts.append(
-                ChatGenerationChunk(message=self._pattern.joined_tool(chunks, self._id))
-            )
+            self._parts.append((self._pattern.joined_tool(chunks, self._id), None))
 
     def result(self) -> ChatResult:
         """Hand on the mark of the end, and give the whole answer."""
@@ -136,14 +135,18 @@ class Answer:
         parts = self._parts
         if parts and self._class is AIMessageChunk:
             last = AIMessageChunk(content="", chunk_position="last", id=self._id)
-            parts.append(ChatGenerationChunk(message=last))
+            parts.append((last, None))
             if self._receivers.wanted:
                 self._receivers.put(last)
         if not parts or self._class is not AIMessageChunk:
-            return generate_from_stream(iter(parts))  # which says that there is no answer
+            # Which says that there is no answer, if there is none.
+            return generate_from_stream(
+                ChatGenerationChunk(message=message, generation_info=info)
+                for message, info in parts
+            )
         made = ChatGeneration(
-            message=message_of([part.message for part in parts]),
-            generation_info=_joined_info(parts),
+            message=message_of([message for message, _ in parts]),
+            generation_info=_joined_info([info for _, info in parts if info]),
         )
         made.message.response_metadata = metadata_of(made)
         return ChatResult(generations=[made])
@@ -194,11 +197,10 @@ def _joined_logprobs(logprobs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _joined_info(parts: list[ChatGenerationChunk]) -> dict[str, Any] | None:
-    """The generation infos, added up as LangChain does."""
-    infos = [part.generation_info for part in parts if part.generation_info]
+def _joined_info(infos: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Generation infos, added up as LangChain does."""
+    if len(infos) < 2:
+        return infos[0] if infos else None
     blank = AIMessageChunk(content="")
-    first, *rest = [ChatGenerationChunk(message=blank, generation_info=info) for info in infos] or [
-        ChatGenerationChunk(message=blank)
-    ]
-    return (first + rest).generation_info if rest else first.generation_info
+    first, *rest = [ChatGenerationChunk(message=blank, generation_info=info) for info in infos]
+    return (first + rest).generation_info
