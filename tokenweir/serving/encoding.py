@@ -76,7 +76,8 @@ def _message(message: BaseMessage) -> bytes:
 
 def _describe(value: Any) -> Any:
     """One step from what JSON does not know towards what it knows."""
-    for kind in (str, int, float, dict):  # their subclasses, such as LangChain's message.text
+    plain: tuple[Any, ...] = (str, int, float, dict)
+    for kind in plain:  # their subclasses, such as LangChain's message.text
         if isinstance(value, kind):
             return kind(value)
     if hasattr(value, "model_dump"):

@@ -7,6 +7,7 @@ is the runs' matter, how they look on a wire the protocols'.
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import AsyncIterator
 from functools import cached_property
 from typing import Any, Protocol
@@ -94,14 +95,12 @@ class EventLog(Protocol):
         """
         ...
 
-    def last_id(self, run_id: str) -> int:
-        """The greatest id of a run that is being recorded; 0 if there is none."""
-        ...
-
     async def reopen(self, run_id: str) -> int:
         """Go on with a record that was cut off; the greatest id kept.
 
         Ids that a reader may have seen and that were lost are not given a second time.
+
+        Readers see the events up to it, and wait for more.
         """
         ...
 
@@ -113,82 +112,101 @@ class EventLog(Protocol):
         """Forget a run; its readers end."""
         ...
 
+    def suspend(self, run_id: str) -> None:
+        """Let a run's readers end, although its record does not: another process goes on."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes of data in all records."""
+        ...
+
     async def close(self) -> None:
         """Write what is not written, and end all readers."""
         ...
 
 
 class Tail:
-    """The newest events of one run, in memory, and who waits for more."""
+    """The newest events of one run, in memory, and who waits for more.
 
-    __slots__ = ("closed", "events", "last", "visible", "waiting")
+    Attributes:
+        last: The greatest id given.
+        visible: The greatest id that readers may see.
+        dropped: The greatest id that is not in memory any more.
+    """
 
-    def __init__(self, last: int = 0) -> None:
-        self.events: list[Event] = []
+    __slots__ = ("_events", "_waiting", "closed", "dropped", "last", "visible")
+
+    def __init__(self, last: int = 0, dropped: int = 0) -> None:
         self.last = last
-        self.visible = 0
-        """How many of the events readers may see."""
+        self.visible = last
+        self.dropped = dropped
         self.closed = False
-        self.waiting: set[asyncio.Future[None]] = set()
+        self._events: list[Event] = []
+        self._waiting: set[asyncio.Future[None]] = set()
 
     def add(self, kind: str, data: bytes) -> Event:
+        """Append an event, for nobody to see yet."""
         self.last += 1
         event = Event(self.last, kind, data)
-        self.events.append(event)
+        self._events.append(event)
         return event
 
-    def show(self, count: int) -> None:
-        """Let readers see the first ``count`` events."""
-        self.visible = count
-        self.wake()
-
-    def wake(self) -> None:
-        if self.waiting:
-            for waiting in self.waiting:
-                if not waiting.done():
-                    waiting.set_result(None)
-            self.waiting.clear()
+    def show(self, id: int) -> None:
+        """Let readers see the events up to an id."""
+        if id > self.visible:
+            self.visible = id
+            self._wake()
 
     def end(self) -> None:
+        """Nothing more comes: readers end when they have read what there is."""
         self.closed = True
-        self.wake()
+        self._wake()
 
-    def index(self, after: int) -> int:
-        """The place of the first event whose id is greater than ``after``."""
-        events = self.events
-        low, high = 0, len(events)
-        # From the end: nearly every reader has seen nearly everything.
-        if not events or events[-1].id <= after:
-            return high
-        while low < high:
-            middle = (low + high) // 2
-            if events[middle].id <= after:
-                low = middle + 1
-            else:
-                high = middle
-        return low
+    def drop(self, keep: int) -> None:
+        """Drop all but the newest ``keep`` events."""
+        if len(self._events) > keep:
+            self.dropped = self._events[-keep - 1].id
+            del self._events[:-keep]
 
-    async def more(self) -> None:
-        """Wait until something changes."""
-        waiting = asyncio.get_running_loop().create_future()
-        self.waiting.add(waiting)
-        try:
-            await waiting
-        finally:
-            self.waiting.discard(waiting)
+    def after(self, id: int) -> list[Event]:
+        """The visible events in memory with greater ids."""
+        events = self._events
+        if not events or events[-1].id <= id:
+            return []
+        found = events[bisect_right(events, id, key=_id_of) :]
+        while found and found[-1].id > self.visible:
+            found.pop()
+        return found
 
-    async def follow(self, after: int) -> AsyncIterator[list[Event]]:
-        """The events after an id, live, to the end."""
-        while True:
-            if found := self.events[self.index(after) : self.visible]:
-                after = found[-1].id
+    async def follow(self, id: int) -> AsyncIterator[list[Event]]:
+        """The events after an id, live, to the end, or until they have been dropped."""
+        seen = id
+        while seen >= self.dropped:
+            if found := self.after(seen):
+                seen = found[-1].id
                 yield found
                 if found[-1].kind == END:
                     return
             elif self.closed:
                 return
             else:
-                await self.more()
+                waiting = asyncio.get_running_loop().create_future()
+                self._waiting.add(waiting)
+                try:
+                    await waiting
+                finally:
+                    self._waiting.discard(waiting)
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, set()
+        for each in waiting:
+            if not each.done():
+                each.set_result(None)
+
+
+def _id_of(event: Event) -> int:
+    return event.id
 
 
 class MemoryLog:
@@ -196,6 +214,7 @@ class MemoryLog:
 
     def __init__(self) -> None:
         self._tails: dict[str, Tail] = {}
+        self._size = 0
 
     def open(self, run_id: str) -> None:
         self._tails.setdefault(run_id, Tail())
@@ -203,7 +222,8 @@ class MemoryLog:
     def append(self, run_id: str, kind: str, data: bytes, *, durable: bool = False) -> Event:
         tail = self._tails[run_id]
         event = tail.add(kind, data)
-        tail.show(len(tail.events))
+        tail.show(event.id)
+        self._size += len(data)
         return event
 
     async def follow(self, run_id: str, after: int = 0) -> AsyncIterator[list[Event]]:
@@ -212,12 +232,9 @@ class MemoryLog:
             async for events in tail.follow(after):
                 yield events
 
-    def last_id(self, run_id: str) -> int:
-        tail = self._tails.get(run_id)
-        return tail.last if tail is not None else 0
-
     async def reopen(self, run_id: str) -> int:
-        return self.last_id(run_id)
+        tail = self._tails.get(run_id)
+        return 0 if tail is None else tail.last
 
     async def ready(self) -> None:
         return
@@ -225,7 +242,15 @@ class MemoryLog:
     async def delete(self, run_id: str) -> None:
         tail = self._tails.pop(run_id, None)
         if tail is not None:
+            self._size -= sum(len(event.data) for event in tail.after(0))
             tail.end()
+
+    def suspend(self, run_id: str) -> None:
+        self._tails[run_id].end()
+
+    @property
+    def size(self) -> int:
+        return self._size
 
     async def close(self) -> None:
         for tail in self._tails.values():

@@ -158,8 +158,8 @@ class Executor:
 
     async def _take_up(self, run: Run, graph: Any, config: Any) -> Left:
         """Where a run stands that another process began; its cut-off messages are made void."""
-        await self._log.reopen(run.id)
-        left = await left_of(run, graph, config, self._log)
+        kept = await self._log.reopen(run.id)
+        left = await left_of(run, graph, config, self._log, kept)
         for kind, message, metadata in left.void:
             removed: dict[str, Any] = {
                 "type": "remove",

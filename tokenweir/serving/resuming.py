@@ -29,9 +29,9 @@ class Left:
     """Kind, message id and metadata of the messages that were cut off."""
 
 
-async def left_of(run: Run, graph: Any, config: Any, log: EventLog) -> Left:
-    """Read checkpoints and events of a run whose process was killed."""
-    messages = await _messages(run, log)
+async def left_of(run: Run, graph: Any, config: Any, log: EventLog, kept: int) -> Left:
+    """Read checkpoints and events (up to the id ``kept``) of a run whose process was killed."""
+    messages = await _messages(run, log, kept)
     if not isinstance(graph, Pregel):
         return Left(fresh=True, void=list(messages.values()))
     done = set[str]()
@@ -66,11 +66,12 @@ async def _finished(graph: Any, snapshot: Any, above: str, done: set[str]) -> No
             await _finished(graph, task.state, f"{path}|", done)
 
 
-async def _messages(run: Run, log: EventLog) -> dict[tuple[str, str], tuple[str, str, Any]]:
+async def _messages(
+    run: Run, log: EventLog, kept: int
+) -> dict[tuple[str, str], tuple[str, str, Any]]:
     """The messages in a run's record that are not void yet, by kind and id."""
     found: dict[tuple[str, str], tuple[str, str, Any]] = {}
-    last = log.last_id(run.id)
-    if not last:
+    if not kept:
         return found
     async for events in log.follow(run.id):
         for event in events:
@@ -81,7 +82,7 @@ async def _messages(run: Run, log: EventLog) -> dict[tuple[str, str], tuple[str,
                     found.pop(key, None)
                 else:
                     found.setdefault(key, (event.kind, message["id"], metadata))
-        if events[-1].id >= last:
+        if events[-1].id >= kept:
             break
     return found
 

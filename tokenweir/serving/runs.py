@@ -320,7 +320,8 @@ class Runs:
                 outcome = await self._timed(run)
         except asyncio.CancelledError:
             if self._why.get(run.id) == _RESUMABLE or run.id not in self._why:
-                return  # it stays unfinished in the records, for the next process
+                self.log.suspend(run.id)  # it stays unfinished, for the next process
+                return
             outcome = Outcome("timeout" if self._why[run.id] == "timeout" else "interrupted")
             with contextlib.suppress(asyncio.CancelledError):
                 await self._executor.settle(run, outcome)
