@@ -1,5 +1,7 @@
 """A run's events as the records that ``tokenweir run --json`` writes, with the same keys. No I/O.
 
+A token's record has one key more: ``task``, which tells apart what one node writes several times.
+
 Events hold messages as plain data; the command line has them as objects. Both protocols for simple
 clients (plain SSE and OpenAI's) are made of these records.
 """
@@ -37,7 +39,8 @@ def record_of(event: Event, only: Callable[[Any, Any], bool] | None = None) -> R
     if mode == "custom":
         value = event.value
         if isinstance(value, list) and len(value) == 2 and isinstance(value[1], Mapping):
-            return _token(*value, event.namespace, only)
+            message, metadata = value
+            return _token(message, metadata, event.namespace, only)
         return {"type": "custom", "namespace": list(event.namespace), "data": value}
     if mode == "tasks":
         return _node(event.value, event.namespace)
@@ -92,6 +95,7 @@ def token_of(
         "tags": tags_of(metadata),
         "namespace": list(namespace),
         "model": metadata.get("ls_model_name"),
+        "task": _task_of(metadata),
     }
     if whole:
         record["role"] = kind
@@ -112,6 +116,12 @@ def _token(
     if only is not None and not only(message, metadata):
         return None
     return token_of(message, metadata, namespace)
+
+
+def _task_of(metadata: Mapping[str, Any]) -> str | None:
+    """The task that runs the node, as in the records of nodes: a node may run several at once."""
+    namespace = str(metadata.get("langgraph_checkpoint_ns") or "")
+    return namespace.rpartition("|")[2].partition(":")[2] or None
 
 
 def _tool_calls(message: Mapping[str, Any]) -> list[Record]:
