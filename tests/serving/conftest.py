@@ -61,7 +61,7 @@ class Server:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(10)
-        self._listener.join(10)
+        print(self.stderr())  # shown with a test that fails
         for pipe in (self.process.stdout, self.process.stderr):
             assert pipe is not None
             pipe.close()

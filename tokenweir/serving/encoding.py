@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from langchain_core.messages import AIMessageChunk, BaseMessage
 
-__all__ = ["TokenEncoder", "encode", "explain"]
+__all__ = ["TokenEncoder", "encode", "explain", "plain"]
 
 
 def encode(value: Any) -> bytes:
@@ -21,6 +21,11 @@ def encode(value: Any) -> bytes:
         return _ENCODER.encode(value)
     except Exception:  # noqa: BLE001 - tuples as keys, lone surrogates, recursion: the slow way
         return json.dumps(_plain(value, 0), ensure_ascii=True).encode()
+
+
+def plain(value: Any) -> Any:
+    """A value as it is after being written as JSON and read again."""
+    return msgspec.json.decode(encode(value))
 
 
 class TokenEncoder:
@@ -76,8 +81,8 @@ def _message(message: BaseMessage) -> bytes:
 
 def _describe(value: Any) -> Any:
     """One step from what JSON does not know towards what it knows."""
-    plain: tuple[Any, ...] = (str, int, float, dict)
-    for kind in plain:  # their subclasses, such as LangChain's message.text
+    kinds: tuple[Any, ...] = (str, int, float, dict)
+    for kind in kinds:  # their subclasses, such as LangChain's message.text
         if isinstance(value, kind):
             return kind(value)
     if hasattr(value, "model_dump"):

@@ -95,6 +95,10 @@ class EventLog(Protocol):
         """
         ...
 
+    def last_id(self, run_id: str) -> int:
+        """The greatest id that readers of a run in progress may have; 0 if it is over."""
+        ...
+
     async def reopen(self, run_id: str) -> int:
         """Go on with a record that was cut off; the greatest id kept.
 
@@ -231,6 +235,10 @@ class MemoryLog:
         if tail is not None:
             async for events in tail.follow(after):
                 yield events
+
+    def last_id(self, run_id: str) -> int:
+        tail = self._tails.get(run_id)
+        return 0 if tail is None else tail.visible
 
     async def reopen(self, run_id: str) -> int:
         tail = self._tails.get(run_id)

@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 from langchain_core.messages import BaseMessage
 from langgraph.pregel import Pregel
 from langgraph.types import Command, Send
 
-from tokenweir.serving.encoding import TokenEncoder, encode, explain
+from tokenweir.serving.encoding import TokenEncoder, encode, explain, plain
 from tokenweir.serving.events import EventLog
 from tokenweir.serving.problems import InvalidError
 from tokenweir.serving.records import Assistant, Run, RunRequest
@@ -215,8 +214,7 @@ class Executor:
             if task.interrupts
         }
         status = "interrupted" if snapshot.next else "success"
-        plain = msgspec.json.decode(encode({"v": snapshot.values, "i": interrupts}))
-        return Outcome(status, None, plain["v"], plain["i"] if snapshot.next else {})
+        return Outcome(status, None, plain(snapshot.values), plain(interrupts))
 
 
 def command_of(command: dict[str, Any] | None) -> Command[Any] | None:

@@ -302,6 +302,10 @@ class Runs:
         if not order:
             del self._order[run.thread_id]
 
+    def stop(self, run_id: str) -> None:
+        """As ``cancel``, without a word if the run is over."""
+        self._stop(run_id, "cancel")
+
     def _stop(self, run_id: str, why: str) -> None:
         task = self._tasks.get(run_id)
         if task is not None:

@@ -76,7 +76,9 @@ class SqliteLog:
         self._room = asyncio.Event()
         self._room.set()
         self._closing = False
-        [(self._size,)] = self._write.execute("SELECT coalesce(sum(size), 0) FROM logs")
+        self._size: int = self._write.execute("SELECT coalesce(sum(size), 0) FROM logs").fetchone()[
+            0
+        ]
         self.problem: str | None = None
         """Why nothing can be written just now; None if all is well."""
 
@@ -124,11 +126,15 @@ class SqliteLog:
             elif self._tails.get(run_id) is tail:
                 return
 
+    def last_id(self, run_id: str) -> int:
+        tail = self._tails.get(run_id)
+        return 0 if tail is None else tail.visible
+
     async def reopen(self, run_id: str) -> int:
         self.open(run_id)
         sql = "SELECT max(id) FROM events JOIN logs USING (key) WHERE run = ?"
         [(found,)] = await self._fetch(sql, (run_id,))
-        kept = int(found or 0)
+        kept: int = found or 0
         # Nothing of it is in memory; readers that are there already wait for what comes next.
         next_id = (kept // _GAP + 1) * _GAP
         self._tails[run_id] = Tail(last=next_id, dropped=kept)
