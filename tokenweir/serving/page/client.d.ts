@@ -25,16 +25,15 @@ export interface Token {
   role?: string;
   name?: string;
   tool_call_id?: string;
-  /** Seconds since the run began, by the server's clock. */
-  at?: number;
+  /** What tells apart what one node writes several times at once. */
+  task: string | null;
 }
 
 export interface End {
   type: "end";
   thread: string | null;
-  /** How the run ended: "success", "interrupted" (it waits for an answer) or "cancelled". */
+  /** How the run ended: "success", or "interrupted": it waits for an answer, or was cancelled. */
   status: string;
-  tokens: number;
   seconds: number;
   interrupts: { id: string | null; value: unknown }[];
 }
@@ -97,6 +96,8 @@ export interface RunOptions extends Omit<FollowOptions, "lastEventId"> {
   thread?: string;
   /** LangGraph's config: {"configurable": {...}}. */
   config?: object;
+  /** An answer to an interrupt, on its thread and instead of an input: {"resume": ...}. */
+  command?: { resume?: unknown; update?: unknown; goto?: unknown };
 }
 
 /** A run that is being read. */

@@ -2,7 +2,7 @@
  * Reads the tokens of a graph that `tokenweir serve` runs: one ES module, no dependencies, for
  * browsers and for Node 18 and later. Types are in `client.d.ts`.
  *
- *     import { run, follow } from "http://127.0.0.1:8000/client.js";
+ *     import { run, follow } from "http://127.0.0.1:2024/page/client.js";
  *
  *     const reading = run("/graphs/joke_poem", { topic: "cats" }, {
  *       only: "tag:joke",
@@ -114,11 +114,12 @@ export class EventParser {
  * @param {import("./client.d.ts").RunOptions} [options]
  */
 export function run(graph, input, options = {}) {
-  const { only, thread, config, ...rest } = options;
+  const { only, thread, config, command, ...rest } = options;
   const body = { input };
   if (only) body.only = only;
   if (thread) body.thread_id = thread;
   if (config) body.config = config;
+  if (command) body.command = command;
   return new Reading(rest, _join(graph, "/events"), { only }, body);
 }
 
