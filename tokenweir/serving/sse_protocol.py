@@ -65,7 +65,7 @@ def routes(service: Service) -> list[BaseRoute]:
         Route("/graphs/{name}/picture.svg", protocol.svg),
         Route("/graphs/{name}/picture.mermaid", protocol.mermaid),
         Route("/graphs/{name}/events", protocol.run, methods=["GET", "POST"]),
-        Route("/runs/{id}/events", protocol.follow),
+        Route("/runs/{id}/events", protocol.follow, methods=["GET"]),
         Route("/runs/{id}/cancel", protocol.cancel, methods=["POST"]),
     ]
 
@@ -214,6 +214,8 @@ class _Protocol:
     async def run(self, request: Request) -> Any:
         """Start a run and stream it; or go on with the one that ``Last-Event-ID`` names."""
         name = self._name(request)
+        if request.method == "HEAD":  # what only looks starts nothing
+            return Response(media_type="text/event-stream")
         if known := _place(request):
             return await self._stream(request, self._known(request, known[0], name), known[1])
         _own_page(request)
@@ -253,6 +255,8 @@ class _Protocol:
     async def follow(self, request: Request) -> Any:
         """Stream a run that has begun."""
         run = self._runs.get(request.path_params["id"], self._service.owner(request))
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
         known = _place(request)
         if known and known[0] not in ("", run.id):
             raise InvalidError(f"Last-Event-ID is of another run, {known[0]}")

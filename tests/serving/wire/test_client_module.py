@@ -179,6 +179,13 @@ def test_a_cut_connection_is_taken_up_again(server: Server) -> None:
     assert ids == [None, "r1:1", "r1:2", "r1:2", "r1:2"]
 
 
+def test_a_server_below_a_path(server: Server) -> None:
+    """Where a proxy serves the graphs below a path, the run is looked for below it, too."""
+    server.answers = [STARTED, HEAD + "\r\n" + event(2, "end", status="success")]
+    javascript(f"await run('{server.url}/weir/graphs/joke', {{}}, calls).done;")
+    assert server.requests[1][0] == "GET /weir/runs/r1/events"
+
+
 def test_characters_cut_between_packets_arrive_whole(server: Server) -> None:
     """A character whose bytes come in two packets is read as one."""
 

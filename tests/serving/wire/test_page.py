@@ -93,7 +93,11 @@ def test_lanes_fill_side_by_side(page: Page, provider: Provider) -> None:
 def test_stop_stops_the_model(page: Page, provider: Provider) -> None:
     """The stop button, or Escape, closes the provider's connection; what was written stays."""
     choose(page, "chat")
-    for press in (lambda: page.click("#stop"), lambda: page.keyboard.press("Escape")):
+    ways: list[Callable[[], None]] = [
+        lambda: page.click("#stop"),
+        lambda: page.keyboard.press("Escape"),
+    ]
+    for press in ways:
         provider.reply(Reply("One two", stall_after=1))
         page.fill("#field-messages", "hi")
         page.keyboard.press("Enter")
@@ -225,6 +229,50 @@ def test_a_cut_network_loses_nothing(browser: Any, server: str, provider: Provid
     wire.close()
 
 
+def test_event_source_comes_back_by_itself(browser: Any, server: str, provider: Provider) -> None:
+    """The browser's own EventSource goes on after a cut, ends, and starts no second run."""
+    words = [f"w{number} " for number in range(20)]
+    provider.reply(Reply(tokens=words, hold_after=10))
+    wire = Wire(server)
+    # For the test's own script, which the page's policy would not let in.
+    context = browser.new_context(bypass_csp=True)
+    page = context.new_page()
+    page.goto(wire.url)
+    page.evaluate(
+        """() => {
+            window.said = ""; window.state = "";
+            const source = new EventSource("/graphs/chat/events?messages=hi");
+            source.addEventListener("token", (e) => { said += JSON.parse(e.data).text; });
+            source.addEventListener("end", () => { state += "end "; });
+            source.addEventListener("error", () => {
+                if (source.readyState === EventSource.CLOSED) state += "closed";
+            });
+        }"""
+    )
+    page.wait_for_function("said.endsWith('w9 ')")
+    wire.cut()
+    provider.release()
+    provider.requests[0].wait_closed(10)
+    wire.mend()
+    page.wait_for_function("state === 'end closed'")
+    assert page.evaluate("said") == "".join(words)
+    assert len(provider.requests) == 1
+    context.close()
+    wire.close()
+
+
+def test_what_models_write_is_text(page: Page, provider: Provider) -> None:
+    """Markup in tokens and in input is shown as it is, and does nothing."""
+    markup = "<img src=x onerror=alert(1)><b>bold</b>"
+    provider.reply(Reply(tokens=[markup], reasoning=[markup]))
+    choose(page, "chat")
+    page.fill("#field-messages", markup)
+    page.keyboard.press("Enter")
+    for place in (".text", ".reasoning div", ".said"):
+        expect(page.locator(place)).to_have_text(markup)
+    assert page.locator("#lanes img, #lanes b").count() == 0
+
+
 def test_reasoning_and_tools_stand_apart(page: Page, provider: Provider) -> None:
     """Reasoning is in a block of its own; a tool call shows its name, arguments and result."""
     provider.reply(
@@ -269,6 +317,7 @@ def test_an_interrupt_is_answered(page: Page) -> None:
     page.fill("#field-name", "Al")
     page.click("#run")
     expect(page.locator("#question")).to_contain_text("how old?")
+    expect(page.locator("[data-node=ask]")).to_have_class(re.compile("waiting"))
     page.reload()
     expect(page.locator("#question")).to_contain_text("how old?")
     page.fill("#answer-text", "7")

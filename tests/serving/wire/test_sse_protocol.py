@@ -372,6 +372,26 @@ def test_pages_of_other_sites_start_nothing_by_themselves(server: str) -> None:
         assert stream.status == 200
 
 
+def test_looking_starts_nothing(server: str, provider: Provider) -> None:
+    """A HEAD request, as link previews send it, runs no graph."""
+    with Stream(server, "HEAD", "/graphs/chat/events?messages=hi") as stream:
+        assert stream.status == 200
+    get(server, "/graphs/chat/events?messages=other")
+    assert [request.prompt for request in provider.requests] == ["other"]
+
+
+@pytest.mark.parametrize("depth", [500, 5_000, 100_000])
+def test_deep_input_is_no_failure(server: str, depth: int) -> None:
+    """JSON nested beyond all reason is refused or run, and is no fault of the server."""
+    place = urlsplit(server)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=20)
+    body = '{"input": {"name": ' + "[" * depth + "]" * depth + "}}"
+    connection.request("POST", "/graphs/repeat/events", body)
+    response = connection.getresponse()
+    assert response.status < 500, response.read()
+    connection.close()
+
+
 def test_what_graphs_there_are(server: str) -> None:
     """The graphs are listed with the keys of their inputs, and drawn as SVG and mermaid."""
     with Stream(server, "GET", "/graphs") as stream:

@@ -266,7 +266,11 @@ export class Reading {
     }
     if (!response.ok || !response.body) throw await _refusal(response);
     const place = response.headers.get("content-location");
-    if (place) this._know(new URL(place, response.url || url).href);
+    if (place) {
+      // Beside the graphs, also where a proxy has put the server below a path of its own.
+      const id = place.replace(/\/+$/, "").split("/").pop();
+      this._know(new URL(`../../runs/${id}`, response.url || url).href);
+    }
     return response.body;
   }
 

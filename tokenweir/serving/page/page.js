@@ -131,6 +131,7 @@ async function begin(input, command) {
   lanes.turn(keeps ? turn.said : "");
   total = new Meter();
   picture.begin();
+  $("empty").hidden = true;
   busy(true);
   say("Starting …");
   const options = { ...callbacks(), only: $("only").value.trim(), thread: talk.thread, command };

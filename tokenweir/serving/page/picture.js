@@ -1,5 +1,7 @@
 /** The graph's picture, in which the nodes at work are lit. */
 
+const STATES = ["active", "done", "failed", "waiting"];
+
 export class Picture {
   /** @param {HTMLElement} place */
   constructor(place) {
@@ -21,7 +23,7 @@ export class Picture {
   /** A run begins: nothing is lit. */
   begin() {
     this.active.clear();
-    for (const node of this.nodes.values()) node.classList.remove("active", "done", "failed");
+    for (const node of this.nodes.values()) node.classList.remove(...STATES);
     this.nodes.get("__start__")?.classList.add("done");
   }
 
@@ -35,6 +37,7 @@ export class Picture {
     classes.toggle("active", count > 0);
     if (state === "finished") classes.add("done");
     classes.toggle("failed", state === "failed");
+    classes.toggle("waiting", state === "waiting");
   }
 
   /** A run is over; nothing is at work any more. */
