@@ -112,6 +112,10 @@ class EventLog(Protocol):
         """Wait while more waits for the disk than may; writers of many events call it."""
         ...
 
+    async def saved(self) -> None:
+        """Wait until all that was written so far would survive the process."""
+        ...
+
     async def delete(self, run_id: str) -> None:
         """Forget a run; its readers end."""
         ...
@@ -227,6 +231,8 @@ class MemoryLog:
         tail = self._tails[run_id]
         event = tail.add(kind, data)
         tail.show(event.id)
+        if kind == END:
+            tail.end()
         self._size += len(data)
         return event
 
@@ -245,6 +251,9 @@ class MemoryLog:
         return 0 if tail is None else tail.last
 
     async def ready(self) -> None:
+        return
+
+    async def saved(self) -> None:
         return
 
     async def delete(self, run_id: str) -> None:

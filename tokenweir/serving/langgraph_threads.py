@@ -63,7 +63,9 @@ class _Handlers:
         made = Thread(id=thread_id, owner=owner, metadata=metadata)
         graph = field(body, "graph_id", str) or metadata.get("graph_id")
         made.graph = graph if graph in self._runs.graphs else None
-        return _json(_thread(self._table.save(made)))
+        self._table.save(made)
+        await self._runs.log.saved()
+        return _json(_thread(made))
 
     async def get(self, request: Request) -> Response:
         return _json(_thread(self._thread(request)))

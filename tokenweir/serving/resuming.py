@@ -60,7 +60,9 @@ async def _finished(graph: Any, snapshot: Any, above: str, done: set[str]) -> No
         if task.result is not None or task.interrupts:
             done.add(path)
         elif task.state is not None and not isinstance(task.state, dict):
-            async for older in graph.aget_state_history(task.state.config):
+            where = dict(task.state.config["configurable"])
+            where.pop("checkpoint_id", None)  # all of them, not this one alone
+            async for older in graph.aget_state_history({"configurable": where}):
                 if older.config != task.state.config:
                     done |= {f"{path}|{each.name}:{each.id}" for each in older.tasks}
             await _finished(graph, task.state, f"{path}|", done)

@@ -193,6 +193,7 @@ class Runs:
             for other in busy:
                 self._stop(other, "cancel")
         self._begin(run, after_seconds)
+        await self.log.saved()  # whoever is told of a run finds it again, whatever happens
         return run
 
     async def follow(self, run_id: str, after: int | None = None) -> AsyncIterator[Event]:

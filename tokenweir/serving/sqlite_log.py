@@ -73,6 +73,7 @@ class SqliteLog:
         self._waiting_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Future[None] | None = None
+        self._savers: list[asyncio.Future[None]] = []
         self._room = asyncio.Event()
         self._room.set()
         self._closing = False
@@ -143,15 +144,26 @@ class SqliteLog:
     async def ready(self) -> None:
         await self._room.wait()
 
+    async def saved(self) -> None:
+        if self._rows or self._events:
+            self._schedule(0.0)
+            waiting = self._loop.create_future()
+            self._savers.append(waiting)
+            await waiting
+        elif self._writing is not None:
+            await asyncio.wait([self._writing])
+
     async def delete(self, run_id: str) -> None:
         tail = self._tails.pop(run_id, None)
         if tail is not None:
             tail.end()
+        await self.saved()
         rows = await self._fetch("SELECT size FROM logs WHERE run = ?", (run_id,))
         self._size -= sum(size for (size,) in rows)
         which = "(SELECT key FROM logs WHERE run = ?)"
         self._put(f"DELETE FROM events WHERE key = {which}", (run_id,))
         self._put("DELETE FROM logs WHERE run = ?", (run_id,))
+        await self.saved()
 
     def suspend(self, run_id: str) -> None:
         if tail := self._tails.get(run_id):
@@ -226,11 +238,18 @@ class SqliteLog:
         rows, self._rows = self._rows, []
         if not rows:
             return
+        savers, self._savers = self._savers, []
         size, self._waiting_bytes = self._waiting_bytes, 0
         self._writing = self._loop.run_in_executor(self._writer, _commit, self._write, rows)
-        self._writing.add_done_callback(lambda done: self._written(done, rows, size))
+        self._writing.add_done_callback(lambda done: self._written(done, rows, size, savers))
 
-    def _written(self, done: asyncio.Future[None], rows: list[_Row], size: int) -> None:
+    def _written(
+        self,
+        done: asyncio.Future[None],
+        rows: list[_Row],
+        size: int,
+        savers: list[asyncio.Future[None]],
+    ) -> None:
         self._writing = None
         error = done.exception()
         if error is not None:
@@ -239,10 +258,14 @@ class SqliteLog:
             self.problem = str(error)
             self._rows[:0] = rows
             self._waiting_bytes += size
+            self._savers[:0] = savers
             if not self._closing:
                 self._timer = self._loop.call_later(_RETRY, self._flush)
             return
         self.problem = None
+        for saver in savers:
+            if not saver.done():
+                saver.set_result(None)
         if self._waiting_bytes <= _MOST_WAITING:
             self._room.set()
         saved: dict[str, int] = {}
@@ -255,7 +278,7 @@ class SqliteLog:
         for run_id, last in saved.items():
             self._saved(run_id, last, ended=run_id in ended)
         if self._rows or self._events:
-            self._schedule(0.0 if self._unsaved else _PACE)
+            self._schedule(0.0 if self._unsaved or self._savers else _PACE)
 
     def _saved(self, run_id: str, id: int, *, ended: bool) -> None:
         """The events of a run up to an id are on the disk."""
@@ -270,6 +293,7 @@ class SqliteLog:
             return
         tail.show(unsaved[0] - 1 if unsaved else tail.last)
         if ended:
+            tail.end()
             del self._tails[run_id]
         elif tail.last - tail.dropped > 2 * _IN_MEMORY:
             tail.drop(max(_IN_MEMORY, tail.last - id))
