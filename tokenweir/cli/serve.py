@@ -102,6 +102,7 @@ def serve(
         home=in_memory if memory else data_folder(data, loaded),
         keys=all_keys,
         cors=cors,
+        local=_is_loopback(host),
         limits=Limits(
             body=int(limits["max_body"]),
             runs=int(limits["max_runs"]),
@@ -160,6 +161,8 @@ def _serve(app: Starlette, listening: socket.socket, host: str, names: list[str]
     """Serve until told to stop; the exit code."""
     import uvicorn
 
+    from tokenweir.serving._internals import abortable
+
     class Server(uvicorn.Server):
         """Says where it is when it can be reached, and lets runs finish before it goes."""
 
@@ -201,11 +204,12 @@ def _serve(app: Starlette, listening: socket.socket, host: str, names: list[str]
                 os._exit(128 + number)
             self.should_exit = True
 
+    served = abortable(app)
     failure: list[Exception] = []
 
     async def watched(scope: Any, receive: Any, send: Any) -> None:
         try:
-            await app(scope, receive, send)
+            await served(scope, receive, send)
         except Exception as error:
             if scope["type"] == "lifespan":
                 failure.append(error)

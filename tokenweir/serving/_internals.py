@@ -1,7 +1,8 @@
-"""Contact with private names of LangGraph.
+"""Contact with private names of LangGraph, and with uvicorn's insides.
 
 What is assumed, with a test: ``build_serde_allowlist(schemas=, channels=)`` collects the classes
-that the types of a graph's state name, as ``(module, name)``.
+that the types of a graph's state name, as ``(module, name)``; the ``send`` that uvicorn gives is a
+method of an object with the connection's ``transport``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from langgraph.pregel import Pregel
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 try:
     from langgraph._internal import _serde
@@ -18,7 +20,7 @@ try:
 except (ImportError, AttributeError):  # it moved its rooms: only its own safe types are revived
     _allowlist = None
 
-__all__ = ["state_types"]
+__all__ = ["abortable", "state_types"]
 
 
 def state_types(graphs: Iterable[Any]) -> list[tuple[str, ...]]:
@@ -39,3 +41,15 @@ def state_types(graphs: Iterable[Any]) -> list[tuple[str, ...]]:
             channels = getattr(builder, "channels", None)
             found |= _allowlist(schemas=schemas, channels=channels)
     return sorted(found)
+
+
+def abortable(app: ASGIApp) -> ASGIApp:
+    """Let an application drop connections by ``scope["tokenweir.abort"]``, if uvicorn can."""
+
+    async def with_abort(scope: Scope, receive: Receive, send: Send) -> None:
+        transport = getattr(getattr(send, "__self__", None), "transport", None)
+        if transport is not None:
+            scope["tokenweir.abort"] = transport.abort
+        await app(scope, receive, send)
+
+    return with_abort

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
 import importlib.util
@@ -14,7 +15,9 @@ from typing import Any
 
 from langgraph.checkpoint.memory import InMemorySaver
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from tokenweir.serving.events import EventLog, MemoryLog
@@ -29,6 +32,10 @@ __all__ = ["PROTOCOLS", "Home", "Service", "create_app"]
 PROTOCOLS = ("langgraph_protocol", "openai_protocol", "sse_protocol", "page")
 """Modules of this room with ``routes(service) -> list[BaseRoute]``; one that is missing is left
 out."""
+
+
+_SWEEP = 60.0
+"""Seconds between looks for what need not be kept any more."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ def create_app(
     keys: Iterable[str] = (),
     cors: Iterable[str] = (),
     limits: Limits | None = None,
+    local: bool = False,
 ) -> Starlette:
     """The ASGI application.
 
@@ -76,6 +84,8 @@ def create_app(
         cors: Origins (``https://app.example``) whose pages may call; ``*`` for all. None unless
             told.
         limits: What the server takes on.
+        local: Answer only requests for a loopback host, so that no page can reach the server by
+            having its own name resolve to this machine. Not with keys, which protect better.
 
     Returns:
         The application. Runs left unfinished are taken up when its lifespan starts; when it ends,
@@ -91,13 +101,16 @@ def create_app(
             app.state.service = service
             app.router.routes.extend(_routes(service))
             await runs.resume()
+            sweeping = asyncio.ensure_future(_sweep(runs))
             try:
                 yield
             finally:
                 await runs.drain()
+                sweeping.cancel()
+                await asyncio.wait({sweeping})
 
-    app = Starlette(lifespan=lifespan)
-    app.add_middleware(Guard, keys=list(keys), cors=list(cors), limits=limits)
+    app = Starlette(lifespan=lifespan, exception_handlers={HTTPException: _as_json})
+    app.add_middleware(Guard, keys=list(keys), cors=list(cors), limits=limits, local=local)
     return app
 
 
@@ -109,6 +122,18 @@ async def in_memory() -> AsyncIterator[Home]:
         yield Home(log, InMemorySaver(), Records())
     finally:
         await log.close()
+
+
+async def _sweep(runs: Runs) -> None:
+    while True:
+        await runs.sweep()
+        await asyncio.sleep(_SWEEP)
+
+
+async def _as_json(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    body = {"detail": error.detail}
+    return JSONResponse(body, error.status_code, headers=dict(error.headers or {}))
 
 
 def _routes(service: Service) -> list[BaseRoute]:

@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import re
 from typing import Any
 
 import msgspec
 from langchain_core.messages import AIMessageChunk, BaseMessage
 
-__all__ = ["TokenEncoder", "encode", "explain", "plain"]
+__all__ = ["TokenEncoder", "encode", "explain", "plain", "scrubbed"]
+
+_SHORTEST_SECRET = 8
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
+_KEY = re.compile(
+    r"(?<![\w-])(?:sk|pk|rk|gsk|xai|hf|ghp|lsv2|AIza)[-_]?[\w*-]{12,}|(?<=Bearer )[^\s'\",]+"
+)
+_PATH = re.compile(r"(?<![\w:/.])(?:/[\w.@+ -]+){2,}\.\w+|(?<!\w)[A-Za-z]:\\[^\s'\":]+")
 
 
 def encode(value: Any) -> bytes:
@@ -52,8 +61,17 @@ class TokenEncoder:
 
 
 def explain(error: BaseException) -> dict[str, str]:
-    """An error as clients may read it: its name and its message; no stack, path or cause."""
-    return {"error": type(error).__name__, "message": str(error)}
+    """An error as clients may read it: its name and its message; no stack, folder, key or cause."""
+    return {"error": type(error).__name__, "message": scrubbed(str(error))}
+
+
+def scrubbed(text: str) -> str:
+    """A text without what looks like a key, without this process's secrets, and without folders."""
+    for name, value in os.environ.items():
+        if len(value) >= _SHORTEST_SECRET and _SECRET_NAME.search(name):
+            text = text.replace(value, "***")
+    text = _KEY.sub("***", text)
+    return _PATH.sub(lambda found: found[0].replace("\\", "/").rpartition("/")[2], text)
 
 
 def _message(message: BaseMessage) -> bytes:

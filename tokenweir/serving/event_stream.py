@@ -64,6 +64,10 @@ class EventStream:
                 self._on_leave()
             if writing.done():
                 error = writing.exception()
+                if isinstance(error, _TooSlowError) and "tokenweir.abort" in scope:
+                    # Closing alone would wait until all that was written has been read.
+                    scope["tokenweir.abort"]()
+                    await asyncio.sleep(0)
                 if error is not None and not isinstance(error, (OSError, _TooSlowError)):
                     raise error
         finally:

@@ -9,12 +9,19 @@ import hashlib
 import hmac
 import json
 import logging
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tokenweir.serving.problems import Limits, ServingError, TooBigError, UnauthorizedError
+from tokenweir.serving.problems import (
+    ForbiddenError,
+    Limits,
+    ServingError,
+    TooBigError,
+    UnauthorizedError,
+)
 
 __all__ = ["OPEN", "Guard", "owner_of"]
 
@@ -37,13 +44,19 @@ class Guard:
     """The outermost middleware."""
 
     def __init__(
-        self, app: ASGIApp, keys: Sequence[str], cors: Sequence[str], limits: Limits
+        self,
+        app: ASGIApp,
+        keys: Sequence[str],
+        cors: Sequence[str],
+        limits: Limits,
+        local: bool = False,
     ) -> None:
         self._app = app
         # Digests have one length, so comparing them tells nothing of the keys'.
         self._keys = [hashlib.sha256(key.encode()).digest() for key in keys]
         self._cors = frozenset(cors)
         self._limits = limits
+        self._local = local and not keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -65,6 +78,7 @@ class Guard:
             if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
                 await _answer(sending, 200 if shared else 400, {}, _preflight(headers))
                 return
+            self._check_origin(headers)
             scope["tokenweir.owner"] = self._owner(scope, headers)
             limited = self._limited(headers, receive)
             await self._app(scope, limited, sending)
@@ -92,6 +106,17 @@ class Guard:
         if scope["path"] in OPEN or scope["path"].startswith("/page/"):
             return ""
         raise UnauthorizedError("an API key is needed: send it as x-api-key, or as a bearer token")
+
+    def _check_origin(self, headers: dict[bytes, bytes]) -> None:
+        """Refuse other origins' pages: browsers send some requests without asking first."""
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        if self._local and not _is_loopback(host):
+            raise ForbiddenError("this server answers to localhost only; see --host")
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if not origin or origin in self._cors or "*" in self._cors:
+            return
+        if origin.lower().partition("://")[2] != host:
+            raise ForbiddenError(f"pages of {origin} may not call; list it with --cors")
 
     def _limited(self, headers: dict[bytes, bytes], receive: Receive) -> Receive:
         most = self._limits.body
@@ -122,6 +147,11 @@ class Guard:
             (b"access-control-expose-headers", _EXPOSED),
             (b"vary", b"Origin"),
         ]
+
+
+def _is_loopback(host: str) -> bool:
+    name = host[: host.rfind(":")] if re.search(r":\d+$", host) else host
+    return name in ("localhost", "[::1]", "") or re.fullmatch(r"127(\.\d+){3}", name) is not None
 
 
 def _preflight(headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:

@@ -8,6 +8,7 @@ from tokenweir.streaming.errors import TokenweirError
 
 __all__ = [
     "ConflictError",
+    "ForbiddenError",
     "InvalidError",
     "Limits",
     "NotFoundError",
@@ -52,6 +53,12 @@ class TooBusyError(ServingError):
     """Raised when no more runs may wait, or the server is stopping. Come back later."""
 
     status = 503
+
+
+class ForbiddenError(ServingError):
+    """Raised for requests from a page that is not allowed to make them."""
+
+    status = 403
 
 
 class UnauthorizedError(ServingError):
