@@ -74,12 +74,19 @@ def token_of(
         metadata: The metadata of its call.
         namespace: The path of the subgraph that it comes from.
     """
-    fields: Mapping[str, Any] = message if isinstance(message, Mapping) else {}
-    found = pieces(message)
-    text = "".join(piece.text for piece in found if piece.kind in ("text", "result"))
+    fields: Mapping[str, Any] = message if isinstance(message, dict) else {}
+    reasoning = ""
+    calls: list[Record] = []
+    if _is_plain_text(fields):
+        text = fields["content"]
+    else:
+        found = pieces(message)
+        text = "".join(piece.text for piece in found if piece.kind in ("text", "result"))
+        reasoning = "".join(piece.text for piece in found if piece.kind == "reasoning")
+        calls = _tool_calls(fields)
     carried = {
-        "reasoning": "".join(piece.text for piece in found if piece.kind == "reasoning"),
-        "tool_calls": _tool_calls(fields),
+        "reasoning": reasoning,
+        "tool_calls": calls,
         "usage": fields.get("usage_metadata"),
         "finish_reason": (fields.get("response_metadata") or {}).get("finish_reason"),
     }
@@ -110,12 +117,23 @@ def _token(
     namespace: Sequence[str],
     only: Callable[[Any, Any], bool] | None,
 ) -> Record | None:
-    if isinstance(message, Mapping) and message.get("type") == "remove":
+    if isinstance(message, dict) and message.get("type") == "remove":
         # Not for the filter: nobody knows any more which call the void message came from.
         return {"type": "remove", "id": message.get("id")}
     if only is not None and not only(message, metadata):
         return None
     return token_of(message, metadata, namespace)
+
+
+def _is_plain_text(message: Mapping[str, Any]) -> bool:
+    """Whether a message is a chunk of text and nothing more, as most are; the short way for it."""
+    return (
+        message.get("type") == "AIMessageChunk"
+        and type(message.get("content")) is str
+        and not message.get("additional_kwargs")
+        and not message.get("tool_call_chunks")
+        and not message.get("tool_calls")
+    )
 
 
 def _task_of(metadata: Mapping[str, Any]) -> str | None:
