@@ -22,6 +22,7 @@ from tokenweir.cli.probe import probe
 from tokenweir.cli.problems import BROKEN_PIPE, describe
 from tokenweir.cli.process import Stopped, leave
 from tokenweir.cli.run import run
+from tokenweir.cli.serve import serve
 from tokenweir.cli.show import show
 
 __all__ = ["cli", "execute", "main"]
@@ -57,6 +58,7 @@ def cli() -> None:
       tokenweir run my_graphs.py:graph question="Why?"
       tokenweir show joke_poem -o joke_poem.svg         a picture of the graph
       tokenweir models                                  which models can be used here
+      tokenweir serve joke_poem chat                    graphs behind HTTP
       tokenweir probe qwen:qwen-plus                    does it stream?
 
     \b
@@ -74,6 +76,7 @@ cli.add_command(graphs)
 cli.add_command(show)
 cli.add_command(models)
 cli.add_command(probe)
+cli.add_command(serve)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -1,0 +1,95 @@
+"""The real server as a process, with the scripted provider as its OpenAI."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tokenweir.testing import Provider
+
+GRAPHS = Path(__file__).parent / "served_graphs.py"
+
+
+class Server:
+    """One ``tokenweir serve``."""
+
+    def __init__(self, words: list[str], folder: Path, environ: dict[str, str]) -> None:
+        words = [word.replace("sample:", f"{GRAPHS}:") for word in words]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tokenweir", "serve", "--port", "0", *words],
+            cwd=folder,
+            env={**os.environ, "PYTHONWARNINGS": "default", **environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.errors: list[str] = []
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().strip()
+
+    def _listen(self) -> None:
+        assert self.process.stderr is not None
+        self.errors.extend(self.process.stderr)
+
+    def stderr(self) -> str:
+        """All that it said, once it has ended."""
+        self._listener.join(10)
+        return "".join(self.errors)
+
+    def kill(self) -> None:
+        """End it as ``kill -9`` does."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def terminate(self) -> int:
+        """Ask it to end, and wait; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+        print(self.stderr())  # shown with a test that fails
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
+
+
+@pytest.fixture
+def serve(provider: Provider, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts servers, all in one empty folder; ``sample:name`` is a graph of served_graphs.py."""
+    servers: list[Server] = []
+
+    def start(*words: str, **environ: str) -> Server:
+        server = Server(list(words), tmp_path, {**provider.environ, **environ})
+        servers.append(server)
+        assert server.url.startswith("http://"), server.stderr()
+        return server
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def http() -> Iterator[httpx.Client]:
+    """A plain HTTP client."""
+    with httpx.Client(timeout=30) as client:
+        yield client
+
+
+def run_body(graph: str, input: Any, **more: Any) -> dict[str, Any]:
+    """The body of a run on LangGraph's API."""
+    return {"assistant_id": graph, "input": input, **more}

@@ -1,0 +1,108 @@
+"""Graphs that the tests serve: one for each thing that a server must carry."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, TypedDict
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.config import get_stream_writer
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import interrupt
+
+from tokenweir.nodes.chat_model import chat_model
+
+model = chat_model("openai:gpt-4o-mini")
+
+
+async def talk_node(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
+    return {"messages": [await model.ainvoke(state["messages"], config)]}
+
+
+talk = StateGraph(MessagesState).add_node("talk", talk_node).add_edge(START, "talk").compile()
+named = (
+    StateGraph(MessagesState)
+    .add_node("talk", talk_node)
+    .add_edge(START, "talk")
+    .compile(name="own_name")
+)
+
+
+class Steps(TypedDict, total=False):
+    """State of the graphs below."""
+
+    topic: str
+    first: str
+    second: str
+    answer: str
+
+
+async def write(prompt: str, config: RunnableConfig) -> str:
+    return str((await model.ainvoke(prompt, config)).text)
+
+
+async def first(state: Steps, config: RunnableConfig) -> Steps:
+    return {"first": await write(f"first {state['topic']}", config)}
+
+
+async def second(state: Steps, config: RunnableConfig) -> Steps:
+    return {"second": await write(f"second {state['topic']}", config)}
+
+
+two_steps = (
+    StateGraph(Steps)
+    .add_node("first_step", first)
+    .add_node("second_step", second)
+    .add_edge(START, "first_step")
+    .add_edge("first_step", "second_step")
+    .compile(name="two_steps")
+)
+
+
+async def beside(state: Steps, config: RunnableConfig) -> Steps:
+    """A node whose subgraph's first step may be done when the process is killed."""
+    return {}
+
+
+nested = (
+    StateGraph(Steps)
+    .add_node("child", two_steps)
+    .add_node("beside", beside)
+    .add_edge(START, "child")
+    .add_edge("child", "beside")
+    .compile(name="nested")
+)
+
+
+async def ask(state: Steps, config: RunnableConfig) -> Steps:
+    return {"answer": interrupt({"question": f"about {state['topic']}?"})}
+
+
+asks = (
+    StateGraph(Steps)
+    .add_node("first_step", first)
+    .add_node("ask", ask)
+    .add_edge(START, "first_step")
+    .add_edge("first_step", "ask")
+    .compile(name="asks")
+)
+
+
+async def custom(state: Steps, config: RunnableConfig) -> Steps:
+    writer = get_stream_writer()
+    writer({"stage": "start"})
+    await asyncio.sleep(0)
+    writer({"stage": "end"})
+    return {"answer": "done"}
+
+
+writes = (
+    StateGraph(Steps).add_node("custom", custom).add_edge(START, "custom").compile(name="writes")
+)
+
+
+async def fail(state: Steps, config: RunnableConfig) -> Steps:
+    raise ValueError("boom")
+
+
+fails = StateGraph(Steps).add_node("fail", fail).add_edge(START, "fail").compile(name="fails")

@@ -1,0 +1,191 @@
+"""The event log, in both of its homes; what only the disk can do comes last."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tokenweir.serving.events import END, Event, EventLog, MemoryLog
+from tokenweir.serving.sqlite_log import SqliteLog
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EventLog]:
+    log = MemoryLog() if request.param == "memory" else SqliteLog(tmp_path / "log.sqlite")
+    yield log
+    await log.close()
+
+
+async def read(log: EventLog, run: str, after: int = 0) -> list[Event]:
+    return [event async for events in log.follow(run, after) for event in events]
+
+
+def filled(log: EventLog, run: str, count: int) -> list[Event]:
+    log.open(run)
+    events = [log.append(run, "messages", b"%d" % number) for number in range(count)]
+    return [*events, log.append(run, END, b"{}")]
+
+
+async def test_any_id_is_a_place_to_begin(log: EventLog) -> None:
+    """From every id a reader gets what follows it, and nothing else."""
+    events = filled(log, "run", 20)
+    assert [event.id for event in events] == list(range(1, 22))
+    for after in range(22):
+        assert await read(log, "run", after) == events[after:]
+
+
+async def test_readers_follow_live(log: EventLog) -> None:
+    """Readers that came before, during and after the writing get the same."""
+    log.open("run")
+    before = asyncio.ensure_future(read(log, "run"))
+    await asyncio.sleep(0)
+    for number in range(25):
+        log.append("run", "messages", b"%d" % number, durable=number % 7 == 0)
+        await asyncio.sleep(0)
+    during = asyncio.ensure_future(read(log, "run"))
+    for number in range(25, 50):
+        log.append("run", "messages", b"%d" % number, durable=number % 7 == 0)
+        await asyncio.sleep(0)
+    log.append("run", END, b"{}")
+    found = await asyncio.wait_for(before, 10)
+    assert [event.data for event in found[:-1]] == [b"%d" % number for number in range(50)]
+    assert await asyncio.wait_for(during, 10) == found == await read(log, "run")
+
+
+async def test_runs_are_apart_and_can_go(log: EventLog) -> None:
+    """A deleted run has no events, its readers end, and the others keep theirs."""
+    kept, gone = filled(log, "kept", 3), filled(log, "gone", 3)
+    log.open("open")
+    waiting = asyncio.ensure_future(read(log, "open"))
+    assert await read(log, "gone") == gone
+    size = log.size
+    await log.delete("gone")
+    await log.delete("open")
+    assert await asyncio.wait_for(waiting, 10) == []
+    assert await read(log, "gone") == []
+    assert await read(log, "kept") == kept
+    assert log.size == size - sum(len(event.data) for event in gone)
+    assert await read(log, "unknown") == []
+
+
+async def test_leaving_a_reader_changes_nothing(log: EventLog) -> None:
+    """One who leaves in the middle is forgotten; the others read on."""
+    log.open("run")
+    log.append("run", "messages", b"1")
+    async with aclosing(log.follow("run")) as events:  # type: ignore[type-var]
+        async for _ in events:
+            break
+    log.append("run", END, b"{}")
+    assert len(await asyncio.wait_for(read(log, "run"), 10)) == 2
+
+
+# Only on a disk
+
+
+async def test_what_is_durable_is_on_the_disk_when_it_is_seen(tmp_path: Path) -> None:
+    """A reader never sees a durable event, nor one after it, that a kill could take back."""
+    log = SqliteLog(tmp_path / "log.sqlite")
+    log.open("run")
+    other = sqlite3.connect(tmp_path / "log.sqlite")
+
+    def stored() -> int:
+        return int(other.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
+
+    reader: Any = log.follow("run")
+    for number in range(1, 40, 3):
+        log.append("run", "messages", b"begins", durable=True)
+        log.append("run", "messages", b"follows")
+        log.append("run", "messages", b"follows")
+        seen: list[Event] = []
+        while not seen or seen[-1].id < number + 2:
+            seen += await asyncio.wait_for(anext(reader), 10)
+            assert stored() >= number
+    await reader.aclose()
+    other.close()
+    await log.close()
+
+
+async def test_it_is_all_there_again(tmp_path: Path) -> None:
+    """A log that is opened again has every run and record that was closed with it."""
+    log = SqliteLog(tmp_path / "log.sqlite")
+    events = filled(log, "run", 5000)
+    log.save("runs", "b", b"2")
+    log.save("runs", "a", b"1")
+    log.save("runs", "b", b"3")
+    log.save("runs", "c", b"4")
+    log.remove("runs", "c")
+    size = log.size
+    await log.close()
+    log = SqliteLog(tmp_path / "log.sqlite")
+    assert await read(log, "run") == events
+    assert await read(log, "run", 4321) == events[4321:]
+    assert log.load("runs") == [b"3", b"1"]
+    assert log.size == size
+    await log.close()
+
+
+async def test_a_cut_off_record_goes_on_with_ids_of_its_own(tmp_path: Path) -> None:
+    """Ids that were given after the last batch and are lost do not come a second time."""
+    log = SqliteLog(tmp_path / "log.sqlite")
+    log.open("run")
+    first = log.append("run", "messages", b"kept")
+    await log.close()
+    log = SqliteLog(tmp_path / "log.sqlite")
+    assert await log.reopen("run") == first.id
+    late = asyncio.ensure_future(read(log, "run", 500_000))
+    all_of_it = asyncio.ensure_future(read(log, "run"))
+    await asyncio.sleep(0)
+    more = [log.append("run", "messages", b"new"), log.append("run", END, b"{}")]
+    assert more[0].id > 500_000
+    assert await asyncio.wait_for(late, 10) == more
+    assert await asyncio.wait_for(all_of_it, 10) == [first, *more]
+    await log.close()
+
+
+async def test_a_slow_reader_costs_no_memory(tmp_path: Path) -> None:
+    """Of a long run only the newest events stay in memory; who is behind reads from the disk."""
+    log = SqliteLog(tmp_path / "log.sqlite")
+    log.open("run")
+    slow: Any = log.follow("run")
+    log.append("run", "messages", b"0", durable=True)
+    found: list[Event] = await asyncio.wait_for(anext(slow), 10)
+    for number in range(1, 20_000):
+        log.append("run", "messages", b"%d" % number)
+        if number % 500 == 0:
+            await asyncio.sleep(0.03)
+    assert len(log._tails["run"]._events) < 10_000
+    log.append("run", END, b"{}")
+    async for events in slow:
+        assert len(events) <= 10_000
+        found += events
+    assert [event.data for event in found[:-1]] == [b"%d" % number for number in range(20_000)]
+    assert [event.id for event in found] == list(range(1, 20_002))
+    await log.close()
+    assert log._tails == {}
+
+
+async def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
+    """While the file cannot be written nothing is lost, and writers are told to wait."""
+    log = SqliteLog(tmp_path / "log.sqlite")
+    other = sqlite3.connect(tmp_path / "log.sqlite", isolation_level=None)
+    log._write.execute("PRAGMA busy_timeout = 10")
+    log.open("run")
+    other.execute("BEGIN IMMEDIATE")
+    event = log.append("run", "messages", b"x" * (17 << 20), durable=True)
+    while not log.problem:
+        await asyncio.sleep(0.01)
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(log.ready(), 0.05)
+    other.execute("COMMIT")
+    await asyncio.wait_for(log.ready(), 10)
+    log.append("run", END, b"{}")
+    assert (await asyncio.wait_for(read(log, "run"), 10))[0] == event
+    assert not log.problem
+    other.close()
+    await log.close()

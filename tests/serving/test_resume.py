@@ -1,0 +1,212 @@
+"""What outlives what: runs their connections, records their process, the text every cut."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tokenweir.testing import Provider, Reply
+
+
+class Reader:
+    """Reads a run's stream of ``messages``, adds up its texts by id, comes back after cuts."""
+
+    def __init__(self, url: str, run: dict[str, Any]) -> None:
+        self.url = url
+        self.path = f"/threads/{run['thread_id']}/runs/{run['run_id']}"
+        self.last = "-1"
+        self.texts: dict[str, str] = {}
+        self.events: list[tuple[str, Any]] = []
+        self.ids: list[int] = []
+
+    def read(self, until: Callable[[], bool] = lambda: False) -> bool:
+        """Read to the stream's end, or until it is enough; whether it came to its end."""
+        with httpx.stream(
+            "GET",
+            f"{self.url}{self.path}/stream",
+            headers={"last-event-id": self.last},
+            timeout=60,
+        ) as answer:
+            assert answer.status_code == 200
+            fields: dict[str, str] = {}
+            for line in answer.iter_lines():
+                if not line:
+                    if fields:
+                        self.take(fields)
+                    fields = {}
+                    if until():
+                        return False
+                elif not line.startswith(":"):
+                    name, _, value = line.partition(": ")
+                    fields[name] = value
+        return True
+
+    def take(self, fields: dict[str, str]) -> None:
+        self.last = fields["id"]
+        self.ids.append(int(self.last))
+        data = json.loads(fields["data"])
+        self.events.append((fields["event"], data))
+        if fields["event"].partition("|")[0] == "messages":
+            message = data[0]
+            if message["type"] == "remove":
+                self.texts.pop(message["id"])
+            else:
+                self.texts[message["id"]] = self.texts.get(message["id"], "") + message["content"]
+
+    def said(self) -> list[str]:
+        return list(self.texts.values())
+
+
+def at_least(reader: Reader, count: int) -> Callable[[], bool]:
+    """Whether a reader has so many events."""
+    return lambda: len(reader.ids) >= count
+
+
+def start(url: str, graph: str, **more: Any) -> dict[str, Any]:
+    """Start a run in the background on a thread of its own."""
+    body = {"assistant_id": graph, "input": {"topic": "x"}, "stream_mode": "messages-tuple"}
+    thread = httpx.post(f"{url}/threads", json={}).json()["thread_id"]
+    answer = httpx.post(f"{url}/threads/{thread}/runs", json={**body, **more})
+    assert answer.status_code == 200, answer.text
+    run: dict[str, Any] = answer.json()
+    return run
+
+
+def joined(url: str, run: dict[str, Any]) -> Any:
+    place = f"{url}/threads/{run['thread_id']}/runs/{run['run_id']}"
+    return httpx.get(f"{place}/join", timeout=60).json()
+
+
+def test_cuts_at_random_lose_nothing(serve: Callable[..., Any], provider: Provider) -> None:
+    """Readers whose connections are cut again and again get every token once, in order."""
+    words = [f" w{number}" for number in range(150)]
+    provider.on("first", Reply(tokens=words, every=0.004))
+    provider.on("second", Reply(tokens=words[::-1], every=0.004))
+    server = serve("sample:two_steps")
+    run = start(server.url, "two_steps")
+    expected = ["".join(words), "".join(words[::-1])]
+
+    def follow(reader: Reader, chance: random.Random) -> None:
+        ended = False
+        while not ended:
+            ended = reader.read(at_least(reader, len(reader.ids) + chance.randint(1, 80)))
+
+    readers = [Reader(server.url, run) for _ in range(6)]
+    threads = [
+        threading.Thread(target=follow, args=(reader, random.Random(seed)))
+        for seed, reader in enumerate(readers)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    for reader in readers:
+        assert reader.said() == expected
+        assert reader.ids == sorted(set(reader.ids))
+    assert joined(server.url, run)["second"] == expected[1]
+
+
+@pytest.mark.parametrize("graph", ["two_steps", "nested"])
+def test_a_killed_server_goes_on(serve: Callable[..., Any], provider: Provider, graph: str) -> None:
+    """After kill -9 the run goes on behind its last checkpoint; the cut-off message is void."""
+    provider.on("first", "the first")
+    provider.on("second", Reply("cut off here", hold_after=2), "the second")
+    server = serve("sample:two_steps", "sample:nested")
+    run = start(server.url, graph, stream_subgraphs=True)
+    cut = Reader(server.url, run)
+    cut.read(lambda: "cut off" in cut.said())
+    server.kill()
+    asked = len(provider.requests)
+    server = serve("sample:two_steps", "sample:nested")
+    cut.url = server.url
+    cut.read()
+    assert cut.said() == ["the first", "the second"]
+    assert cut.ids == sorted(set(cut.ids))
+    removed = [data[0] for kind, data in cut.events if kind.startswith("messages")]
+    assert [each["type"] for each in removed].count("remove") == 1
+    assert [data["attempt"] for kind, data in cut.events if kind == "metadata"] == [1, 2]
+    again = [request.prompt for request in provider.requests[asked:]]
+    assert "first x" not in again
+    whole = Reader(server.url, run)
+    whole.read()
+    assert whole.said() == ["the first", "the second"]
+    assert joined(server.url, run)["second"] == "the second"
+
+
+def test_what_is_finished_is_kept(serve: Callable[..., Any], provider: Provider) -> None:
+    """After kill -9 finished runs, their events, threads and states are as they were."""
+    provider.on("first", "the first")
+    provider.on("second", "the second")
+    server = serve("sample:two_steps")
+    run = start(server.url, "two_steps", stream_mode=["messages-tuple", "values"])
+    before = Reader(server.url, run)
+    before.read()
+    thread = httpx.get(f"{server.url}/threads/{run['thread_id']}").json()
+    server.kill()
+    server = serve("sample:two_steps")
+    after = Reader(server.url, run)
+    after.read()
+    assert after.events == before.events
+    assert httpx.get(f"{server.url}/threads/{run['thread_id']}").json() == thread
+    assert thread["values"]["second"] == "the second"
+    state = httpx.get(f"{server.url}/threads/{run['thread_id']}/state").json()
+    assert state["values"] == thread["values"]
+    assert len(provider.requests) == 2
+
+
+def test_killed_before_the_first_checkpoint(serve: Callable[..., Any], provider: Provider) -> None:
+    """Runs that waited when the server was killed run, with their input, at the next start."""
+    provider.on("first", Reply("one", hold_after=0), "one")
+    provider.on("second", "two")
+    server = serve("sample:two_steps", "--max-runs", "1")
+    runs = [start(server.url, "two_steps") for _ in range(3)]
+    provider.wait_for_requests(1)
+    server.kill()
+    server = serve("sample:two_steps", "--max-runs", "1")
+    for run in runs:
+        assert joined(server.url, run) == {"topic": "x", "first": "one", "second": "two"}
+
+
+def test_sigterm_lets_runs_finish(serve: Callable[..., Any], provider: Provider) -> None:
+    """Told to stop, the server takes no new runs, and ends when those it has have ended."""
+    provider.on("first", Reply("one two", hold_after=1))
+    provider.on("second", "three")
+    server = serve("sample:two_steps")
+    run = start(server.url, "two_steps")
+    reader = Reader(server.url, run)
+    reader.read(lambda: "one" in reader.said())
+    rest = threading.Thread(target=reader.read)
+    rest.start()
+    server.process.terminate()
+    while httpx.get(f"{server.url}/ok").status_code != 503:
+        pass
+    body = {"assistant_id": "two_steps", "input": {}}
+    assert httpx.post(f"{server.url}/runs/wait", json=body).status_code == 503
+    provider.release()
+    rest.join(20)
+    assert reader.said() == ["one two", "three"]
+    assert server.process.wait(20) == 0
+
+
+def test_what_takes_too_long_to_stop_goes_on_later(
+    serve: Callable[..., Any], provider: Provider
+) -> None:
+    """A run that does not finish in time is stopped, and taken up at the next start."""
+    provider.on("first", "one")
+    provider.on("second", Reply("cut off", stall_after=1), "two")
+    server = serve("sample:two_steps", "--drain-seconds", "0.2")
+    run = start(server.url, "two_steps")
+    reader = Reader(server.url, run)
+    reader.read(lambda: "cut" in reader.said())
+    assert server.terminate() == 0
+    server = serve("sample:two_steps")
+    reader.url = server.url
+    reader.read()
+    assert reader.said() == ["one", "two"]
+    assert joined(server.url, run)["second"] == "two"

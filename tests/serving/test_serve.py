@@ -1,0 +1,76 @@
+"""The command ``tokenweir serve``: that it starts, says where it is, and ends well."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+
+def test_it_says_its_url_and_answers(serve: Callable[..., Any], http: httpx.Client) -> None:
+    """The first line is a loopback URL, where the server answers; SIGTERM ends it with 0."""
+    server = serve("joke_poem", "chat")
+    assert server.url.startswith("http://127.0.0.1:")
+    assert http.get(f"{server.url}/ok").json() == {"ok": True}
+    assert http.get(f"{server.url}/info").json()["graphs"] == ["joke_poem", "chat"]
+    metrics = http.get(f"{server.url}/metrics").text
+    assert "\ntokenweir_runs_running 0\n" in metrics
+    assert http.get(f"{server.url}/nothing").status_code == 404
+    http.close()  # an idle connection that is kept alive does not hold the server up
+    assert server.terminate() == 0
+    assert server.stderr().endswith("tokenweir: serving joke_poem, chat\n")
+
+
+def test_graphs_have_names(serve: Callable[..., Any], http: httpx.Client) -> None:
+    """A graph is named by name=, else by its own name, else by its file's."""
+    server = serve("--memory", "mine=sample:talk", "sample:named", "sample:talk")
+    graphs = http.get(f"{server.url}/info").json()["graphs"]
+    assert graphs == ["mine", "own_name", "served_graphs"]
+
+
+def command(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tokenweir", "serve", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_wrong_words_are_told(tmp_path: Path) -> None:
+    """No graph, an unknown one, or two of one name: exit code 2 and what to do."""
+    for words, said in [
+        ([], "say which graphs to serve"),
+        (["jke_poem"], "did you mean joke_poem"),
+        (["joke_poem", "joke_poem"], "two graphs are called joke_poem"),
+    ]:
+        ended = command(*words, folder=tmp_path)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert said in ended.stderr
+
+
+def test_one_server_per_folder(serve: Callable[..., Any], tmp_path: Path) -> None:
+    """A second server on the same folder says so and ends; nothing of the first is touched."""
+    server = serve("joke_poem")
+    ended = command("joke_poem", "--port", "0", folder=tmp_path)
+    assert ended.returncode == 1
+    assert "another server uses .tokenweir" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert httpx.get(f"{server.url}/ok").json() == {"ok": True}
+
+
+def test_a_port_in_use_is_told(serve: Callable[..., Any], tmp_path: Path) -> None:
+    """A port that is taken ends the command with 1 and one line."""
+    server = serve("joke_poem", "--memory")
+    port = server.url.rpartition(":")[2]
+    ended = command("joke_poem", "--memory", "--port", port, folder=tmp_path)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith(
+        f"tokenweir: cannot listen at 127.0.0.1:{port}: "
+    )

@@ -1,0 +1,65 @@
+"""Graphs over plain state, and others that simple clients meet, for the server's own process."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from langchain_core.messages import AIMessage
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import interrupt
+
+from tokenweir.nodes.write_tokens import write_tokens
+
+
+class Numbers(TypedDict, total=False):
+    """Two keys of different types, and what comes out."""
+
+    name: str
+    count: int
+    said: str
+
+
+def _graph(state: type[Any], **nodes: Any) -> Any:
+    """The nodes one after the other."""
+    builder: Any = StateGraph(state)
+    before = START
+    for name, node in nodes.items():
+        builder.add_node(name, node)
+        builder.add_edge(before, name)
+        before = name
+    return builder.compile()
+
+
+def repeat_name(state: Numbers) -> dict[str, Any]:
+    """Says the name so often, without any model."""
+    return {"said": " ".join([state["name"]] * state.get("count", 1))}
+
+
+def ask(state: Numbers) -> dict[str, Any]:
+    """Waits for an answer."""
+    return {"said": f"{state['name']} is {interrupt({'question': 'how old?'})}"}
+
+
+def write_by_hand(state: Numbers) -> dict[str, Any]:
+    """Writes the tokens of a client without LangChain."""
+    deltas = [{"content": "by "}, {"content": "hand"}]
+    chunks = [{"choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    return {"said": write_tokens(chunks, tags=["hand"]).text}
+
+
+def fail(state: Numbers) -> dict[str, Any]:
+    """Fails without having said anything."""
+    raise ValueError("the node is broken")
+
+
+def call_weather(state: MessagesState) -> dict[str, Any]:
+    """Wants the client to call a tool."""
+    call = {"name": "weather", "args": {"city": "Oslo"}, "id": "call_9"}
+    return {"messages": [AIMessage("", tool_calls=[call])]}
+
+
+repeat = _graph(Numbers, repeat=repeat_name)
+asking = _graph(Numbers, ask=ask)
+by_hand = _graph(Numbers, by_hand=write_by_hand)
+broken = _graph(Numbers, broken=fail)
+unasked = _graph(MessagesState, unasked=call_weather)

@@ -1,0 +1,422 @@
+"""Plain SSE over real HTTP: what curl, EventSource and scripts read."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
+from langchain_core.messages.tool import tool_call_chunk
+
+from tokenweir.cli import records
+from tokenweir.serving.encoding import TokenEncoder
+from tokenweir.serving.events import Event
+from tokenweir.serving.records import Run, RunRequest
+from tokenweir.serving.sse_protocol import Frames
+from tokenweir.serving.token_records import accepts, record_of
+from tokenweir.streaming.filters import reasoning, tag, text
+from tokenweir.testing import Provider, Reply, ToolCall
+
+SAMPLES = Path(__file__).parent / "sample_graphs.py"
+
+
+class Said:
+    """One event: its name, its id without the run's, and its record."""
+
+    def __init__(self, block: str) -> None:
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if line[:1] != ":")
+        self.name = fields.get("event", "")
+        self.id = fields.get("id", "")
+        self.record: dict[str, Any] = json.loads(fields.get("data", "{}"))
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.id} {self.record}>"
+
+
+class Stream:
+    """A response, read event by event."""
+
+    def __init__(self, server: str, method: str, path: str, body: Any = None, **headers: str):
+        place = urlsplit(server)
+        self._connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=20)
+        sent = None if body is None else json.dumps(body).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if sent is not None:
+            named.setdefault("content-type", "application/json")
+        self._connection.request(method, path, sent, named)
+        self.response = self._connection.getresponse()
+        self.status = self.response.status
+
+    def events(self) -> Iterator[Said]:
+        """The events that come, to the end."""
+        block: list[str] = []
+        for line in self.response:
+            text = line.decode().rstrip("\n")
+            if text:
+                block.append(text)
+                continue
+            said = Said("\n".join(block))
+            block = []
+            if said.name:
+                yield said
+
+    def json(self) -> Any:
+        """The whole body."""
+        with self:
+            return json.loads(self.response.read())
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.response.close()
+        self._connection.close()
+
+
+def said_text(events: list[Said]) -> dict[str, str]:
+    """The text of each message, added up."""
+    found: dict[str, str] = {}
+    for each in events:
+        if each.name == "token":
+            key = each.record["id"]
+            found[key] = found.get(key, "") + each.record["text"]
+    return found
+
+
+def get(server: str, path: str, **headers: str) -> list[Said]:
+    """All events of a GET."""
+    with Stream(server, "GET", path, **headers) as stream:
+        assert stream.status == 200, stream.response.read()
+        return list(stream.events())
+
+
+CHUNKS = [
+    AIMessageChunk(content="Why", id="m1"),
+    AIMessageChunk(content="", id="m1", additional_kwargs={"reasoning_content": "hm"}),
+    AIMessageChunk(
+        content=[{"type": "text", "text": "a"}, {"type": "reasoning", "reasoning": "b"}]
+    ),
+    AIMessageChunk(
+        content="", tool_call_chunks=[tool_call_chunk(name="add", args="{", id="c", index=0)]
+    ),
+    AIMessageChunk(content="", response_metadata={"finish_reason": "stop"}, id="m1"),
+    AIMessageChunk(
+        content="",
+        id="m1",
+        usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
+    ),
+    AIMessage("whole", id="m2", tool_calls=[{"name": "add", "args": {"a": 1}, "id": "c"}]),
+    ToolMessage("4", tool_call_id="c", name="add", id="m3"),
+    AIMessageChunk(content="", id="m1"),
+]
+METADATA = {
+    "langgraph_node": "write",
+    "tags": ["joke", "seq:step:1"],
+    "ls_model_name": "gpt",
+    "langgraph_checkpoint_ns": "edit:t1|write:t2",
+}
+
+
+@pytest.mark.parametrize("chunk", CHUNKS, ids=range(len(CHUNKS)))
+def test_records_are_the_command_lines(chunk: Any) -> None:
+    """A message that went through the event log gives the record of ``tokenweir run --json``."""
+    event = Event(1, "messages|edit:t1", TokenEncoder().encode(chunk, METADATA))
+    expected = records.token(["edit:t1"], chunk, METADATA)
+    assert record_of(event) == (None if expected is None else {**expected, "task": "t2"})
+
+
+def test_filters_decide_on_plain_data() -> None:
+    """Filters by tag, by text and by reasoning pass the same messages as they do as objects."""
+    for chunk in CHUNKS:
+        event = Event(1, "messages", TokenEncoder().encode(chunk, METADATA))
+        for only in (tag("joke"), tag("poem"), text, reasoning, ~text & tag("joke")):
+            passed = record_of(event, accepts(only))
+            assert (passed is not None) == (only(METADATA, chunk) and record_of(event) is not None)
+
+
+def test_void_messages_are_told_whatever_the_filter() -> None:
+    """A message that is void is told as ``remove``, with its id."""
+    run = Run(id="r", thread_id="t", request=RunRequest(graph="g"), assistant_id="a")
+    frames = Frames(run, accepts(tag("poem")))
+    event = Event(4, "messages", b'[{"type":"remove","id":"m1"},{}]')
+    assert frames.feed(event) == b'id: r:4\nevent: remove\ndata: {"type":"remove","id":"m1"}\n\n'
+
+
+def test_curl_reads_a_run(server: str, provider: Provider) -> None:
+    """``curl -N`` with a POST shows the run, its nodes, its tokens with ids, and its end."""
+    provider.on("joke", "Why not?")
+    provider.on("poem", Reply(tokens=["Roses", "\nare"]))
+    shown = subprocess.run(
+        ["curl", "-sN", f"{server}/graphs/joke_poem/events", "-d", '{"input": {"topic": "cats"}}'],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    ).stdout
+    assert shown.startswith("retry: 1000\n\nid: ")
+    events = [Said(block) for block in shown.split("\n\n")[1:-1]]
+    assert [event.name for event in events[:2]] == ["run", "node"]
+    assert events[-1].name == "end"
+    assert sorted(said_text(events).values()) == ["Roses\nare", "Why not?"]
+    run = events[0].record["run"]
+    numbers = [int(event.id.removeprefix(f"{run}:")) for event in events]
+    assert numbers == sorted(set(numbers))
+    assert events[-1].record["status"] == "success"
+    assert {tuple(e.record["tags"]) for e in events if e.name == "token"} == {("joke",), ("poem",)}
+
+
+def test_headers_keep_proxies_from_buffering(server: str) -> None:
+    """The response is an event stream that nobody stores or buffers, and says where the run is."""
+    with Stream(server, "GET", "/graphs/repeat/events?name=a") as stream:
+        headers = stream.response.headers
+        assert headers["content-type"].startswith("text/event-stream")
+        assert (headers["cache-control"], headers["x-accel-buffering"]) == ("no-store", "no")
+        first = next(stream.events())
+        assert headers["content-location"] == f"/runs/{first.record['run']}"
+
+
+def test_input_comes_by_url(server: str, provider: Provider) -> None:
+    """Query parameters are the input's keys, with ``only`` beside them; numbers are JSON."""
+    provider.on("poem", "Roses are")
+    provider.on("joke about two dogs", "Ha.")
+    events = get(server, "/graphs/joke_poem/events?topic=two%20dogs&only=tag:joke")
+    assert list(said_text(events).values()) == ["Ha."]
+    assert get(server, "/graphs/repeat/events?name=a&count=2")[-1].name == "end"
+    assert get(server, '/graphs/repeat/events?input={"name":"a"}&count=2')[-1].name == "end"
+
+
+def test_tokens_come_one_by_one(server: str, provider: Provider) -> None:
+    """A token is there before the model has written the next."""
+    provider.reply(Reply("Hello you there", hold_after=2))
+    with Stream(server, "GET", "/graphs/chat/events?messages=hi") as stream:
+        events = stream.events()
+        tokens = (event.record["text"] for event in events if event.name == "token")
+        assert [next(tokens), next(tokens)] == ["Hello", " you"]
+        provider.release()
+        assert next(tokens) == " there"
+
+
+@pytest.mark.parametrize("address", ["graph", "run"])
+def test_a_reader_that_comes_back_misses_nothing(
+    address: str, server: str, provider: Provider
+) -> None:
+    """With Last-Event-ID, at the run's address or at the one that started it, the rest comes."""
+    provider.reply(Reply("one two three four", hold_after=2))
+    start = "/graphs/chat/events?messages=hi"
+    before: list[Said] = []
+    with Stream(server, "GET", start) as stream:
+        for event in stream.events():
+            before.append(event)
+            if event.record.get("text") == " two":
+                break
+    run = before[0].record["run"]
+    path = start if address == "graph" else f"/runs/{run}/events"
+    with Stream(server, "GET", path, last_event_id=before[-1].id) as stream:
+        events = stream.events()
+        assert next(events).record["run"] == run
+        provider.release()
+        after = list(events)
+    assert list(said_text(before + after).values()) == ["one two three four"]
+    assert after[-1].name == "end"
+    assert len(provider.requests) == 1
+    with Stream(server, "GET", path, last_event_id=after[-1].id) as stream:
+        assert stream.status == 204
+
+
+def test_every_place_of_a_run_can_be_resumed(server: str, provider: Provider) -> None:
+    """From each event of a finished run on, exactly the events after it come."""
+    whole = get(server, "/graphs/joke_poem_parallel/events?topic=cats")
+    run = whole[0].record["run"]
+    for at, event in enumerate(whole[:-1]):
+        again = get(server, f"/runs/{run}/events", last_event_id=event.id)
+        assert [each.id for each in again[1:]] == [each.id for each in whole[at + 1 :]]
+    assert [e.id for e in get(server, f"/runs/{run}/events")[1:]] == [e.id for e in whole[1:]]
+
+
+def test_a_failed_run_ends_with_an_error(server: str, provider: Provider) -> None:
+    """What fails is told after the tokens before it, as the last event, and stays told."""
+    provider.reply(Reply("one two", error_after=1, message="too much"))
+    events = get(server, "/graphs/chat/events?messages=hi")
+    assert list(said_text(events).values()) == ["one"]
+    last = events[-1]
+    assert (last.name, last.record["error"]) == ("error", "StreamError")
+    assert "too much" in last.record["message"]
+    run = events[0].record["run"]
+    with Stream(server, "GET", f"/runs/{run}/events", last_event_id=last.id) as stream:
+        assert stream.status == 204
+
+
+def test_cancel_stops_the_model(server: str, provider: Provider) -> None:
+    """``POST /runs/{id}/cancel`` closes the provider's connection; readers are told the end."""
+    provider.reply(Reply("one two", stall_after=1))
+    with Stream(server, "GET", "/graphs/chat/events?messages=hi") as stream:
+        events = stream.events()
+        run = next(events).record["run"]
+        while next(events).name != "token":
+            pass
+        with Stream(server, "POST", f"/runs/{run}/cancel") as cancelling:
+            assert cancelling.json() == {"run": run, "status": "interrupted"}
+        provider.requests[0].wait_closed(10)
+        assert list(events)[-1].record["status"] == "interrupted"
+    assert provider.requests[0].state == "client_left"
+    with Stream(server, "POST", f"/runs/{run}/cancel") as again:
+        assert again.status == 200
+
+
+@pytest.mark.parametrize("policy", ["cancel", "continue"])
+def test_leaving(policy: str, server: str, provider: Provider) -> None:
+    """A run goes on without its reader, unless ``on_disconnect`` says to cancel it."""
+    provider.reply(Reply("one two three", hold_after=1))
+    body = {"input": {"messages": "hi"}, "on_disconnect": policy}
+    with Stream(server, "POST", "/graphs/chat/events", body) as stream:
+        events = stream.events()
+        run = next(events).record["run"]
+        while next(events).name != "token":
+            pass
+    if policy == "continue":
+        provider.release()
+    provider.requests[0].wait_closed(10)
+    last = get(server, f"/runs/{run}/events")[-1]
+    assert last.record["status"] == {"cancel": "interrupted", "continue": "success"}[policy]
+
+
+def test_an_interrupt_is_told_and_answered(server: str) -> None:
+    """The end names what the graph waits for; a command on the same thread answers it."""
+    path = "/graphs/asking/events"
+    with Stream(server, "POST", path, {"input": {"name": "Al"}, "thread_id": "t1"}) as stream:
+        *before, end = stream.events()
+    assert end.record["status"] == "interrupted"
+    assert [each["value"] for each in end.record["interrupts"]] == [{"question": "how old?"}]
+    assert end.record["thread"] == "t1"
+    resumed = get(server, f"/runs/{end.id.partition(':')[0]}/events", last_event_id=before[-1].id)
+    assert resumed[-1].record["interrupts"] == end.record["interrupts"]
+    with Stream(server, "POST", path, {"command": {"resume": 7}, "thread_id": "t1"}) as stream:
+        assert list(stream.events())[-1].record["status"] == "success"
+
+
+def test_subgraphs_and_tools_are_told(server: str, provider: Provider) -> None:
+    """Tool calls come in parts with the model's tokens, their results as messages."""
+    provider.reply(
+        Reply(tool_calls=[ToolCall("calculate", '{"expression": "2+2"}')]), Reply("It is 4.")
+    )
+    events = get(server, "/graphs/agent/events?messages=2%2B2")
+    parts = [e.record["tool_calls"] for e in events if e.record.get("tool_calls")]
+    assert json.loads("".join(call["args"] or "" for part in parts for call in part)) == {
+        "expression": "2+2"
+    }
+    [result] = [e.record for e in events if e.record.get("role") == "tool"]
+    assert (result["type"], result["tool_call_id"]) == ("message", "call_1")
+    assert [(e.record["node"], e.record["state"]) for e in events if e.name == "node"] == [
+        (node, state)
+        for node in ("call_model", "tools", "call_model")
+        for state in ("started", "finished")
+    ]
+
+
+def test_tokens_written_by_hand_are_tokens(server: str) -> None:
+    """What a node writes without LangChain comes as tokens, by its tags."""
+    events = get(server, "/graphs/by_hand/events?name=a&only=tag:hand")
+    assert "".join(said_text(events).values()) == "by hand"
+
+
+def test_a_silent_stream_is_kept_alive(serve: Callable[..., Any], provider: Provider) -> None:
+    """While nothing happens comments come, which readers of SSE skip."""
+    provider.reply(Reply("one", first_after=60))
+    served = serve("chat", "--heartbeat-seconds", "0.05")
+    with Stream(served.url, "GET", "/graphs/chat/events?messages=hi") as stream:
+        assert any(line.startswith(b": ") for line in stream.response)
+
+
+REFUSED = [
+    ("GET", "/graphs/none/events?topic=a", None, 404, "there is no graph 'none'"),
+    ("GET", "/graphs/none/picture.svg", None, 404, "there is no graph 'none'"),
+    ("GET", "/graphs/joke_poem/events", None, 422, "joke_poem needs an input. Its keys: topic"),
+    ("GET", "/graphs/joke_poem/events?topc=a", None, 422, "did you mean topic?"),
+    ("GET", "/graphs/repeat/events?count=x", None, 422, "count takes integer as JSON"),
+    ("GET", "/graphs/joke_poem/events?topic=a&only=tag", None, 422, "cannot read 'tag'"),
+    ("GET", "/graphs/joke_poem/events?topic=a&on_disconnect=x", None, 422, "on_disconnect is"),
+    ("GET", "/graphs/joke_poem/events?input={", None, 422, "input is not JSON"),
+    ("POST", "/graphs/joke_poem/events", {"topic": "a"}, 422, 'go into "input"'),
+    ("POST", "/graphs/joke_poem/events", [1], 422, "the body is a JSON object"),
+    ("POST", "/graphs/joke_poem/events", {"input": {}, "config": 1}, 422, "not understood"),
+    ("POST", "/graphs/joke_poem/events", {"input": {}, "thread_id": 1}, 422, "thread_id is text"),
+    ("GET", "/runs/none/events", None, 404, "there is no run none"),
+    ("POST", "/runs/none/cancel", None, 404, "there is no run none"),
+]
+
+
+def test_wrong_requests_are_told_what_is_wrong(server: str) -> None:
+    """Each wrong request gets a status below 500 and a sentence, and starts nothing."""
+    for method, path, body, status, message in REFUSED:
+        with Stream(server, method, path.replace(" ", "%20"), body) as stream:
+            assert (stream.status, path) == (status, path)
+            assert message in stream.json()["detail"]
+    with Stream(server, "GET", "/runs/a/events", last_event_id="x:y") as stream:
+        assert stream.status in (404, 422)
+
+
+def test_pages_of_other_sites_start_nothing_by_themselves(server: str) -> None:
+    """A request that a browser sends for another site's page needs a preflight to start a run."""
+    path, foreign = "/graphs/repeat/events?name=a", {"sec_fetch_site": "cross-site"}
+    with Stream(server, "GET", path, **foreign) as stream:
+        assert stream.status == 403
+    with Stream(server, "POST", path, {}, content_type="text/plain", **foreign) as stream:
+        assert stream.status == 403
+    with Stream(server, "POST", path, {}, **foreign) as stream:
+        assert stream.status == 200
+
+
+def test_looking_starts_nothing(server: str, provider: Provider) -> None:
+    """A HEAD request, as link previews send it, runs no graph."""
+    with Stream(server, "HEAD", "/graphs/chat/events?messages=hi") as stream:
+        assert stream.status == 200
+    get(server, "/graphs/chat/events?messages=other")
+    assert [request.prompt for request in provider.requests] == ["other"]
+
+
+@pytest.mark.parametrize("depth", [500, 5_000, 100_000])
+def test_deep_input_is_no_failure(server: str, depth: int) -> None:
+    """JSON nested beyond all reason is refused or run, and is no fault of the server."""
+    place = urlsplit(server)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=20)
+    body = '{"input": {"name": ' + "[" * depth + "]" * depth + "}}"
+    connection.request("POST", "/graphs/repeat/events", body)
+    response = connection.getresponse()
+    assert response.status < 500, response.read()
+    connection.close()
+
+
+def test_what_graphs_there_are(server: str) -> None:
+    """The graphs are listed with the keys of their inputs, and drawn as SVG and mermaid."""
+    with Stream(server, "GET", "/graphs") as stream:
+        graphs = {graph["name"]: graph for graph in stream.json()["graphs"]}
+    assert graphs["joke_poem"]["input"] == [{"name": "topic", "type": "string", "required": True}]
+    assert graphs["agent"]["input"][0]["type"] == "messages"
+    assert [key["type"] for key in graphs["repeat"]["input"]] == ["string", "integer", "string"]
+    with Stream(server, "GET", "/graphs/story") as stream:
+        assert stream.json()["name"] == "story"
+    with Stream(server, "GET", "/graphs/story/picture.svg") as stream:
+        assert stream.response.headers["content-type"] == "image/svg+xml"
+        assert b'data-node="edit:finish"' in stream.response.read()
+    with Stream(server, "GET", "/graphs/story/picture.mermaid") as stream:
+        assert b"graph TD" in stream.response.read()
+
+
+def test_runs_are_seen_by_their_owner_only(serve: Callable[..., Any]) -> None:
+    """With API keys a run can be neither read nor stopped with another key."""
+    server = serve(f"repeat={SAMPLES}:repeat", "--key", "ann", "--key", "bob").url
+    with Stream(server, "GET", "/graphs/repeat/events?name=a") as stream:
+        assert stream.status == 401
+    run = get(server, "/graphs/repeat/events?name=a", x_api_key="ann")[0].record["run"]
+    for method, path in (("GET", "events"), ("POST", "cancel")):
+        with Stream(server, method, f"/runs/{run}/{path}", x_api_key="bob") as stream:
+            assert stream.status == 404
+    path = "/graphs/repeat/events?name=a"
+    with Stream(server, "GET", path, x_api_key="bob", last_event_id=f"{run}:0") as stream:
+        assert stream.status == 404

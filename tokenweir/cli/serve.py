@@ -1,0 +1,245 @@
+"""``tokenweir serve``: put graphs behind HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+__all__ = ["serve"]
+
+
+@click.command(short_help="Put graphs behind HTTP.")
+@click.argument("graphs", nargs=-1, metavar="[NAME=]GRAPH...")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option("--port", default=2024, show_default=True, help="The port; 0 for any free one.")
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".tokenweir"),
+    show_default=True,
+    help="The folder for runs, threads and checkpoints.",
+)
+@click.option("--memory", is_flag=True, help="Keep everything in memory; it goes with the server.")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    help="An API key that requests must carry (several: each sees only its own runs and "
+    "threads). Rather give them in TOKENWEIR_API_KEYS, joined by commas.",
+)
+@click.option("--cors", multiple=True, metavar="ORIGIN", help="An origin whose pages may call.")
+@click.option("--max-runs", default=1000, show_default=True, help="Runs at once; more wait.")
+@click.option("--max-queue", default=1000, show_default=True, help="Runs that may wait.")
+@click.option("--max-body", default=4 << 20, show_default=True, help="Bytes of a request.")
+@click.option("--run-seconds", default=3600.0, show_default=True, help="How long a run may take.")
+@click.option(
+    "--drain-seconds",
+    default=20.0,
+    show_default=True,
+    help="How long runs may go on when the server is told to stop.",
+)
+@click.option("--slow-seconds", default=30.0, show_default=True, help="Drop who does not read.")
+@click.option("--heartbeat-seconds", default=5.0, show_default=True, help="On silent streams.")
+@click.option("--keep-days", default=7.0, show_default=True, help="Keep finished runs.")
+@click.option("--keep-mb", default=4096, show_default=True, help="Keep that much of them.")
+def serve(
+    graphs: tuple[str, ...],
+    host: str,
+    port: int,
+    data: Path,
+    memory: bool,
+    keys: tuple[str, ...],
+    cors: tuple[str, ...],
+    **limits: float,
+) -> int:
+    """Put graphs behind HTTP: LangGraph's API, OpenAI's, and plain server-sent events.
+
+    A GRAPH is whatever `tokenweir run` takes; without any, all of ./langgraph.json. The server's
+    URL is the first line on standard output.
+
+    \b
+    Examples:
+      tokenweir serve joke_poem chat
+      tokenweir serve mine=my_graphs.py:graph --port 8000
+      TOKENWEIR_API_KEYS=secret tokenweir serve chat --host 0.0.0.0
+
+    SIGTERM or Ctrl-C: no new runs, those that run may finish; what takes too long is stopped, and
+    goes on from its last checkpoint at the next start. A second one ends the server at once.
+    """
+    loaded = _loaded(graphs)
+    all_keys = [*keys, *filter(None, os.environ.get("TOKENWEIR_API_KEYS", "").split(","))]
+    if not all_keys and not _is_loopback(host):
+        click.echo(
+            f"tokenweir: {host} can be reached by others, and no API key is set "
+            "(TOKENWEIR_API_KEYS): anybody may run these graphs",
+            err=True,
+        )
+    try:
+        from tokenweir.serving.app import create_app, in_memory
+        from tokenweir.serving.data_folder import data_folder
+        from tokenweir.serving.problems import Limits
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"serving needs {error.name}: pip install 'tokenweir[serve]'"
+        ) from None
+    app = create_app(
+        loaded,
+        home=in_memory if memory else data_folder(data, loaded),
+        keys=all_keys,
+        cors=cors,
+        local=_is_loopback(host),
+        limits=Limits(
+            body=int(limits["max_body"]),
+            runs=int(limits["max_runs"]),
+            queue=int(limits["max_queue"]),
+            run_seconds=limits["run_seconds"],
+            drain_seconds=limits["drain_seconds"],
+            slow_seconds=limits["slow_seconds"],
+            heartbeat_seconds=limits["heartbeat_seconds"],
+            keep_seconds=limits["keep_days"] * 86400,
+            keep_bytes=int(limits["keep_mb"]) << 20,
+        ),
+    )
+    with _listening(host, port) as listening:
+        return _serve(app, listening, host, list(loaded))
+
+
+def _loaded(specs: tuple[str, ...]) -> dict[str, Any]:
+    """The graphs by name."""
+    from tokenweir.graphs.loader import configured_graphs, load
+
+    specs = specs or tuple(configured_graphs())
+    if not specs:
+        raise click.UsageError("say which graphs to serve: tokenweir serve joke_poem chat")
+    found: dict[str, Any] = {}
+    for spec in specs:
+        name, given, place = spec.partition("=")
+        graph = load(place if given else spec)
+        if not given:
+            name = spec
+            if ":" in spec or spec.endswith(".py"):
+                own = getattr(graph, "name", None)
+                name = own if own and own != "LangGraph" else Path(spec.rpartition(":")[0]).stem
+        if name in found:
+            raise click.UsageError(f"two graphs are called {name}: name one, other={spec}")
+        found[name] = graph
+    return found
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise click.ClickException(f"cannot listen at {host}:{port}: {reason}") from None
+    with listening:
+        yield listening
+
+
+def _serve(app: Starlette, listening: socket.socket, host: str, names: list[str]) -> int:
+    """Serve until told to stop; the exit code."""
+    import uvicorn
+
+    from tokenweir.serving._internals import abortable
+
+    class Server(uvicorn.Server):
+        """Says where it is when it can be reached, and lets runs finish before it goes."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                shown = f"[{host}]" if ":" in host else host
+                click.echo(f"http://{shown}:{listening.getsockname()[1]}")
+                click.echo(f"tokenweir: serving {', '.join(names)}", err=True)
+                sys.stdout.flush()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            service = getattr(app.state, "service", None)
+            if service is not None:
+                draining = asyncio.ensure_future(service.runs.drain())
+                while not draining.done() and not self.force_exit:
+                    await asyncio.wait({draining}, timeout=0.1)
+                draining.cancel()
+            await super().shutdown(sockets)
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            # uvicorn's own raises the signals again when all is done, which is no clean exit.
+            if threading.current_thread() is not threading.main_thread():
+                yield
+                return
+            before = {
+                number: signal.signal(number, self._on_signal)
+                for number in (signal.SIGINT, signal.SIGTERM)
+            }
+            try:
+                yield
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+
+        def _on_signal(self, number: int, frame: FrameType | None) -> None:
+            if self.should_exit:
+                os._exit(128 + number)
+            self.should_exit = True
+
+    served = abortable(app)
+    failure: list[Exception] = []
+
+    async def watched(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await served(scope, receive, send)
+        except Exception as error:
+            if scope["type"] == "lifespan":
+                failure.append(error)
+            raise
+
+    def is_ours(record: logging.LogRecord) -> bool:
+        """Whether uvicorn may tell it; why the start failed is told by the command itself."""
+        return server.started
+
+    logging.basicConfig(format="tokenweir: %(message)s", level=logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(is_ours)
+    config = uvicorn.Config(
+        watched,
+        log_config=None,
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ws="none",
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=3,
+    )
+    server = Server(config)
+    loop = asyncio.new_event_loop()
+    try:
+        with contextlib.suppress(SystemExit):
+            loop.run_until_complete(server.serve([listening]))
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+    if failure:
+        raise failure[0]
+    return 0 if server.started else 1

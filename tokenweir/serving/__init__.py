@@ -1,0 +1,1 @@
+"""Graphs over HTTP: runs that outlive their connections, and one module per wire protocol."""

@@ -1,0 +1,148 @@
+"""The application: graphs, keys and limits put together, and the routes of all protocols.
+
+``create_app`` gives an ASGI application for any server; ``tokenweir serve`` runs it with uvicorn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import importlib.util
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from langgraph.checkpoint.memory import InMemorySaver
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute
+
+from tokenweir.serving.events import EventLog, MemoryLog
+from tokenweir.serving.guard import Guard, owner_of
+from tokenweir.serving.health import routes as health_routes
+from tokenweir.serving.problems import Limits
+from tokenweir.serving.records import Records
+from tokenweir.serving.runs import Runs
+
+__all__ = ["PROTOCOLS", "Home", "Service", "create_app"]
+
+PROTOCOLS = ("langgraph_protocol", "openai_protocol", "sse_protocol", "page")
+"""Modules of this room with ``routes(service) -> list[BaseRoute]``; one that is missing is left
+out."""
+
+
+_SWEEP = 60.0
+"""Seconds between looks for what need not be kept any more."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a protocol works with.
+
+    Attributes:
+        runs: Starts, follows, cancels runs; knows the graphs (``runs.graphs``).
+        limits: What the server takes on.
+    """
+
+    runs: Runs
+    limits: Limits
+
+    def owner(self, request: Request) -> str:
+        """Whose request it is; "" where there are no API keys. Give it to every call of runs."""
+        return owner_of(request.scope)
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where things are kept: an event log, a checkpointer, records."""
+
+    log: EventLog
+    checkpointer: Any
+    records: Records
+
+
+def create_app(
+    graphs: Mapping[str, Any],
+    *,
+    home: Callable[[], contextlib.AbstractAsyncContextManager[Home]] | None = None,
+    keys: Iterable[str] = (),
+    cors: Iterable[str] = (),
+    limits: Limits | None = None,
+    local: bool = False,
+) -> Starlette:
+    """The ASGI application.
+
+    Args:
+        graphs: The graphs by name. Each gets the server's checkpointer in place of its own.
+        home: Opens where runs are kept, when the server starts (``sqlite_log.folder(path)``);
+            in memory if None.
+        keys: API keys; a request must carry one of them, and sees only what was made with it. No
+            keys: everybody may do everything.
+        cors: Origins (``https://app.example``) whose pages may call; ``*`` for all. None unless
+            told.
+        limits: What the server takes on.
+        local: Answer only requests for a loopback host, so that no page can reach the server by
+            having its own name resolve to this machine. Not with keys, which protect better.
+
+    Returns:
+        The application. Runs left unfinished are taken up when its lifespan starts; when it ends,
+        ``runs.drain()`` lets the running ones finish.
+    """
+    limits = limits or Limits()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with (home or in_memory)() as kept:
+            runs = Runs(graphs, kept.log, kept.checkpointer, kept.records, limits)
+            service = Service(runs, limits)
+            app.state.service = service
+            app.router.routes.extend(_routes(service))
+            await runs.resume()
+            sweeping = asyncio.ensure_future(_sweep(runs))
+            try:
+                yield
+            finally:
+                await runs.drain()
+                sweeping.cancel()
+                await asyncio.wait({sweeping})
+
+    app = Starlette(lifespan=lifespan, exception_handlers={HTTPException: _as_json})
+    app.add_middleware(Guard, keys=list(keys), cors=list(cors), limits=limits, local=local)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def in_memory() -> AsyncIterator[Home]:
+    """A home in memory: gone with the process."""
+    log = MemoryLog()
+    try:
+        yield Home(log, InMemorySaver(), Records())
+    finally:
+        await log.close()
+
+
+async def _sweep(runs: Runs) -> None:
+    while True:
+        await runs.sweep()
+        await asyncio.sleep(_SWEEP)
+
+
+async def _as_json(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    body = {"detail": error.detail}
+    return JSONResponse(body, error.status_code, headers=dict(error.headers or {}))
+
+
+def _routes(service: Service) -> list[BaseRoute]:
+    found: list[BaseRoute] = health_routes(service)
+    for name in PROTOCOLS:
+        module = f"tokenweir.serving.{name}"
+        if importlib.util.find_spec(module) is None:
+            continue
+        protocol = importlib.import_module(module)
+        if hasattr(protocol, "routes"):
+            found += protocol.routes(service)
+    return found

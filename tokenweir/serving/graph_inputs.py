@@ -1,0 +1,113 @@
+"""What a graph takes, as far as it says so: for clients that send text where a graph has keys.
+
+Made from the types of the graph's input schema, as JSON Schema. No I/O.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from tokenweir.serving.problems import InvalidError
+
+__all__ = ["MESSAGES", "Key", "from_text", "keys_of"]
+
+MESSAGES = "messages"
+"""The key that holds a conversation; LangGraph takes one string for it, too."""
+
+Key = dict[str, Any]
+"""One key of a graph's input: ``name``, ``type`` (a JSON Schema type, ``messages``, or ``any``),
+``required``, and where there are any ``title``, ``description``, ``default``, ``enum``."""
+
+
+def keys_of(graph: Any) -> list[Key] | None:
+    """The keys of a graph's input in order, or None if the graph does not say."""
+    schema = getattr(getattr(graph, "builder", None), "input_schema", None)
+    if not isinstance(schema, type):
+        return None
+    try:
+        hints = typing.get_type_hints(schema)
+    except (NameError, TypeError):  # a type that is only imported for type checkers
+        hints = dict(getattr(schema, "__annotations__", {}))
+    fields = getattr(schema, "model_fields", None)
+    if isinstance(fields, Mapping):
+        required = {name for name, field in fields.items() if field.is_required()}
+        hints = {name: hints.get(name, Any) for name in fields}
+    else:
+        required = set(getattr(schema, "__required_keys__", ()))
+    if not hints:
+        return None
+    return [_key(name, _schema(hint), name in required) for name, hint in hints.items()]
+
+
+def from_text(graph: str, keys: list[Key] | None, texts: Mapping[str, str]) -> dict[str, Any]:
+    """An input from texts by key, as a URL or a form has them.
+
+    Raises:
+        InvalidError: For a key that the graph does not have, or a text that cannot be its value.
+    """
+    if keys is None:
+        return dict(texts)
+    known = {key["name"]: key for key in keys}
+    found = {}
+    for name, text in texts.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            there = ", ".join(known) or "none"
+            raise InvalidError(f"{graph} has no input {name!r}{meant}. Its keys: {there}")
+        found[name] = _value(known[name], text)
+    return found
+
+
+def _value(key: Key, text: str) -> Any:
+    if key["type"] in ("string", "any", MESSAGES):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise InvalidError(f"{key['name']} takes {key['type']} as JSON, not {text!r}") from None
+
+
+def _key(name: str, schema: Mapping[str, Any], required: bool) -> Key:
+    kind = schema.get("type")
+    if name == MESSAGES and kind in ("array", None):
+        kind = MESSAGES
+    if isinstance(kind, list):
+        kind = next((each for each in kind if each != "null"), None)
+    key: Key = {"name": name, "type": kind or "any", "required": required}
+    kept = ("title", "description", "default", "enum")
+    return key | {name: schema[name] for name in kept if name in schema}
+
+
+def _schema(hint: Any) -> dict[str, Any]:
+    """The JSON Schema of one type; {} where there is none.
+
+    Key by key, as pydantic makes none of a whole ``typing.TypedDict`` before Python 3.12.
+    """
+    try:
+        schema = TypeAdapter(hint).json_schema()
+    except Exception:  # noqa: BLE001 - users' types fail in ways of their own
+        return {}
+    return _resolved(schema, schema)
+
+
+def _resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+    """A schema without a reference, and without the alternative of null."""
+    for _ in range(8):  # references may go round in circles
+        reference = schema.get("$ref")
+        if isinstance(reference, str) and reference.startswith("#/$defs/"):
+            rest = {key: value for key, value in schema.items() if key != "$ref"}
+            schema = {**root.get("$defs", {}).get(reference[8:], {}), **rest}
+            continue
+        options = [each for each in schema.get("anyOf") or () if each.get("type") != "null"]
+        if len(options) != 1:
+            return schema
+        rest = {key: value for key, value in schema.items() if key != "anyOf"}
+        schema = {**options[0], **rest}
+    return schema

@@ -1,0 +1,73 @@
+"""The page at ``/`` and the client module: files as they are, sent to browsers. No build step."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from tokenweir.serving.problems import NotFoundError
+
+if TYPE_CHECKING:
+    from tokenweir.serving.app import Service
+
+__all__ = ["routes"]
+
+_HERE = Path(__file__).parent
+_TYPES = {
+    "index.html": "text/html",
+    "client.d.ts": "text/plain",
+    "client.js": "text/javascript",
+    "form.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+    "lanes.js": "text/javascript",
+    "meter.js": "text/javascript",
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "picture.js": "text/javascript",
+}
+"""All that is sent; nothing else of the folder is."""
+
+_POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+
+
+def routes(service: Service) -> list[BaseRoute]:
+    """The routes of the page; they need no key, as the page asks for it."""
+    return [Route("/", _index), Route("/page/{name}", _file)]
+
+
+async def _index(request: Request) -> Response:
+    return _answer(request, "index.html")
+
+
+async def _file(request: Request) -> Response:
+    name: str = request.path_params["name"]
+    if name not in _TYPES:
+        raise NotFoundError(f"there is no file {name!r}")
+    return _answer(request, name)
+
+
+def _answer(request: Request, name: str) -> Response:
+    body, tag = _read(name)
+    headers = {
+        "etag": tag,
+        "cache-control": "no-cache",
+        "content-security-policy": _POLICY,
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "no-referrer",
+    }
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type=_TYPES[name], headers=headers)
+
+
+@cache
+def _read(name: str) -> tuple[bytes, str]:
+    """A file and its tag; read once, as it is part of the package."""
+    body = (_HERE / name).read_bytes()
+    return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'

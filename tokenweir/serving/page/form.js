@@ -1,0 +1,94 @@
+/** Fields for the keys of a graph's input, and the input from what is typed into them. */
+
+/**
+ * @param {HTMLElement} place
+ * @param {{name: string, type: string, required: boolean, enum?: any[], default?: any,
+ *   description?: string}[] | null} keys
+ */
+export function showFields(place, keys) {
+  const wanted = keys ?? [{ name: "", type: "object", required: true }];
+  place.replaceChildren(
+    ...wanted.map((key) => {
+      const row = document.createElement("div");
+      const label = document.createElement("label");
+      const field = fieldFor(key);
+      field.id = `field-${key.name}`;
+      field.dataset.name = key.name;
+      field.dataset.type = key.type;
+      field.required = key.required && key.type !== "boolean";
+      label.htmlFor = field.id;
+      label.textContent = key.type === "messages" ? "message" : key.name || "input";
+      if (isJson(key.type)) label.textContent += " (JSON)";
+      if (key.description) field.title = key.description;
+      if (key.default !== undefined && key.default !== null) {
+        field.value = isJson(key.type) ? JSON.stringify(key.default) : String(key.default);
+      }
+      row.append(label, field);
+      return row;
+    }),
+  );
+}
+
+/** The graph's input, or an Error that says which field is wrong. */
+export function readFields(place) {
+  const input = {};
+  for (const field of place.querySelectorAll("[data-type]")) {
+    const { name, type } = field.dataset;
+    if (type === "boolean") {
+      input[name] = field.checked;
+      continue;
+    }
+    if (!field.value) continue;
+    let value = field.value;
+    if (type === "messages") value = [{ role: "user", content: value }];
+    else if (type === "integer" || type === "number") value = Number(value);
+    else if (isJson(type)) value = parsed(field);
+    if (!name) return value;
+    input[name] = value;
+  }
+  return input;
+}
+
+/** What the input says, in one line, as a heading for what is written to it. */
+export function said(input) {
+  if (typeof input !== "object" || input === null) return String(input ?? "");
+  const messages = input.messages;
+  if (Array.isArray(messages)) return String(messages.at(-1)?.content ?? "");
+  const values = Object.values(input).map((value) =>
+    typeof value === "string" ? value : JSON.stringify(value),
+  );
+  return values.join(" · ");
+}
+
+function isJson(type) {
+  return !["string", "messages", "integer", "number", "boolean", "any"].includes(type);
+}
+
+function parsed(field) {
+  try {
+    return JSON.parse(field.value);
+  } catch {
+    field.focus();
+    throw new Error(`${field.dataset.name || "the input"} is not JSON`);
+  }
+}
+
+function fieldFor({ type, enum: options }) {
+  if (options) {
+    const select = document.createElement("select");
+    select.append(...options.map((option) => new Option(String(option))));
+    return select;
+  }
+  if (type === "messages" || isJson(type)) {
+    const area = document.createElement("textarea");
+    area.rows = 3;
+    return area;
+  }
+  const field = document.createElement("input");
+  field.autocomplete = "off";
+  if (type === "boolean") field.type = "checkbox";
+  else if (type === "integer" || type === "number") field.type = "number";
+  else field.type = "text";
+  if (type === "number") field.step = "any";
+  return field;
+}

@@ -1,0 +1,71 @@
+/**
+ * How soon and how fast tokens come, as a browser sees it. Plain code: times are given, in
+ * milliseconds. What is kept can be saved as JSON and taken up again after a reload.
+ */
+
+const BUCKET = 250;
+const BUCKETS = 80;
+
+export class Meter {
+  /** @param {object} [saved] What `saved()` gave before. */
+  constructor(saved = {}) {
+    this.first = saved.first ?? null;
+    this.tokens = saved.tokens ?? 0;
+    this.gaps = saved.gaps ?? 0;
+    this.between = saved.between ?? 0;
+    this.buckets = saved.buckets ?? [];
+    this.bucket = saved.bucket ?? null;
+    this.last = new Map();
+  }
+
+  saved() {
+    const { first, tokens, gaps, between, buckets, bucket } = this;
+    return { first, tokens, gaps, between, buckets, bucket };
+  }
+
+  /** A token of a call, at a time, in a run that began at another, if that is known. */
+  feed(call, at, began) {
+    this.tokens += 1;
+    if (began !== undefined) this.first ??= at - began;
+    const last = this.last.get(call);
+    if (last !== undefined) {
+      this.gaps += 1;
+      this.between += at - last;
+    }
+    this.last.set(call, at);
+    this.count(at, 1);
+  }
+
+  /** Tokens per second after the first of each call, or null. */
+  get rate() {
+    return this.between > 0 ? (this.gaps / this.between) * 1000 : null;
+  }
+
+  /** Put tokens into the buckets of the drawing; time without tokens counts as well. */
+  count(at, tokens = 0) {
+    const bucket = Math.floor(at / BUCKET);
+    this.bucket ??= bucket;
+    for (let gap = Math.min(bucket - this.bucket, BUCKETS); gap > 0; gap--) this.buckets.push(0);
+    this.bucket = Math.max(bucket, this.bucket);
+    if (!this.buckets.length) this.buckets.push(0);
+    this.buckets[this.buckets.length - 1] += tokens;
+    if (this.buckets.length > BUCKETS) this.buckets.splice(0, this.buckets.length - BUCKETS);
+  }
+
+  /** The rate over time as points of a polyline, in a box of 0 to 100 by 0 to 24. */
+  points() {
+    const most = Math.max(...this.buckets, 1);
+    const step = 100 / (BUCKETS - 1);
+    return this.buckets
+      .map((value, at) => `${(at * step).toFixed(1)},${(23 - (value / most) * 22).toFixed(1)}`)
+      .join(" ");
+  }
+}
+
+/** @param {number | null} milliseconds */
+export function duration(milliseconds) {
+  if (milliseconds === null) return "–";
+  return milliseconds < 1000
+    ? `${Math.round(milliseconds)} ms`
+    : `${(milliseconds / 1000).toFixed(2)} s`;
+}

@@ -1,0 +1,95 @@
+"""What can be wrong with a request, and the limits that it may run into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tokenweir.streaming.errors import TokenweirError
+
+__all__ = [
+    "ConflictError",
+    "ForbiddenError",
+    "InvalidError",
+    "Limits",
+    "NotFoundError",
+    "ServingError",
+    "TooBigError",
+    "TooBusyError",
+    "UnauthorizedError",
+]
+
+
+class ServingError(TokenweirError):
+    """Root of what a client is told instead of an answer; the message is fit for clients."""
+
+    status = 500
+
+
+class InvalidError(ServingError):
+    """Raised for a request that cannot be understood."""
+
+    status = 422
+
+
+class NotFoundError(ServingError):
+    """Raised for what is not there, or is another owner's."""
+
+    status = 404
+
+
+class ConflictError(ServingError):
+    """Raised for a thread that exists already, or is busy."""
+
+    status = 409
+
+
+class TooBigError(ServingError):
+    """Raised for a body beyond the limit."""
+
+    status = 413
+
+
+class TooBusyError(ServingError):
+    """Raised when no more runs may wait, or the server is stopping. Come back later."""
+
+    status = 503
+
+
+class ForbiddenError(ServingError):
+    """Raised for requests from a page that is not allowed to make them."""
+
+    status = 403
+
+
+class UnauthorizedError(ServingError):
+    """Raised for a missing or wrong API key."""
+
+    status = 401
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a server takes on.
+
+    Attributes:
+        body: Bytes of a request's body.
+        runs: Runs that run at once; more wait.
+        queue: Runs that may wait; more are refused.
+        run_seconds: How long a run may run.
+        drain_seconds: How long runs may go on when the server is told to stop; what runs longer
+            is resumed from its last checkpoint at the next start.
+        slow_seconds: How long a reader may not read before its connection is dropped.
+        heartbeat_seconds: Between comments on a silent stream.
+        keep_seconds: How long finished runs and their events are kept.
+        keep_bytes: How many bytes of events are kept; the oldest finished runs go first.
+    """
+
+    body: int = 4 << 20
+    runs: int = 1000
+    queue: int = 1000
+    run_seconds: float = 3600.0
+    drain_seconds: float = 20.0
+    slow_seconds: float = 30.0
+    heartbeat_seconds: float = 5.0
+    keep_seconds: float = 7 * 86400.0
+    keep_bytes: int = 4 << 30

@@ -1,0 +1,189 @@
+"""What is known of runs, threads and assistants: plain records, kept in memory and written behind.
+
+No I/O here: a journal is told of every change and takes care of the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+__all__ = [
+    "FINAL",
+    "Assistant",
+    "Journal",
+    "Records",
+    "Run",
+    "RunRequest",
+    "Table",
+    "Thread",
+    "now",
+]
+
+FINAL = frozenset({"success", "error", "timeout", "interrupted"})
+"""The statuses of runs that are over."""
+
+
+def now() -> str:
+    """The time, as clients read it."""
+    return datetime.now(timezone.utc).isoformat()
+
+
+class RunRequest(msgspec.Struct, kw_only=True):
+    """What a run is to do: all that is needed to do it again after the process was killed.
+
+    Attributes:
+        graph: The graph's name.
+        input: The graph's input; None to go on from the thread's state.
+        command: Instead of an input: ``{"resume": ..., "update": ..., "goto": ...}``.
+        config: ``configurable``, ``tags``, ``metadata``, ``recursion_limit``; the rest is dropped.
+        context: The run's context, for graphs with a context schema.
+        modes: LangGraph's stream modes: which events to record. ``messages`` is ``(chunk,
+            metadata)``.
+        subgraphs: Also record the events of subgraphs.
+        only: Which model calls pass, as text: ``"tag:joke"``. None for all.
+        interrupt_before: Nodes before which to stop; ``"*"`` for all.
+        interrupt_after: Nodes after which to stop.
+        durability: When checkpoints are written: ``sync``, ``async`` or ``exit``.
+        checkpoint_id: The checkpoint of the thread to start from; its newest if None.
+    """
+
+    graph: str
+    input: Any = None
+    command: dict[str, Any] | None = None
+    config: dict[str, Any] = {}
+    context: Any = None
+    modes: list[str] = msgspec.field(default_factory=lambda: ["messages"])
+    subgraphs: bool = False
+    only: str | None = None
+    interrupt_before: list[str] | str | None = None
+    interrupt_after: list[str] | str | None = None
+    durability: str = "sync"
+    checkpoint_id: str | None = None
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """One run. ``status`` is ``pending``, ``running``, or one of ``FINAL``."""
+
+    id: str
+    thread_id: str
+    request: RunRequest
+    assistant_id: str
+    owner: str = ""
+    status: str = "pending"
+    temporary: bool = False
+    """Whether its thread was made for it alone, and goes when it ends."""
+    attempt: int = 1
+    metadata: dict[str, Any] = {}
+    strategy: str = "enqueue"
+    error: dict[str, str] | None = None
+    created_at: str = msgspec.field(default_factory=now)
+    updated_at: str = msgspec.field(default_factory=now)
+
+    @property
+    def final(self) -> bool:
+        """Whether it is over."""
+        return self.status in FINAL
+
+
+class Thread(msgspec.Struct, kw_only=True):
+    """One thread. ``status`` is ``idle``, ``busy``, ``interrupted`` or ``error``."""
+
+    id: str
+    owner: str = ""
+    metadata: dict[str, Any] = {}
+    status: str = "idle"
+    graph: str | None = None
+    config: dict[str, Any] = {}
+    values: Any = None
+    interrupts: dict[str, Any] = {}
+    error: Any = None
+    created_at: str = msgspec.field(default_factory=now)
+    updated_at: str = msgspec.field(default_factory=now)
+    state_updated_at: str = msgspec.field(default_factory=now)
+
+
+class Assistant(msgspec.Struct, kw_only=True):
+    """A graph with a config. Each graph has one under a fixed id."""
+
+    id: str
+    graph: str
+    owner: str = ""
+    name: str = ""
+    description: str | None = None
+    config: dict[str, Any] = {}
+    context: Any = None
+    metadata: dict[str, Any] = {}
+    version: int = 1
+    created_at: str = msgspec.field(default_factory=now)
+    updated_at: str = msgspec.field(default_factory=now)
+
+
+class Journal(Protocol):
+    """Where records are kept beyond the process. Writes are in order, and nobody waits for them."""
+
+    def save(self, table: str, id: str, record: bytes) -> None:
+        """Write a record, over an older one of its id."""
+        ...
+
+    def remove(self, table: str, id: str) -> None:
+        """Forget a record."""
+        ...
+
+    def load(self, table: str) -> Iterable[bytes]:
+        """All records of a table, oldest first. May take its time: called once, at the start."""
+        ...
+
+
+R = TypeVar("R", Run, Thread, Assistant)
+
+
+class Table(Generic[R]):
+    """Records of one type by id, oldest first."""
+
+    def __init__(self, name: str, kind: type[R], journal: Journal | None) -> None:
+        self._name = name
+        self._journal = journal
+        self._records: dict[str, R] = {}
+        if journal is not None:
+            for data in journal.load(name):
+                record: R = msgspec.json.decode(data, type=kind)
+                self._records[record.id] = record
+
+    def get(self, id: str) -> R | None:
+        return self._records.get(id)
+
+    def all(self) -> list[R]:
+        """All records, oldest first."""
+        return list(self._records.values())
+
+    def save(self, record: R) -> R:
+        """Keep a record that is new or was changed."""
+        record.updated_at = now()
+        self._records[record.id] = record
+        if self._journal is not None:
+            self._journal.save(self._name, record.id, msgspec.json.encode(record))
+        return record
+
+    def remove(self, id: str) -> None:
+        if self._records.pop(id, None) is not None and self._journal is not None:
+            self._journal.remove(self._name, id)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+
+class Records:
+    """The tables of one server."""
+
+    def __init__(self, journal: Journal | None = None) -> None:
+        self.runs: Table[Run] = Table("runs", Run, journal)
+        self.threads: Table[Thread] = Table("threads", Thread, journal)
+        self.assistants: Table[Assistant] = Table("assistants", Assistant, journal)
+
+    def runs_of(self, thread_id: str) -> list[Run]:
+        """A thread's runs, newest first."""
+        return [run for run in reversed(self.runs.all()) if run.thread_id == thread_id]
