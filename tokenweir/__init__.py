@@ -62,6 +62,7 @@ _HOMES = {
     "from_node": "streaming.filters",
     "in_namespace": "streaming.filters",
     "lanes": "streaming.lanes",
+    "load_ipython_extension": "graphs.notebook",  # for IPython: %load_ext tokenweir
     "node": "nodes.node",
     "show": "streaming.show",
     "stream": "streaming.stream",
