@@ -28,6 +28,7 @@ PUBLIC = {
     "in_namespace",
     "lanes",
     "node",
+    "show",
     "stream",
     "tag",
     "write_tokens",

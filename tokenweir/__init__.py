@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tokenweir.streaming.filters import from_model, from_node, in_namespace, tag
     from tokenweir.streaming.lanes import lanes
     from tokenweir.streaming.meter import Meter
+    from tokenweir.streaming.show import show
     from tokenweir.streaming.stream import astream, stream
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "in_namespace",
     "lanes",
     "node",
+    "show",
     "stream",
     "tag",
     "write_tokens",
@@ -60,7 +62,9 @@ _HOMES = {
     "from_node": "streaming.filters",
     "in_namespace": "streaming.filters",
     "lanes": "streaming.lanes",
+    "load_ipython_extension": "graphs.notebook",  # for IPython: %load_ext tokenweir
     "node": "nodes.node",
+    "show": "streaming.show",
     "stream": "streaming.stream",
     "tag": "streaming.filters",
     "write_tokens": "nodes.write_tokens",

@@ -60,7 +60,7 @@ class Lane:
         self._call: Hashable = None
         self._turn = _Turn("", None)
         self._kind: Kind | None = None
-        self._written: list[tuple[Kind, str]] = []
+        self._written: list[tuple[str, str]] = []
         self._wrap: Wrap | None = None
 
     def takes(self, call: Hashable, turn: _Turn) -> bool:
@@ -95,6 +95,11 @@ class Lane:
     def text(self) -> str:
         """Everything in the lane, as it is shown."""
         return "".join(text for _, text in self._written)
+
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """Everything in the lane, in stretches of ``(kind, text)``; read it, do not change it."""
+        return self._written
 
     def _separate(self, by: str) -> None:
         if self._written and self._kind is not None:

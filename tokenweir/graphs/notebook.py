@@ -1,0 +1,30 @@
+"""Compiled graphs draw themselves in notebooks, on this machine: ``%load_ext tokenweir``.
+
+LangGraph's own display of a graph asks a web service for the picture.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tokenweir.graphs.picture import PictureError, draw
+
+__all__ = ["load_ipython_extension"]
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Show a compiled graph that ends a cell as a picture; IPython calls this.
+
+    The picture is SVG, or text where matplotlib is not installed.
+    """
+    formatter = shell.display_formatter.mimebundle_formatter
+    formatter.for_type_by_name("langgraph.pregel.main", "Pregel", _bundle)
+
+
+def _bundle(graph: Any, **kwargs: Any) -> dict[str, Any]:
+    bundle = {"text/plain": draw(graph, "text")}
+    try:
+        bundle["image/svg+xml"] = draw(graph, "svg")
+    except PictureError:
+        return bundle
+    return bundle
