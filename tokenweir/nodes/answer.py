@@ -44,35 +44,39 @@ class Answer:
         receivers, pattern, message_id = self._receivers, self._pattern, self._id
         wanted, put = receivers.wanted, receivers.put
         texts = self._texts
-        characters = 0
-        for item in items:
-            kind = type(item)
-            if self._class is not AIMessageChunk:
-                self._take_event(_event_of(item))
-            elif kind is str:
-                if self._calls or self._logprobs:
-                    self._join()
+        characters = done = 0
+        try:
+            for done, item in enumerate(items):  # noqa: B007
+                kind = type(item)
+                if self._class is not AIMessageChunk:
+                    characters += self._take_event(_event_of(item))
+                elif kind is str:
+                    if self._calls or self._logprobs:
+                        self._join()
+                        texts = self._texts
+                    texts.append(item)
+                    characters += len(item)
+                    if wanted:
+                        put(pattern.text(item, message_id))
+                elif kind is ToolPieces:
+                    self._take_pieces(item.pieces)
+                    if wanted:
+                        put(pattern.tool(item.pieces, message_id))
+                elif kind is Logprobs:
+                    if self._calls or len(texts) != len(self._logprobs):
+                        self._join()
+                        texts = self._texts
+                    texts.append(item.text)
+                    characters += len(item.text)
+                    self._logprobs.append(item.logprobs)
+                    if wanted:
+                        put(pattern.with_logprobs(item.text, item.logprobs, message_id))
+                else:
+                    characters += self._take_event(item)
                     texts = self._texts
-                texts.append(item)
-                characters += len(item)
-                if wanted:
-                    put(pattern.text(item, message_id))
-            elif kind is ToolPieces:
-                self._take_pieces(item.pieces)
-                if wanted:
-                    put(pattern.tool(item.pieces, message_id))
-            elif kind is Logprobs:
-                if self._calls or len(texts) != len(self._logprobs):
-                    self._join()
-                    texts = self._texts
-                texts.append(item.text)
-                characters += len(item.text)
-                self._logprobs.append(item.logprobs)
-                if wanted:
-                    put(pattern.with_logprobs(item.text, item.logprobs, message_id))
-            else:
-                self._take_event(item)
-                texts = self._texts
+        except Exception:
+            receivers.count(done, characters)  # those before it have been handed on
+            raise
         return characters
 
     def _take_pieces(self, pieces: list[Any]) -> None:
@@ -90,21 +94,27 @@ class Answer:
             else:
                 call[2].append(arguments)
 
-    def _take_event(self, event: Any) -> None:
-        """Have LangChain convert an event, as the openai SDK would have given it."""
+    def _take_event(self, event: Any) -> int:
+        """Have LangChain convert an event, as the openai SDK would have given it.
+
+        Returns how many characters of text it holds.
+        """
         self._join()
         if not _is_flat(event):
             event = ChatCompletionChunk.construct(**event).model_dump()
         made = self._convert(event, self._class)
         if made is None:
-            return
+            return 0
         self._class = type(made.message)
         made.message.response_metadata = metadata_of(made)
         if made.message.id is None:
             made.message.id = self._id
+        elif made.message.id != self._id:
+            self._receivers.also_known(made.message.id)
         self._parts.append((made.message, made.generation_info))
         if self._receivers.wanted:
             self._receivers.put(made.message)
+        return len(made.text)
 
     def _join(self) -> None:
         """Make one part of the pieces that followed one another."""
@@ -153,6 +163,7 @@ class Answer:
 
 
 _FLAT = {"content", "reasoning", "reasoning_content", "refusal", "role"}
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 def _is_flat(event: Any) -> bool:
@@ -162,7 +173,9 @@ def _is_flat(event: Any) -> bool:
     """
     if not isinstance(event, dict):
         return True
-    choices = event.get("choices")
+    choices, usage = event.get("choices"), event.get("usage")
+    if usage is not None and not _counts(usage):
+        return False
     if not choices:
         return True
     choice = choices[0]
@@ -170,6 +183,11 @@ def _is_flat(event: Any) -> bool:
     if len(choices) > 1 or choice.get("logprobs") or not isinstance(delta, dict):
         return False
     return all(key in _FLAT or value is None for key, value in delta.items())
+
+
+def _counts(usage: Any) -> bool:
+    """Whether a usage has its numbers, as numbers; the SDK adds or reads those that it misses."""
+    return isinstance(usage, dict) and all(type(usage.get(name)) is int for name in _COUNTS)
 
 
 def _event_of(item: Any) -> Any:

@@ -133,7 +133,7 @@ def _object_in(arguments: str) -> dict[str, Any] | None:
         return None  # no shortening of it would be an object
     try:
         found = parse_cut_json(arguments)
-    except ValueError:
+    except (ValueError, RecursionError):  # a model may repeat a bracket for ever
         return None
     return found if isinstance(found, dict) else None
 

@@ -125,7 +125,7 @@ def read_events(events: list[bytes]) -> Batch:
             break
         try:
             item = _plain(_decode(data))
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             item = None
         if type(item) is str:
             items.append(item)
@@ -146,13 +146,16 @@ def _read_whole(data: bytes, batch: Batch) -> bool:
     """Read an unusual event; False if it is an error."""
     try:
         event = json.loads(data)
-    except ValueError as error:
+        if not isinstance(event, dict):
+            # A string would be taken for text. The openai SDK stumbles over these in this way.
+            raise AttributeError(f"an event is no JSON object: {data[:80]!r}")
+        if event.get("error"):
+            batch.error = _said(event["error"])
+            return False
+        characters, ended = weigh(event)
+    except Exception as error:  # noqa: BLE001 - after what came before it in the batch
         batch.error = error
         return False
-    if isinstance(event, Mapping) and event.get("error"):
-        batch.error = _said(event["error"])
-        return False
-    characters, ended = weigh(event)
     batch.ended = batch.ended or ended
     batch.items.append(event)
     if characters is not None:
@@ -181,13 +184,13 @@ def weigh(event: Any) -> tuple[int | None, bool]:
 
 def _plain(event: _Event) -> str | Logprobs | ToolPieces | None:
     """What a usual event holds; None for an unusual one."""
-    if event.usage or event.error or len(event.choices) != 1:
+    if event.usage is not None or event.error or len(event.choices) != 1:
         return None
     choice = event.choices[0]
     delta = choice.delta
     if (
         choice.finish_reason
-        or delta.function_call
+        or delta.function_call is not None
         or delta.reasoning_content
         or delta.reasoning
         or delta.id is not None

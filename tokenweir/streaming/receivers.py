@@ -8,7 +8,7 @@ the model goes LangChain's way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -33,10 +33,17 @@ class Receivers:
         wanted: Whether anybody takes the messages; if not, none need to be made.
     """
 
-    __slots__ = ("_calls", "_gates", "_puts", "put", "wanted")
+    __slots__ = ("_calls", "_gates", "_puts", "_seen", "put", "wanted")
 
-    def __init__(self, puts: list[Put], gates: list[Gate], calls: list[Call]) -> None:
+    def __init__(
+        self,
+        puts: list[Put],
+        gates: list[Gate],
+        calls: list[Call],
+        seen: Sequence[set[Any]] = (),
+    ) -> None:
         self._puts = puts
+        self._seen = seen
         self._gates = gates
         self._calls = calls
         self.wanted = bool(puts)
@@ -54,10 +61,22 @@ class Receivers:
             yield items[at : at + room]
             at += room
 
-    def _counted(self, chunks: int, characters: int) -> list[Gate]:
+    def also_known(self, message_id: Any) -> None:
+        """The call's messages have an id of the provider's, too: do not give the whole one again.
+
+        A node's result is streamed unless LangGraph has seen the id of its message.
+        """
+        for seen in self._seen:
+            seen.add(message_id)
+
+    def count(self, chunks: int, characters: int) -> None:
+        """Count messages without waiting, as ``admit`` does: those before a failure."""
         for call in self._calls:
             call.chunks += chunks
             call.characters += characters
+
+    def _counted(self, chunks: int, characters: int) -> list[Gate]:
+        self.count(chunks, characters)
         return [gate for gate in self._gates if gate.passed(chunks)]
 
     async def admit(self, chunks: int, characters: int) -> None:
@@ -87,6 +106,7 @@ def receivers_of(
     puts: list[Put] = []
     gates: list[Gate] = []
     calls: list[Call] = []
+    seen: list[set[Any]] = []
     for handler in handlers:
         put: Any = None
         if isinstance(handler, (MessagesHandler, GateHandler)):
@@ -102,9 +122,11 @@ def receivers_of(
             put = langgraphs_receiver(handler, run_id, message_id)
             if put is False:
                 return None
+        if isinstance(ids := getattr(handler, "seen", None), set):
+            seen.append(ids)
         if put is not None:
             puts.append(put)
-    return Receivers(puts, gates, calls)
+    return Receivers(puts, gates, calls, seen)
 
 
 def _is_deaf(handler: Any) -> bool:
