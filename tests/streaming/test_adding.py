@@ -125,3 +125,11 @@ def test_the_cost_is_linear(cut: bool) -> None:
         return steps
 
     assert work(400) < 5 * work(100)
+
+
+def test_arguments_of_brackets_a_thousand_deep() -> None:
+    """What no parser reads is an invalid tool call, as with LangChain, and no crash."""
+    piece = tool_call_chunk(name="add", args="[" * 5000, id="c", index=0)
+    message = message_of([AIMessageChunk(content="", tool_call_chunks=[piece])])
+    assert isinstance(message, AIMessage)
+    assert message.invalid_tool_calls[0]["name"] == "add"

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 __all__ = ["Alarm", "Deadline"]
@@ -39,7 +40,8 @@ class Deadline:
         self._task = asyncio.current_task()
         if self._handle is None or self._handle.when() > self._at:
             self.cancel()
-            self._handle = loop.call_at(self._at, self._ring, loop)
+            # A cancelled timer is kept until its time; with this context it would keep the run.
+            self._handle = loop.call_at(self._at, self._ring, loop, context=Context())
 
     def stop(self) -> None:
         """End the wait."""
@@ -66,7 +68,7 @@ class Deadline:
         if self._task is None:
             return
         if loop.time() < self._at:
-            self._handle = loop.call_at(self._at, self._ring, loop)
+            self._handle = loop.call_at(self._at, self._ring, loop, context=Context())
         else:
             self._over = True
             self._task.cancel()

@@ -27,7 +27,7 @@ from tokenweir.serving.problems import Limits
 from tokenweir.serving.records import Records
 from tokenweir.serving.runs import Runs
 
-__all__ = ["PROTOCOLS", "Home", "Service", "create_app"]
+__all__ = ["PROTOCOLS", "Home", "Service", "create_app", "in_memory"]
 
 PROTOCOLS = ("langgraph_protocol", "openai_protocol", "sse_protocol", "page")
 """Modules of this room with ``routes(service) -> list[BaseRoute]``; one that is missing is left

@@ -40,7 +40,7 @@ from tokenweir.streaming.filters import as_filter
 if TYPE_CHECKING:
     from tokenweir.serving.app import Service
 
-__all__ = ["Frames", "routes"]
+__all__ = ["ForeignPageError", "Frames", "routes"]
 
 _BODY = ("input", "command", "config", "context", "only", "thread_id", "on_disconnect")
 _QUERY = ("only", "thread_id", "on_disconnect")

@@ -99,7 +99,7 @@ def _same_call(calls: list[ToolCallChunk], piece: ToolCallChunk) -> int | None:
 def _add_tool_call(message: AIMessage, call: ToolCallChunk) -> None:
     try:
         arguments = parse_cut_json(call["args"]) if call["args"] else {}
-    except ValueError:
+    except (ValueError, RecursionError):  # the last for brackets a thousand deep
         arguments = None
     if isinstance(arguments, dict):
         made: ToolCall = tool_call(name=call["name"] or "", args=arguments, id=call["id"])
