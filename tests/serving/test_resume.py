@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,9 @@ import httpx
 import pytest
 
 from tokenweir.testing import Provider, Reply
+
+RUNS = int(os.environ.get("TOKENWEIR_CHAOS_RUNS", "12"))
+KILLS = int(os.environ.get("TOKENWEIR_CHAOS_KILLS", "3"))
 
 
 class Reader:
@@ -58,6 +63,11 @@ class Reader:
                 self.texts.pop(message["id"])
             else:
                 self.texts[message["id"]] = self.texts.get(message["id"], "") + message["content"]
+
+    def over(self) -> bool:
+        """Whether the run itself has ended, not only the connection."""
+        answer = httpx.get(f"{self.url}{self.path}", timeout=60)
+        return answer.json()["status"] not in ("pending", "running")
 
     def said(self) -> list[str]:
         return list(self.texts.values())
@@ -210,3 +220,67 @@ def test_what_takes_too_long_to_stop_goes_on_later(
     reader.read()
     assert reader.said() == ["one", "two"]
     assert joined(server.url, run)["second"] == "two"
+
+
+def test_chaos(serve: Callable[..., Any], provider: Provider) -> None:
+    """Every reader ends with the final texts, no run is lost, none is left running."""
+    first = [f" f{number}" for number in range(60)]
+    second = [f" s{number}" for number in range(60)]
+    provider.on("first", Reply(tokens=first, every=0.02))
+    provider.on("second", Reply(tokens=second, every=0.02))
+    graphs = ["sample:two_steps", "sample:nested"]
+    url = [""]
+    up = threading.Event()
+    failures: list[BaseException] = []
+
+    def follow(reader: Reader, chance: random.Random) -> None:
+        try:
+            ended = False
+            while not ended:
+                up.wait(60)
+                reader.url = url[0]
+                try:
+                    wanted = len(reader.ids) + chance.randint(1, 60)
+                    ended = reader.read(at_least(reader, wanted)) and reader.over()
+                except httpx.TransportError:
+                    time.sleep(0.02)  # the server is being killed
+        except BaseException as error:  # noqa: BLE001 - told by the test
+            failures.append(error)
+
+    server = serve(*graphs)
+    url[0] = server.url
+    up.set()
+    chance = random.Random(1)
+    runs = [
+        start(server.url, chance.choice(["two_steps", "nested"]), stream_subgraphs=True)
+        for _ in range(RUNS)
+    ]
+    readers = [Reader(server.url, run) for run in runs for _ in range(2)]
+    threads = [
+        threading.Thread(target=follow, args=(reader, random.Random(seed)))
+        for seed, reader in enumerate(readers)
+    ]
+    for thread in threads:
+        thread.start()
+    for _ in range(KILLS):
+        enough = len(readers[0].ids) + chance.randint(10, 40)
+        deadline = time.monotonic() + 20
+        while len(readers[0].ids) < enough and threads[0].is_alive():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        up.clear()
+        server.kill()
+        server = serve(*graphs)
+        url[0] = server.url
+        up.set()
+    for thread in threads:
+        thread.join(100)
+        assert not thread.is_alive()
+    assert failures == []
+    expected = ["".join(first), "".join(second)]
+    for reader in readers:
+        assert reader.said() == expected
+        assert reader.ids == sorted(set(reader.ids))
+    metrics = httpx.get(f"{url[0]}/metrics").text
+    assert "\ntokenweir_runs_running 0\n" in metrics
+    assert f'tokenweir_runs_kept{{status="success"}} {RUNS}\n' in metrics

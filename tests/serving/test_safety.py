@@ -215,6 +215,24 @@ def test_who_does_not_read_is_dropped(
         assert sum(line == "event: messages" for line in answer.iter_lines()) > 20_000
 
 
+async def test_a_run_that_is_stopped_before_it_starts_is_over() -> None:
+    """A run that is cancelled at once is interrupted, its record ends, and its thread is free."""
+
+    async def answer(state: State) -> State:
+        return {"answer": "said"}
+
+    graph = StateGraph(State).add_node("answer", answer).add_edge(START, "answer").compile()
+    request = RunRequest(graph="graph", input={"answer": ""}, modes=["values"])
+    runs = Runs({"graph": graph}, MemoryLog(), InMemorySaver())
+    run = await runs.start(request, thread_id="thread")
+    await runs.cancel(run.id, wait=True)
+    assert run.status == "interrupted"
+    assert [event.kind async for event in runs.follow(run.id)] == ["end"]
+    assert runs.thread("thread").status == "idle"
+    after = await runs.wait((await runs.start(request, thread_id="thread")).id)
+    assert after.status == "success"
+
+
 async def test_what_is_old_or_too_much_goes() -> None:
     """Runs that are over are forgotten by age and by the size of all events, oldest first."""
 

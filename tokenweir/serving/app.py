@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
-import importlib.util
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
+from tokenweir.serving import langgraph_protocol, openai_protocol, page, sse_protocol
 from tokenweir.serving.events import EventLog, MemoryLog
 from tokenweir.serving.guard import Guard, owner_of
 from tokenweir.serving.health import routes as health_routes
@@ -27,12 +26,10 @@ from tokenweir.serving.problems import Limits
 from tokenweir.serving.records import Records
 from tokenweir.serving.runs import Runs
 
-__all__ = ["PROTOCOLS", "Home", "Service", "create_app", "in_memory"]
+__all__ = ["Home", "PROTOCOLS", "Service", "create_app", "in_memory"]
 
-PROTOCOLS = ("langgraph_protocol", "openai_protocol", "sse_protocol", "page")
-"""Modules of this room with ``routes(service) -> list[BaseRoute]``; one that is missing is left
-out."""
-
+PROTOCOLS = (langgraph_protocol, openai_protocol, sse_protocol, page)
+"""The modules of this room that speak to clients: each has ``routes(service)``."""
 
 _SWEEP = 60.0
 """Seconds between looks for what need not be kept any more."""
@@ -138,11 +135,6 @@ async def _as_json(request: Request, error: Exception) -> Response:
 
 def _routes(service: Service) -> list[BaseRoute]:
     found: list[BaseRoute] = health_routes(service)
-    for name in PROTOCOLS:
-        module = f"tokenweir.serving.{name}"
-        if importlib.util.find_spec(module) is None:
-            continue
-        protocol = importlib.import_module(module)
-        if hasattr(protocol, "routes"):
-            found += protocol.routes(service)
+    for protocol in PROTOCOLS:
+        found += protocol.routes(service)
     return found

@@ -129,6 +129,11 @@ class EventLog(Protocol):
         """Bytes of data in all records."""
         ...
 
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be written just now; None if all is well."""
+        ...
+
     async def close(self) -> None:
         """Write what is not written, and end all readers."""
         ...
@@ -268,6 +273,10 @@ class MemoryLog:
     @property
     def size(self) -> int:
         return self._size
+
+    @property
+    def problem(self) -> str | None:
+        return None
 
     async def close(self) -> None:
         for tail in self._tails.values():

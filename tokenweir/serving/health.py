@@ -27,6 +27,8 @@ def routes(service: Service) -> list[BaseRoute]:
     async def ok(request: Request) -> Response:
         if runs.stopping:
             return JSONResponse({"ok": False, "stopping": True}, 503)
+        if runs.log.problem is not None:
+            return JSONResponse({"ok": False, "detail": "the event log cannot be written"}, 503)
         return JSONResponse({"ok": True})
 
     async def info(request: Request) -> Response:

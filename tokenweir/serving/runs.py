@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
-from tokenweir.serving.encoding import encode
+from tokenweir.serving.encoding import encode, explain
 from tokenweir.serving.events import END, Event, EventLog
 from tokenweir.serving.execution import Executor, Outcome
 from tokenweir.serving.problems import (
@@ -29,6 +30,7 @@ __all__ = ["Runs", "new_id"]
 _GRAPHS = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
 """What the ids of graphs' own assistants are made from, as LangGraph's server makes them."""
 
+_logger = logging.getLogger("tokenweir.serving")
 _RESUMABLE = "drain"
 
 
@@ -307,11 +309,17 @@ class Runs:
         self._order.setdefault(run.thread_id, []).append(run.id)
         task = asyncio.get_running_loop().create_task(self._live(run, after_seconds))
         self._tasks[run.id] = task
-        task.add_done_callback(lambda _: self._gone(run))
+        task.add_done_callback(lambda done: self._gone(run, done))
 
-    def _gone(self, run: Run) -> None:
+    def _gone(self, run: Run, done: asyncio.Task[None]) -> None:
+        why = self._why.pop(run.id, None)
+        if not done.cancelled() and (error := done.exception()) is not None:
+            _logger.error("run %s was lost", run.id, exc_info=error)
+            if not run.final:
+                self._finish(run, Outcome("error", explain(error)))
+        elif why == "cancel" and not run.final:
+            self._finish(run, Outcome("interrupted"))  # stopped before its first step
         self._tasks.pop(run.id, None)
-        self._why.pop(run.id, None)
         order = self._order[run.thread_id]
         order.remove(run.id)
         if not order:

@@ -80,8 +80,7 @@ class SqliteLog:
         self._size: int = self._write.execute("SELECT coalesce(sum(size), 0) FROM logs").fetchone()[
             0
         ]
-        self.problem: str | None = None
-        """Why nothing can be written just now; None if all is well."""
+        self._problem: str | None = None
 
     # The event log
 
@@ -173,6 +172,10 @@ class SqliteLog:
     def size(self) -> int:
         return self._size
 
+    @property
+    def problem(self) -> str | None:
+        return self._problem
+
     async def close(self) -> None:
         self._closing = True
         while self._writing is not None or self._rows or self._events:
@@ -180,8 +183,8 @@ class SqliteLog:
                 self._flush()
             assert self._writing is not None
             await asyncio.wait([self._writing])
-            if self.problem is not None:
-                _logger.error("events were lost: %s", self.problem)
+            if self._problem is not None:
+                _logger.error("events were lost: %s", self._problem)
                 break
         if self._timer is not None:
             self._timer.cancel()
@@ -253,16 +256,16 @@ class SqliteLog:
         self._writing = None
         error = done.exception()
         if error is not None:
-            if self.problem is None:
+            if self._problem is None:
                 _logger.error("the event log cannot be written; trying again: %s", error)
-            self.problem = str(error)
+            self._problem = str(error)
             self._rows[:0] = rows
             self._waiting_bytes += size
             self._savers[:0] = savers
             if not self._closing:
                 self._timer = self._loop.call_later(_RETRY, self._flush)
             return
-        self.problem = None
+        self._problem = None
         for saver in savers:
             if not saver.done():
                 saver.set_result(None)

@@ -13,10 +13,9 @@ import pytest
 from tokenweir.testing import Provider
 
 SAMPLES = Path(__file__).parent / "sample_graphs.py"
-GRAPHS = (
-    *("joke_poem", "joke_poem_parallel", "chat", "agent", "story"),
-    *(f"{name}={SAMPLES}:{name}" for name in ("repeat", "asking", "by_hand", "broken", "unasked")),
-)
+READY = ("joke_poem", "joke_poem_parallel", "chat", "agent", "story")
+OWN = ("repeat", "asking", "by_hand", "broken", "unasked", "tagged_agent")
+GRAPHS = (*READY, *(f"{name}={SAMPLES}:{name}" for name in OWN))
 
 
 @pytest.fixture(scope="module")

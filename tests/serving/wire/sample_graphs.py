@@ -8,6 +8,8 @@ from langchain_core.messages import AIMessage
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import interrupt
 
+from tokenweir.graphs.agent import build as build_agent
+from tokenweir.nodes.chat_model import chat_model
 from tokenweir.nodes.write_tokens import write_tokens
 
 
@@ -63,3 +65,4 @@ asking = _graph(Numbers, ask=ask)
 by_hand = _graph(Numbers, by_hand=write_by_hand)
 broken = _graph(Numbers, broken=fail)
 unasked = _graph(MessagesState, unasked=call_weather)
+tagged_agent = build_agent(chat_model("openai:gpt-4o-mini", tags=["talk"]))

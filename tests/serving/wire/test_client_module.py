@@ -186,35 +186,49 @@ def test_a_server_below_a_path(server: Server) -> None:
     assert server.requests[1][0] == "GET /weir/runs/r1/events"
 
 
-def test_characters_cut_between_packets_arrive_whole(server: Server) -> None:
-    """A character whose bytes come in two packets is read as one."""
+def test_characters_cut_between_packets_arrive_whole() -> None:
+    """A character whose bytes come in two parts is read as one, wherever the cut is."""
+    sent = event(1, "token", text="x").replace('"x"', '"🐈"') + event(2, "end", status="success")
+    assert (
+        javascript(
+            f"const bytes = new TextEncoder().encode({json.dumps(sent)});\n"
+            "for (let at = 1; at < bytes.length; at++) {\n"
+            "  const body = new ReadableStream({ start(parts) {\n"
+            "    parts.enqueue(bytes.slice(0, at)); parts.enqueue(bytes.slice(at));\n"
+            "    parts.close();\n"
+            "  } });\n"
+            "  let text = '';\n"
+            "  await run('http://h/graphs/a', {}, { fetch: async () => new Response(body),\n"
+            "    delta: (t) => (text += t.text), finish: () => (text += '.') }).done;\n"
+            "  if (text !== '🐈.') tell(at, text);\n"
+            "}"
+        )
+        == []
+    )
 
-    def answer(connection: socket.socket) -> None:
-        whole = (STARTED + 'event: token\ndata: {"text":"🐈"}\n\n').encode()
-        at = whole.index("🐈".encode()) + 2
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sendall(whole[:at])
-        connection.sendall(whole[at:] + event(2, "end", status="success").encode())
 
-    server.answers = [answer]
-    assert javascript(f"await run('{server.url}/graphs/a', {{}}, calls).done;") == [
-        ["delta", "🐈"],
+def test_a_silent_connection_counts_as_broken() -> None:
+    """Where not even heartbeats come any more, the run is read by another connection."""
+    first, last = event(1, "token", text="a"), event(2, "end", status="success")
+    found = javascript(
+        "let asked = 0;\n"
+        "const fetch = async (url, { signal }) => {\n"
+        "  tell(url); asked += 1;\n"
+        "  const headers = { 'content-location': '/runs/r1' };\n"
+        f"  if (asked > 1) return new Response({json.dumps(last)}, {{ headers }});\n"
+        "  return new Response(new ReadableStream({ start(parts) {\n"
+        f"    parts.enqueue(new TextEncoder().encode({json.dumps(first)}));\n"
+        "    signal.addEventListener('abort', () => parts.error(signal.reason));\n"
+        "  } }), { headers });\n"
+        "};\n"
+        "await run('http://h/graphs/a', {}, { fetch, silence: 200, ...calls }).done;"
+    )
+    assert found == [
+        ["http://h/graphs/a/events"],
+        ["delta", "a"],
+        ["http://h/runs/r1/events"],
         ["end", "success"],
     ]
-
-
-def test_a_silent_connection_counts_as_broken(server: Server) -> None:
-    """Where not even heartbeats come any more, the run is read by another connection."""
-
-    def silent(connection: socket.socket) -> None:
-        connection.sendall((STARTED + event(1, "token", text="a")).encode())
-        connection.recv(1)  # until the client leaves
-
-    server.answers = [silent, HEAD + "\r\n" + event(2, "end", status="success")]
-    found = javascript(
-        f"await run('{server.url}/graphs/a', {{}}, {{ silence: 200, ...calls }}).done;"
-    )
-    assert found == [["delta", "a"], ["end", "success"]]
 
 
 def test_a_failed_run_fails_once(server: Server) -> None:

@@ -151,6 +151,13 @@ def test_tools_of_the_graph_stay_inside(client: openai.OpenAI, provider: Provide
     )
 
 
+def test_tools_of_a_tag_stay_inside(client: openai.OpenAI, provider: Provider) -> None:
+    """A tag's answer knows of tools' results, which carry no tag, that its calls are answered."""
+    provider.reply(Reply(tool_calls=[ToolCall("calculate", '{"expression": "2+2"}')]), "It is 4.")
+    done = client.chat.completions.create(model="tagged_agent:talk", messages=user("2+2"))
+    assert (done.choices[0].message.content, done.choices[0].finish_reason) == ("It is 4.", "stop")
+
+
 def test_tools_of_the_client_are_called(client: openai.OpenAI) -> None:
     """A tool call that the graph leaves open is the client's to answer."""
     chunks = streamed(client, "unasked", "weather?")

@@ -261,6 +261,27 @@ def test_event_source_comes_back_by_itself(browser: Any, server: str, provider: 
     wire.close()
 
 
+def test_messages_are_shown_once_and_void_ones_not(page: Page) -> None:
+    """A whole message adds nothing to its tokens; one that is void goes away."""
+    texts = page.evaluate(
+        """async () => {
+            const { Lanes } = await import("/page/lanes.js");
+            const place = document.createElement("div");
+            const lanes = new Lanes(place);
+            const token = (id, text, type) =>
+                lanes.token({ id, text, type, tags: ["a"], node: "n" }, 0, 0);
+            token("m1", "one ", "token");
+            token("m1", "two", "token");
+            token("m1", "one two", "message");
+            token("m2", "void", "token");
+            token("m3", "whole", "message");
+            lanes.remove("m2");
+            return [...place.querySelectorAll("article")].map((each) => each.textContent);
+        }"""
+    )
+    assert texts == ["one two", "whole"]
+
+
 def test_what_models_write_is_text(page: Page, provider: Provider) -> None:
     """Markup in tokens and in input is shown as it is, and does nothing."""
     markup = "<img src=x onerror=alert(1)><b>bold</b>"

@@ -105,6 +105,7 @@ CHUNKS = [
     AIMessageChunk(
         content="", tool_call_chunks=[tool_call_chunk(name="add", args="{", id="c", index=0)]
     ),
+    AIMessageChunk(content="", tool_call_chunks=[tool_call_chunk(args="1}", index=0)], id="m1"),
     AIMessageChunk(content="", response_metadata={"finish_reason": "stop"}, id="m1"),
     AIMessageChunk(
         content="",
@@ -370,6 +371,14 @@ def test_pages_of_other_sites_start_nothing_by_themselves(server: str) -> None:
         assert stream.status == 403
     with Stream(server, "POST", path, {}, **foreign) as stream:
         assert stream.status == 200
+
+
+def test_a_place_in_another_graphs_run_is_refused(server: str) -> None:
+    """Last-Event-ID of one graph's run is not followed at another graph's address."""
+    last = get(server, "/graphs/repeat/events?name=a")[-1].id
+    for path in ("/graphs/chat/events?messages=hi", "/runs/none/events"):
+        with Stream(server, "GET", path, last_event_id=last) as stream:
+            assert stream.status == 404
 
 
 def test_looking_starts_nothing(server: str, provider: Provider) -> None:
