@@ -178,9 +178,12 @@ _FRAME = "min-width:0;padding:0.3em 0.7em;border:1px solid rgba(128,128,128,0.35
 _LIVE = "display:flex;flex-direction:column-reverse;max-height:24em;overflow:hidden"
 _TEXT = (
     "margin:0.3em 0 0;padding:0;font-family:inherit;line-height:1.45;background:none;"
-    "white-space:pre-wrap;overflow-wrap:anywhere"
+    "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere"
 )
-_REPORT = "margin:0.8em 0 0;padding:0;background:none;font-size:0.9em"
+_REPORT = (
+    "margin:0.8em 0 0;padding:0;background:none;font-family:monospace;font-size:0.9em;"
+    "white-space:pre;overflow-x:auto"
+)
 _STYLED = {
     "text": "{}",
     "reasoning": '<i style="opacity:0.7">{}</i>',
