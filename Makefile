@@ -10,7 +10,7 @@ export PYTHON
 ARGS ?=
 bin := .venv/bin
 
-.PHONY: help setup demo test lint types bench notebooks clean
+.PHONY: help setup demo test lint types bench notebooks docs clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
@@ -44,6 +44,9 @@ bench: setup  ## The benchmarks
 
 notebooks: setup  ## Execute the notebooks; ARGS=--write keeps their outputs
 	@$(bin)/python notebooks/execute.py $(ARGS)
+
+docs: setup  ## Build the documentation into site/; any warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(bin)/python -m mkdocs build --strict --quiet
 
 clean:  ## Remove all that these commands made here
 	@rm -rf .venv .venvs .uv site .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
