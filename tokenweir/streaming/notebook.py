@@ -13,10 +13,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from tokenweir.streaming.meter import Meter
 from tokenweir.streaming.terminal.board import Board, Lane
+from tokenweir.streaming.types import Metadata
 
 __all__ = ["NotebookDisplay", "in_notebook"]
 
@@ -59,7 +60,7 @@ class NotebookDisplay:
     def feed(self, chunk: Any, metadata: Mapping[str, Any]) -> None:
         """Show one token. Returns at once; painting happens elsewhere."""
         with self._lock:
-            self._meter.feed(chunk, dict(metadata) if type(metadata) is not dict else metadata)
+            self._meter.feed(chunk, cast("Metadata", metadata))
             if self._board.feed(chunk, metadata) is not None:
                 self._news.set()
 
