@@ -10,11 +10,11 @@ export PYTHON
 ARGS ?=
 bin := .venv/bin
 
-.PHONY: help setup demo test lint types bench clean
+.PHONY: help setup demo test lint types bench notebooks docs clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
-		printf '  make %-6s  %s\n' "$$name" "$$text"; done
+		printf '  make %-9s  %s\n' "$$name" "$$text"; done
 
 setup:
 	@scripts/setup
@@ -42,6 +42,12 @@ bench: setup  ## The benchmarks
 	@scripts/setup .venv bench
 	@$(bin)/python -m benchmarks $(ARGS)
 
+notebooks: setup  ## Execute the notebooks; ARGS=--write keeps their outputs
+	@$(bin)/python notebooks/execute.py $(ARGS)
+
+docs: setup  ## Build the documentation into site/; any warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(bin)/python -m mkdocs build --strict --quiet
+
 clean:  ## Remove all that these commands made here
-	@rm -rf .venv .venvs .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	@rm -rf .venv .venvs .uv site .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

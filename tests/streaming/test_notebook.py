@@ -232,7 +232,9 @@ def kernel(provider: Provider) -> Callable[..., list[Any]]:
         v4: Any = nbformat.v4
         book = v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells])
         environment = {**os.environ, **provider.environ, "TOKENWEIR_MODEL": "openai:gpt-4o-mini"}
-        client = NotebookClient(book, timeout=60)
+        client: Any = NotebookClient(book, timeout=60)
+        client.create_kernel_manager()
+        client.km.kernel_spec.argv[0] = sys.executable  # whatever kernels this machine has
         try:
             client.execute(env=environment)
         except CellExecutionError:

@@ -13,10 +13,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from tokenweir.streaming.meter import Meter
 from tokenweir.streaming.terminal.board import Board, Lane
+from tokenweir.streaming.types import Metadata
 
 __all__ = ["NotebookDisplay", "in_notebook"]
 
@@ -59,7 +60,7 @@ class NotebookDisplay:
     def feed(self, chunk: Any, metadata: Mapping[str, Any]) -> None:
         """Show one token. Returns at once; painting happens elsewhere."""
         with self._lock:
-            self._meter.feed(chunk, dict(metadata) if type(metadata) is not dict else metadata)
+            self._meter.feed(chunk, cast("Metadata", metadata))
             if self._board.feed(chunk, metadata) is not None:
                 self._news.set()
 
@@ -178,9 +179,12 @@ _FRAME = "min-width:0;padding:0.3em 0.7em;border:1px solid rgba(128,128,128,0.35
 _LIVE = "display:flex;flex-direction:column-reverse;max-height:24em;overflow:hidden"
 _TEXT = (
     "margin:0.3em 0 0;padding:0;font-family:inherit;line-height:1.45;background:none;"
-    "white-space:pre-wrap;overflow-wrap:anywhere"
+    "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere"
 )
-_REPORT = "margin:0.8em 0 0;padding:0;background:none;font-size:0.9em"
+_REPORT = (
+    "margin:0.8em 0 0;padding:0;background:none;font-family:monospace;font-size:0.9em;"
+    "white-space:pre;overflow-x:auto"
+)
 _STYLED = {
     "text": "{}",
     "reasoning": '<i style="opacity:0.7">{}</i>',
