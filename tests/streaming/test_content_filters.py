@@ -66,7 +66,7 @@ FORMS: list[tuple[Filter, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("only", "expected"), FORMS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("only", "expected"), FORMS, ids=[str(only) for only, _ in FORMS])
 def test_content_filters_compose(only: Filter, expected: Any) -> None:
     """Joined by ``& | ~`` they mean what logic says, and read the same from text."""
     for metadata, chunk in product((JOKE, POEM), (SAID, THOUGHT, CALLED)):

@@ -26,7 +26,7 @@ from tokenweir.serving.problems import Limits
 from tokenweir.serving.records import Records
 from tokenweir.serving.runs import Runs
 
-__all__ = ["Home", "PROTOCOLS", "Service", "create_app", "in_memory"]
+__all__ = ["PROTOCOLS", "Home", "Service", "create_app", "in_memory"]
 
 PROTOCOLS = (langgraph_protocol, openai_protocol, sse_protocol, page)
 """The modules of this room that speak to clients: each has ``routes(service)``."""
