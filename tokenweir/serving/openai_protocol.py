@@ -35,7 +35,7 @@ from tokenweir.streaming.filters import tag
 if TYPE_CHECKING:
     from tokenweir.serving.app import Service
 
-__all__ = ["routes"]
+__all__ = ["input_of", "routes"]
 
 _MODES = ["messages", "custom", "tasks", "updates"]
 _NOT_OURS = ("tools", "functions", "response_format", "audio", "prediction")
