@@ -144,11 +144,22 @@ async def test_threads_remember(client: Any, provider: Provider) -> None:
     assert len(history) == 6
     older = await client.threads.get_state(thread_id, checkpoint=history[3]["checkpoint"])
     assert [m["content"] for m in older["values"]["messages"]] == ["hello", "You said: hello"]
+    message = {"role": "user", "content": "instead"}
+    place = {**history[3]["checkpoint"]}
+    forked = await client.runs.wait(
+        thread_id, "talk", input={"messages": [message]}, checkpoint=place
+    )
+    assert [m["content"] for m in forked["messages"]] == [
+        "hello",
+        "You said: hello",
+        "instead",
+        "You said: instead",
+    ]
     found = await client.threads.search(metadata={"who": "ann"}, status="idle")
     assert [each["thread_id"] for each in found] == [thread_id]
-    assert found[0]["values"] == values
+    assert found[0]["values"] == forked
     runs = await client.runs.list(thread_id)
-    assert [run["status"] for run in runs] == ["success", "success"]
+    assert [run["status"] for run in runs] == ["success"] * 3
     changed = await client.threads.update_state(
         thread_id, {"messages": [{"role": "user", "content": "more"}]}, as_node="talk"
     )

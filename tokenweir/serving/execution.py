@@ -88,6 +88,8 @@ class Executor:
                 left = await self._take_up(run, graph, config)
             if left.over:
                 return await self._outcome(run)
+            if left.fresh and request.checkpoint_id:
+                config["configurable"]["checkpoint_id"] = request.checkpoint_id
             self._log.append(
                 run.id,
                 "metadata",
@@ -183,8 +185,6 @@ class Executor:
             if not key.startswith("__") and key not in ("checkpoint_ns", "checkpoint_id")
         }
         configurable["thread_id"] = run.thread_id
-        if run.request.checkpoint_id and run.attempt == 1:
-            configurable["checkpoint_id"] = run.request.checkpoint_id
         config["metadata"] = {
             **assistant.metadata,
             **run.metadata,

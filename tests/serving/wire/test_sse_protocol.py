@@ -18,7 +18,7 @@ from tokenweir.cli import records
 from tokenweir.serving.encoding import TokenEncoder
 from tokenweir.serving.events import Event
 from tokenweir.serving.records import Run, RunRequest
-from tokenweir.serving.sse_protocol import Frames
+from tokenweir.serving.sse_frames import Frames
 from tokenweir.serving.token_records import accepts, record_of
 from tokenweir.streaming.filters import reasoning, tag, text
 from tokenweir.testing import Provider, Reply, ToolCall
