@@ -9,8 +9,10 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from itertools import pairwise
 from typing import Any
 
 import nbformat
@@ -29,6 +31,7 @@ class Page:
 
     def __init__(self) -> None:
         self.outputs: list[Bundle] = []
+        self.times: list[float] = []
         self._news = threading.Condition()
 
     def show(self, bundle: Bundle) -> Callable[[Bundle], None]:
@@ -39,6 +42,7 @@ class Page:
     def replace(self, bundle: Bundle) -> None:
         with self._news:
             self.outputs.append(bundle)
+            self.times.append(time.monotonic())
             self._news.notify_all()
 
     def wait_for(self, text: str) -> None:
@@ -95,8 +99,8 @@ def test_nothing_is_shown_of_a_stream_without_tokens() -> None:
     assert page.outputs == []
 
 
-def test_a_long_stream_is_painted_seldom_and_in_part() -> None:
-    """5,000 tokens at once are a few paints, each of the newest text; the last one has it all."""
+def test_a_long_stream_is_painted_in_part() -> None:
+    """Of 5,000 tokens each paint shows the newest text, and the last one all of it."""
     page = Page()
     with NotebookDisplay(page.show) as display:
         display.feed(*chunk("joke", "begin"))
@@ -107,7 +111,17 @@ def test_a_long_stream_is_painted_seldom_and_in_part() -> None:
         assert len(page.lanes["joke"]) < TAIL + 50
         assert page.lanes["joke"].startswith("…")
     assert page.lanes["joke"] == "begin" + "".join(f" t{number}" for number in range(5_000))
-    assert len(page.outputs) < 100
+
+
+def test_it_is_painted_at_most_20_times_a_second() -> None:
+    """Between two paints at least a twentieth of a second passes, however soon tokens come."""
+    page = Page()
+    with NotebookDisplay(page.show) as display:
+        for number in range(5):
+            display.feed(*chunk("joke", f" t{number}"))
+            page.wait_for(f" t{number}")
+        times = list(page.times)
+    assert min(after - before for before, after in pairwise(times)) > 0.045  # clocks are coarse
 
 
 def test_what_a_model_writes_is_text() -> None:
