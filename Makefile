@@ -10,10 +10,10 @@ export PYTHON
 ARGS ?=
 bin := .venv/bin
 
-.PHONY: help setup demo test lint types bench notebooks docs clean
+.PHONY: help setup demo test lint types bench check-docs notebooks docs clean
 
 help:  ## List the commands
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
 		printf '  make %-9s  %s\n' "$$name" "$$text"; done
 
 setup:
@@ -41,6 +41,9 @@ types: setup  ## Types: mypy, strict
 bench: setup  ## The benchmarks
 	@scripts/setup .venv bench
 	@$(bin)/python -m benchmarks $(ARGS)
+
+check-docs: setup  ## Run the documentation's code, the notebooks, and build the site
+	@$(bin)/python -m pytest -m docs $(ARGS)
 
 notebooks: setup  ## Execute the notebooks; ARGS=--write keeps their outputs
 	@$(bin)/python notebooks/execute.py $(ARGS)

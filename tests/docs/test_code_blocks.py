@@ -40,6 +40,8 @@ def marked(pages: list[Path]) -> list[Any]:
         if run:
             local = any("local:smollm2" in block.text for block in run)
             marks = [pytest.mark.local] if local else []
+            if page.name != "README.md":
+                marks.append(pytest.mark.docs)
             found.append(pytest.param(page, id=str(page.relative_to(ROOT)), marks=marks))
     return found
 

@@ -114,6 +114,7 @@ def test_outputs_are_kept(name: str) -> None:
 
 
 @pytest.mark.local
+@pytest.mark.docs
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs(name: str) -> None:
     """From a clean kernel every cell runs, and gives what it should."""

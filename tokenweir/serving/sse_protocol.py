@@ -39,11 +39,7 @@ from tokenweir.streaming.filters import as_filter
 if TYPE_CHECKING:
     from tokenweir.serving.app import Service
 
-<<<<<<< HEAD
-__all__ = ["ForeignPageError", "Frames", "routes"]
-=======
 __all__ = ["ForeignPageError", "routes"]
->>>>>>> serve
 
 _BODY = ("input", "command", "config", "context", "only", "thread_id", "on_disconnect")
 _QUERY = ("only", "thread_id", "on_disconnect")
