@@ -32,7 +32,7 @@ def test_the_joke_alone_on_a_terminal(start: Start, terminal: Any, provider: Pro
 
 def test_ctrl_c_on_a_terminal(start: Start, terminal: Any, provider: Provider) -> None:
     """Lanes fill side by side, follow a new size, and Ctrl-C stops the model and tidies up."""
-    provider.default = Reply(tokens=100_000, every=0.02)
+    provider.default = Reply(tokens=100_000, every=0.1)
     before = termios.tcgetattr(terminal.device)
     process = start(
         "run",

@@ -197,7 +197,7 @@ async def test_background_join_cancel(client: Any, provider: Provider) -> None:
     provider.on("second", "done")
     thread_id = (await client.threads.create())["thread_id"]
     run = await client.runs.create(thread_id, "two_steps", input={"topic": "x"})
-    assert run["status"] == "pending"
+    assert run["status"] in ("pending", "running")
     await asyncio.to_thread(provider.wait_for_requests, 1)
     assert (await client.runs.get(thread_id, run["run_id"]))["status"] == "running"
     assert (await client.threads.get(thread_id))["status"] == "busy"

@@ -146,7 +146,7 @@ def test_another_window_follows_by_address(
     expect(page.locator(".text")).to_have_text("One two")
     context = browser.new_context()
     other = context.new_page()
-    other.goto(page.url)
+    other.goto(page.evaluate("location.href"))
     expect(other.locator(".text")).to_have_text("One two")
     provider.release()
     expect(other.locator(".text")).to_have_text("One two three")
