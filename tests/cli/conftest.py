@@ -125,10 +125,12 @@ def start(provider: Provider, tmp_path: Path) -> Iterator[Callable[..., subproce
     started: list[subprocess.Popen[str]] = []
 
     def run(*words: str, env: dict[str, str] | None = None, **options: Any) -> Any:
+        # A size in the environment would be believed before the terminal's own.
+        inherited = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
         process = subprocess.Popen(
             [sys.executable, "-m", "tokenweir", *_placed(words)],
             env={
-                **os.environ,
+                **inherited,
                 **provider.environ,
                 "PYTHONWARNINGS": "error",
                 "PYTHONUNBUFFERED": "",
