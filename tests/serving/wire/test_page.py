@@ -22,8 +22,6 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not instal
 
 Page = Any
 
-expect.set_options(timeout=20_000)  # a browser beside a busy suite takes its time
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
