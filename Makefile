@@ -10,7 +10,7 @@ export PYTHON
 ARGS ?=
 bin := .venv/bin
 
-.PHONY: help setup demo test lint types bench check-docs notebooks docs clean
+.PHONY: help setup demo test lint types bench check-docs check-page notebooks docs clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
@@ -44,6 +44,9 @@ bench: setup  ## The benchmarks
 
 check-docs: setup  ## Run the documentation's code, the notebooks, and build the site
 	@$(bin)/python -m pytest -m docs $(ARGS)
+
+check-page: setup  ## Drive the page in Chromium, if it is installed
+	@$(bin)/python -m pytest -m browser --numprocesses=0 $(ARGS)
 
 notebooks: setup  ## Execute the notebooks; ARGS=--write keeps their outputs
 	@$(bin)/python notebooks/execute.py $(ARGS)

@@ -11,6 +11,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import interrupt
 
 from tokenweir.nodes.chat_model import chat_model
+from tokenweir.nodes.node import node
 
 model = chat_model("openai:gpt-4o-mini")
 
@@ -74,6 +75,7 @@ nested = (
 )
 
 
+@node
 async def ask(state: Steps, config: RunnableConfig) -> Steps:
     return {"answer": interrupt({"question": f"about {state['topic']}?"})}
 
@@ -88,6 +90,7 @@ asks = (
 )
 
 
+@node
 async def custom(state: Steps, config: RunnableConfig) -> Steps:
     writer = get_stream_writer()
     writer({"stage": "start"})

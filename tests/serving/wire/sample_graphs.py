@@ -10,6 +10,7 @@ from langgraph.types import interrupt
 
 from tokenweir.graphs.agent import build as build_agent
 from tokenweir.nodes.chat_model import chat_model
+from tokenweir.nodes.node import node
 from tokenweir.nodes.write_tokens import write_tokens
 
 
@@ -25,8 +26,8 @@ def _graph(state: type[Any], **nodes: Any) -> Any:
     """The nodes one after the other."""
     builder: Any = StateGraph(state)
     before = START
-    for name, node in nodes.items():
-        builder.add_node(name, node)
+    for name, step in nodes.items():
+        builder.add_node(name, step)
         builder.add_edge(before, name)
         before = name
     return builder.compile()
@@ -37,11 +38,13 @@ def repeat_name(state: Numbers) -> dict[str, Any]:
     return {"said": " ".join([state["name"]] * state.get("count", 1))}
 
 
+@node
 def ask(state: Numbers) -> dict[str, Any]:
     """Waits for an answer."""
     return {"said": f"{state['name']} is {interrupt({'question': 'how old?'})}"}
 
 
+@node
 def write_by_hand(state: Numbers) -> dict[str, Any]:
     """Writes the tokens of a client without LangChain."""
     deltas = [{"content": "by "}, {"content": "hand"}]
