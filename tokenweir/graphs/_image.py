@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from tokenweir.graphs._layout import Box, Line
 
-__all__ = ["draw_image"]
+__all__ = ["draw_image", "groups_of"]
 
 _INK, _FILL, _SOFT = "#334155", "#eef2ff", "#94a3b8"
 _MARGIN = 16
@@ -19,7 +19,7 @@ def draw_image(boxes: list[Box], lines: list[Line], kind: Literal["svg", "png"])
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    groups = list(_groups(boxes))
+    groups = list(groups_of(boxes))
     frames = [*boxes, *groups]
     ways = [x for line in lines for x, _ in line.points]
     left = min([*ways, *(box.x - box.width / 2 for box in frames)]) - _MARGIN
@@ -49,7 +49,7 @@ def draw_image(boxes: list[Box], lines: list[Line], kind: Literal["svg", "png"])
     return file.getvalue()
 
 
-def _groups(boxes: list[Box]) -> Iterator[Box]:
+def groups_of(boxes: list[Box]) -> Iterator[Box]:
     """A frame around the nodes of each subgraph, whose names begin with that of its node."""
     members: dict[str, list[Box]] = {}
     for box in boxes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -23,7 +23,7 @@ from tokenweir.nodes._waiting import (
     patiently,
     patiently_sync,
 )
-from tokenweir.nodes.events import Batch
+from tokenweir.nodes.events import Batch, weigh
 from tokenweir.nodes.patience import Progress, retry_after
 from tokenweir.nodes.secrets import scrub
 from tokenweir.streaming.errors import StreamError, TokenweirError
@@ -89,36 +89,10 @@ def _ours(options: Any, timeout: Any) -> None:
 
 
 def look(event: Any) -> tuple[int | None, bool]:
-    """What an event of the chat or the completions protocol holds; see ``Border``.
-
-    Of other protocols nothing is known: each event counts, and each may be the last.
-    """
+    """What an event, or a batch of them, holds; see ``Border``."""
     if type(event) is Batch:
         return (event.characters if event.chunks else None), event.ended
-    as_dict = isinstance(event, Mapping)
-    choices = event.get("choices") if as_dict else getattr(event, "choices", None)
-    if choices is None:
-        return 0, True
-    if not choices:
-        usage = event.get("usage") if as_dict else getattr(event, "usage", None)
-        return None, bool(usage)
-    choice = choices[0]
-    if as_dict:
-        delta, text, reason = choice.get("delta"), choice.get("text"), choice.get("finish_reason")
-    else:
-        delta, reason = getattr(choice, "delta", None), choice.finish_reason
-        text = getattr(choice, "text", None)
-    if delta is not None:
-        text = delta.get("content") if as_dict else delta.content
-        if not text and _holds_more(delta):
-            return 0, bool(reason)
-    return (len(text) if text else None), bool(reason)
-
-
-def _holds_more(delta: Any) -> bool:
-    """Whether a delta without text holds something else: a tool call, reasoning, a refusal."""
-    fields = delta if isinstance(delta, Mapping) else delta.model_dump()
-    return any(value for name, value in fields.items() if name not in ("role", "content"))
+    return weigh(event)
 
 
 def _understanding(secrets: tuple[str, ...]) -> Callable[[BaseException, Progress], Failure]:

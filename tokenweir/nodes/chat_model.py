@@ -152,7 +152,6 @@ class LocalChatModel(ChatModel):
     """A chat model that llama.cpp runs on this machine, started on first use."""
 
     _gguf: str = PrivateAttr(default="smollm2")
-    _url: str | None = PrivateAttr(default=None)
 
     def _ready(self) -> None:
         self._start()
@@ -161,14 +160,9 @@ class LocalChatModel(ChatModel):
         await self._astart()
 
     def _start(self) -> None:
-        from tokenweir.nodes.embedded import start
+        from tokenweir.nodes.embedded import point_at
 
-        # Asked at every call: should its process have died, it is started anew, elsewhere.
-        url = start(self._gguf).base_url
-        if url != self._url:
-            self.root_client.base_url = url
-            self.root_async_client.base_url = url
-            self._url = url
+        point_at(self._gguf, self.root_client, self.root_async_client)
 
     async def _astart(self) -> None:
         await asyncio.to_thread(self._start)

@@ -193,20 +193,14 @@ class LocalCompletionModel(CompletionModel):
     """A completion model that llama.cpp runs on this machine, started on first use."""
 
     _gguf: str = PrivateAttr(default="smollm2")
-    _ready: bool = PrivateAttr(default=False)
 
     def _start(self) -> None:
-        if not self._ready:
-            from tokenweir.nodes.embedded import start
+        from tokenweir.nodes.embedded import point_at
 
-            base_url = start(self._gguf).base_url
-            self._root_client.base_url = base_url
-            self._root_async_client.base_url = base_url
-            self._ready = True
+        point_at(self._gguf, self._root_client, self._root_async_client)
 
     async def _astart(self) -> None:
-        if not self._ready:
-            await asyncio.to_thread(self._start)
+        await asyncio.to_thread(self._start)
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[GenerationChunk]:
         self._start()

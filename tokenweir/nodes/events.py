@@ -167,19 +167,33 @@ def _read_whole(data: bytes, batch: Batch) -> bool:
 def weigh(event: Any) -> tuple[int | None, bool]:
     """The characters in an event (0 for what is no text, None if it is empty), and whether it ends.
 
-    Of an event of another protocol nothing is known: it counts, and it may be the last.
+    An event of the chat or the completions protocol, as a dict or as the openai SDK's object. Of
+    other protocols nothing is known: each event counts, and each may be the last.
     """
-    choices = event.get("choices") if isinstance(event, Mapping) else None
+    as_dict = isinstance(event, Mapping)
+    choices = event.get("choices") if as_dict else getattr(event, "choices", None)
     if choices is None:
         return 0, True
     if not choices:
-        return None, bool(event.get("usage"))
-    ended = bool(choices[0].get("finish_reason"))
-    delta = choices[0].get("delta") or {}
-    if text := delta.get("content"):
-        return len(text), ended
-    holds_more = any(value for name, value in delta.items() if name not in ("role", "content"))
-    return (0 if holds_more else None), ended
+        usage = event.get("usage") if as_dict else getattr(event, "usage", None)
+        return None, bool(usage)
+    choice = choices[0]
+    if as_dict:
+        delta, text, reason = choice.get("delta"), choice.get("text"), choice.get("finish_reason")
+    else:
+        delta, reason = getattr(choice, "delta", None), choice.finish_reason
+        text = getattr(choice, "text", None)
+    if delta is not None:
+        text = delta.get("content") if as_dict else delta.content
+        if not text and _holds_more(delta):
+            return 0, bool(reason)
+    return (len(text) if text else None), bool(reason)
+
+
+def _holds_more(delta: Any) -> bool:
+    """Whether a delta without text holds something else: a tool call, reasoning, a refusal."""
+    fields = delta if isinstance(delta, Mapping) else delta.model_dump()
+    return any(value for name, value in fields.items() if name not in ("role", "content"))
 
 
 def _plain(event: _Event) -> str | Logprobs | ToolPieces | None:

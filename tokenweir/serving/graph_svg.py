@@ -10,7 +10,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from tokenweir.graphs._image import _groups
+from tokenweir.graphs._image import groups_of
 from tokenweir.graphs._layout import Box, Line, place
 
 __all__ = ["graph_svg"]
@@ -26,7 +26,7 @@ def graph_svg(graph: Any) -> str:
     theirs, ``editor:write``.
     """
     boxes, lines = place(graph.get_graph(xray=True))
-    groups = list(_groups(boxes))
+    groups = list(groups_of(boxes))
     frames = [*boxes, *groups]
     points = [point for line in lines for point in line.points]
     left = min([*(x for x, _ in points), *(box.x - box.width / 2 for box in frames)]) - _MARGIN
