@@ -237,7 +237,7 @@ async def test_text_beside_usage_is_counted(slow: bool) -> None:
 
 async def test_brackets_without_end() -> None:
     """A piece of arguments too deep to read is a piece all the same."""
-    deep = pieces((0, "i", "f", '{"a":' + "[" * 9000))
+    deep = pieces((0, "i", "f", '{"a":' + "[" * 100_000))
     async with serving(answer(sse(text("a"), deep, {"error": "boom"}))) as bare:
         assert await told(bare.url, slow=False) == await told(bare.url, slow=True)
 
