@@ -2,7 +2,7 @@
 
 In order, in one namespace, with ``await`` allowed at the top, and what each printed is kept. A
 block with a title (``python title="my_graph.py"``) is also written to that file. As a program,
-``python blocks.py page.md results.json`` runs one page.
+``python blocks.py page.md results.json`` runs one page. Servers and their clients: ``served.py``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from tests.docs import served
 
 __all__ = ["NO_BLOCK", "Block", "Command", "blocks_of", "commands_of", "run"]
 
@@ -74,8 +76,11 @@ def commands_of(block: Block) -> Iterator[Command]:
     lines = block.text.splitlines()
     starts = [at for at, line in enumerate(lines) if line.startswith("$ ")]
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
-        printed = "\n".join(lines[start + 1 : end])
-        yield Command(block.line + start, lines[start][2:], printed, block.varies)
+        words, at = lines[start][2:], start + 1
+        while words.endswith("\\") and at < end:  # a command on several lines
+            words, at = words[:-1] + lines[at].strip(), at + 1
+        printed = "\n".join(lines[at:end])
+        yield Command(block.line + start, words, printed, block.varies)
 
 
 def given() -> dict[str, Any]:
@@ -96,12 +101,46 @@ def given() -> dict[str, Any]:
 
 def run(page: Path) -> list[dict[str, Any]]:
     """Run the Python blocks and the commands of a page; stops at the first that fails."""
-    from tokenweir.cli.main import execute
+    with served.Servers() as servers:
+        return _Run(page, servers).results()
 
-    names = given()
-    results: list[dict[str, Any]] = []
 
-    def keep(line: int, act: Callable[[], Any]) -> bool:
+class _Run:
+    """The blocks of a page, one after the other."""
+
+    def __init__(self, page: Path, servers: served.Servers) -> None:
+        self._page = page
+        self._servers = servers
+        self._names = given()
+        self._results: list[dict[str, Any]] = []
+
+    def results(self) -> list[dict[str, Any]]:
+        for block in blocks_of(self._page.read_text(encoding="utf-8")):
+            here = block._replace(text=self._servers.here(block.text))
+            if block.title:
+                Path(block.title).write_text(here.text, encoding="utf-8")
+            is_test = block.title.startswith("test_")
+            runs = block.language == "python" and not is_test
+            if runs and not self._keep(block.line, partial(_run, here, self._page, self._names)):
+                break
+            # Not those of "here": a server's port is known when it runs, maybe within this block.
+            if not all(self._command(command) for command in commands_of(block)):
+                break
+        return self._results
+
+    def _command(self, command: Command) -> bool:
+        """Run a command; whether the page can go on."""
+        from tokenweir.cli.main import execute
+
+        if served.is_serve(command.words):
+            return self._keep(command.line, lambda: print(self._servers.start(command.words)))
+        if served.is_shell(command.words):
+            words = self._servers.here(command.words)
+            return self._keep(command.line, lambda: print(served.shell(words)))
+        program, *words_after = shlex.split(command.words.removesuffix(" | cat"))
+        return program != "tokenweir" or self._keep(command.line, partial(execute, words_after))
+
+    def _keep(self, line: int, act: Callable[[], Any]) -> bool:
         out, err, error = io.StringIO(), io.StringIO(), ""
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -109,21 +148,9 @@ def run(page: Path) -> list[dict[str, Any]]:
             error = f"exit code {code}: {err.getvalue()}" if code else ""
         except BaseException:  # noqa: BLE001 - whatever ended the block is the test's to report
             error = traceback.format_exc()
-        results.append({"line": line, "out": out.getvalue(), "error": error})
+        printed = self._servers.there(out.getvalue())
+        self._results.append({"line": line, "out": printed, "error": error})
         return not error
-
-    for block in blocks_of(page.read_text(encoding="utf-8")):
-        if block.title:
-            Path(block.title).write_text(block.text, encoding="utf-8")
-        is_test = block.title.startswith("test_")
-        runs = block.language == "python" and not is_test
-        if runs and not keep(block.line, partial(_run, block, page, names)):
-            return results
-        for command in commands_of(block):
-            words = shlex.split(command.words.removesuffix(" | cat"))
-            if words[0] == "tokenweir" and not keep(command.line, partial(execute, words[1:])):
-                return results
-    return results
 
 
 def _run(block: Block, page: Path, names: dict[str, Any]) -> None:

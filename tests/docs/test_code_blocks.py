@@ -22,7 +22,7 @@ from tokenweir.testing import Provider, Reply, ToolCall
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-OURS = ("tokenweir ", "python ", "pytest")
+OURS = ("tokenweir ", "python ", "pytest", "curl ")
 """Commands that are run. Installing and ``make`` are tried by continuous integration itself."""
 
 _PYTEST = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
@@ -62,6 +62,7 @@ def environment(provider: Provider) -> dict[str, str]:
         "DASHSCOPE_HTTP_BASE_URL": provider.dashscope_url,
         "TOKENWEIR_MODEL": "openai:gpt-4o-mini",
         "LANGSMITH_TRACING": "false",
+        "PYTHONPATH": str(ROOT),
     }
 
 
@@ -83,7 +84,7 @@ def test_a_page(page: Path, environment: dict[str, str], tmp_path: Path) -> None
         )
 
     results = tmp_path / "results.json"
-    ended = python(blocks.__file__, str(page), str(results))
+    ended = python("-m", blocks.__name__, str(page), str(results))
     assert ended.returncode == 0, ended.stderr
     printed = {result["line"]: result for result in json.loads(results.read_text("utf-8"))}
     found = list(blocks.blocks_of(page.read_text(encoding="utf-8")))
