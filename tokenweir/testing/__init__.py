@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tokenweir.testing.matchers import by_call, without_run_ids
-    from tokenweir.testing.provider import Provider, RecordedRequest
+    from tokenweir.testing.provider import Provider
+    from tokenweir.testing.recorded import RecordedRequest
     from tokenweir.testing.reply import Reply, ToolCall
 
 __all__ = ["Provider", "RecordedRequest", "Reply", "ToolCall", "by_call", "without_run_ids"]
 
 _HOMES = {
     "Provider": "provider",
-    "RecordedRequest": "provider",
+    "RecordedRequest": "recorded",
     "Reply": "reply",
     "ToolCall": "reply",
     "by_call": "matchers",
