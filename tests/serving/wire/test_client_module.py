@@ -314,18 +314,96 @@ def test_following_from_an_event(server: Server) -> None:
 
 
 def test_cancel_stops_the_run_itself(server: Server) -> None:
-    """``cancel`` posts to the run; before the run is known it says that it cannot."""
+    """``cancel`` posts to the run, with the key; before the run is known it waits until it is."""
     server.answers = [
-        STARTED + event(1, "end", status="cancelled"),
+        STARTED + event(1, "end", status="interrupted"),
         "HTTP/1.1 202 Yes\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
     ]
     found = javascript(
-        f"const reading = run('{server.url}/graphs/a', {{}}, calls);\n"
-        "await reading.cancel().catch((e) => tell(e.kind));\n"
-        "await reading.done; await reading.cancel();"
+        f"const reading = run('{server.url}/graphs/a', {{}},"
+        " { headers: { 'x-api-key': 'k' }, ...calls });\n"
+        "await reading.cancel(); await reading.done;"
     )
-    assert found == [["refused"], ["end", "cancelled"]]
+    assert found == [["end", "interrupted"]]
     assert server.requests[1][0] == "POST /runs/r1/cancel"
+    assert server.requests[1][1]["x-api-key"] == "k"
+
+
+def test_what_did_not_begin_cannot_be_cancelled(server: Server) -> None:
+    """``cancel`` of a run that was refused, or left before it began, says so and asks nothing."""
+    server.answers = ["HTTP/1.1 422 No\r\ncontent-length: 0\r\n\r\n"]
+    found = javascript(
+        f"const reading = run('{server.url}/graphs/a', {{}}, calls);\n"
+        "await reading.cancel().catch((e) => tell(e.kind, e.message));\n"
+        f"const left = run('{server.url}/graphs/a', {{}}, calls); left.abort();\n"
+        "await left.cancel().catch((e) => tell(e.kind));"
+    )
+    assert found == [
+        ["fail", "refused", "the server answered 422", 422],
+        ["refused", "the run did not begin: there is nothing to cancel"],
+        ["refused"],
+    ]
+
+
+@pytest.mark.parametrize("status", [401, 429, 503])
+def test_a_start_that_is_refused_is_not_a_broken_connection(server: Server, status: int) -> None:
+    """What the server does not begin, for good or for now, is "refused", with its status."""
+    body = json.dumps({"detail": "not now"})
+    server.answers = [f"HTTP/1.1 {status} No\r\ncontent-length: {len(body)}\r\n\r\n{body}"]
+    assert javascript(f"await run('{server.url}/graphs/a', {{}}, calls).done;") == [
+        ["fail", "refused", "not now", status]
+    ]
+    assert len(server.requests) == 1
+
+
+def test_a_key_that_is_no_longer_good_ends_reading(server: Server) -> None:
+    """401 on the way is told at once, and not tried for ever."""
+    body = json.dumps({"detail": "an API key is needed"})
+    server.answers = [
+        STARTED + event(1, "token", text="a"),
+        f"HTTP/1.1 401 No\r\ncontent-length: {len(body)}\r\n\r\n{body}",
+    ]
+    assert javascript(f"await run('{server.url}/graphs/a', {{}}, calls).done;") == [
+        ["delta", "a"],
+        ["fail", "refused", "an API key is needed", 401],
+    ]
+
+
+def test_waits_grow_and_differ(server: Server) -> None:
+    """The first new try comes soon, the next ones after what ``retry`` says, doubled thrice at
+    most, and not at the same moment for all readers."""
+    server.answers = [STARTED + "retry: 1000\n\n", *[lambda connection: None] * 6]
+    [waits, _] = javascript(
+        "const waits = []; const soon = globalThis.setTimeout;\n"
+        "globalThis.setTimeout = (act, after) => {\n"
+        "  if (!Number.isInteger(after)) waits.push(after); // not Node's own\n"
+        "  return soon(act, 0);\n"
+        "};\n"
+        "globalThis.clearTimeout = () => {};\n"
+        f"await run('{server.url}/graphs/a', {{}},"
+        " { retries: 6, silence: 0, fail: () => tell(...waits), finish: 0 }).done;\n"
+        "tell(0);"
+    )
+    means = [250, 1000, 2000, 4000, 8000, 8000]
+    assert len(waits) == len(means)
+    for wait, mean in zip(waits, means, strict=True):
+        assert 0.75 * mean <= wait <= 1.25 * mean
+
+
+def test_all_that_a_run_can_be_given(server: Server) -> None:
+    """Thread, config, context, command and what happens on a disconnect are posted as they are."""
+    server.answers = [STARTED + event(1, "end", status="success")]
+    javascript(
+        f"await run('{server.url}/graphs/a', undefined, {{ thread: 't', config: {{ a: 1 }},"
+        " context: { b: 2 }, command: { resume: 3 }, onDisconnect: 'cancel' }).done;"
+    )
+    assert json.loads(server.requests[0][2]) == {
+        "thread_id": "t",
+        "config": {"a": 1},
+        "context": {"b": 2},
+        "command": {"resume": 3},
+        "on_disconnect": "cancel",
+    }
 
 
 def test_what_a_callback_throws_is_not_hidden(server: Server) -> None:

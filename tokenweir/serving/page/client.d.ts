@@ -48,7 +48,8 @@ export interface Removed {
 export class TokenweirError extends Error {
   /**
    * "run": the run failed, after every token before; "refused": the server did not accept the
-   * request; "connection": the server cannot be reached, or went away for too long.
+   * request, for now (`status` 429 or 503) or for good; "connection": the server cannot be reached,
+   * or went away for too long.
    */
   kind: "run" | "refused" | "connection";
   /** The HTTP status, if the server answered with one. */
@@ -96,6 +97,10 @@ export interface RunOptions extends Omit<FollowOptions, "lastEventId"> {
   thread?: string;
   /** LangGraph's config: {"configurable": {...}}. */
   config?: object;
+  /** LangGraph's context, for graphs that take one. */
+  context?: object;
+  /** Whether the run goes on when its connection breaks; "continue" if left out. */
+  onDisconnect?: "continue" | "cancel";
   /** An answer to an interrupt, on its thread and instead of an input: {"resume": ...}. */
   command?: { resume?: unknown; update?: unknown; goto?: unknown };
 }
@@ -109,7 +114,7 @@ export class Reading {
   readonly done: Promise<void>;
   /** Stop reading; the run goes on, and can be followed again. */
   abort(): void;
-  /** Stop the run itself. */
+  /** Stop the run itself; one that is about to begin, as soon as it has. */
   cancel(): Promise<void>;
 }
 

@@ -114,12 +114,14 @@ export class EventParser {
  * @param {import("./client.d.ts").RunOptions} [options]
  */
 export function run(graph, input, options = {}) {
-  const { only, thread, config, command, ...rest } = options;
+  const { only, thread, config, context, command, onDisconnect, ...rest } = options;
   const body = { input };
   if (only) body.only = only;
   if (thread) body.thread_id = thread;
   if (config) body.config = config;
+  if (context) body.context = context;
   if (command) body.command = command;
+  if (onDisconnect) body.on_disconnect = onDisconnect;
   return new Reading(rest, _join(graph, "/events"), { only }, body);
 }
 
@@ -147,12 +149,14 @@ export class Reading {
     this._only = only;
     this._leaving = new AbortController();
     this._over = false;
+    /** Settles when the run is known, or never will be. @type {Promise<void>} */
+    this._begun = new Promise((resolve) => (this._settle = resolve));
     if (options.signal) {
       if (options.signal.aborted) this.abort();
       else options.signal.addEventListener("abort", () => this.abort(), { once: true });
     }
     /** Settles when reading is over, however it ended; rejects only with what a callback threw. @type {Promise<void>} */
-    this.done = this._read(url, body);
+    this.done = this._read(url, body).finally(() => this._settle());
   }
 
   /** Stop reading. The run goes on, and can be followed again; no callback is called any more. */
@@ -161,10 +165,14 @@ export class Reading {
     this._leaving.abort();
   }
 
-  /** Stop the run itself; what it had written stays. Its last event comes as any other. */
+  /**
+   * Stop the run itself; what it had written stays. Its last event comes as any other. A run that
+   * is about to begin is stopped as soon as it has.
+   */
   async cancel() {
+    if (!this.address) await this._begun;
     if (!this.address) {
-      throw new TokenweirError("refused", "the run has not begun, so it cannot be cancelled yet");
+      throw new TokenweirError("refused", "the run did not begin: there is nothing to cancel");
     }
     let response;
     try {
@@ -195,15 +203,20 @@ export class Reading {
       }
       if (problem.kind === "refused") return this._fail(problem);
       // A run whose start was not answered may have begun or not: starting it again might run it
-      // twice, so that is left to whoever asked for it.
-      if (!this.address) return this._fail(problem);
+      // twice, so that is left to whoever asked for it. A start that was answered did not begin it.
+      if (!this.address) {
+        if (problem.status !== null) problem.kind = "refused";
+        return this._fail(problem);
+      }
       url = _join(this.address, "/events");
       body = null;
       tries = this.lastEventId === before ? tries + 1 : 1;
       if (tries > this._options.retries) return this._fail(problem);
       this._options.reconnect?.(tries, problem);
-      // At most doubled three times, so that a network that is back is soon found to be.
-      await this._pause(tries === 1 ? Math.min(wait, 250) : wait * 2 ** Math.min(tries - 2, 3));
+      // At most doubled three times, so that a network that is back is soon found to be; by chance
+      // a little more or less, so that not all readers of a server come back at once.
+      const pause = tries === 1 ? Math.min(wait, 250) : wait * 2 ** Math.min(tries - 2, 3);
+      await this._pause(pause * (0.75 + Math.random() / 2));
     }
   }
 
@@ -278,6 +291,7 @@ export class Reading {
     if (this.address === null || this.id === null) {
       this.address ??= address;
       this.id = decodeURIComponent(this.address.replace(/\/+$/, "").split("/").pop() ?? "");
+      this._settle();
       this._options.begin?.(this);
     }
   }
