@@ -20,6 +20,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
 from starlette.requests import Request
@@ -122,8 +123,8 @@ class _Protocol:
         return {
             "name": name,
             "input": self._input_keys(name),
-            "picture": f"/graphs/{name}/picture.svg",
-            "events": f"/graphs/{name}/events",
+            "picture": f"/graphs/{quote(name, safe='')}/picture.svg",
+            "events": f"/graphs/{quote(name, safe='')}/events",
         }
 
     # Runs
@@ -272,6 +273,8 @@ def _place(request: Request) -> tuple[str, int] | None:
 def _own_page(request: Request) -> None:
     """Refuse what another site's page sends without a preflight: runs cost money."""
     if request.headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
+        return
+    if "origin" in request.headers:  # the guard let it in: a page that --cors lists
         return
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if request.method != "POST" or kind != "application/json":
