@@ -1,12 +1,17 @@
-"""One real server for all tests of a module, as starting one takes seconds."""
+"""One real server for all tests of a module, as starting one takes seconds; and one browser."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,8 +19,11 @@ from tokenweir.testing import Provider
 
 SAMPLES = Path(__file__).parent / "sample_graphs.py"
 READY = ("joke_poem", "joke_poem_parallel", "chat", "agent", "story")
-OWN = ("repeat", "asking", "by_hand", "broken", "unasked", "tagged_agent")
-GRAPHS = (*READY, *(f"{name}={SAMPLES}:{name}" for name in OWN))
+OWN = ("repeat", "asking", "by_hand", "broken", "unasked", "tagged_agent", "two_questions", "many")
+QUOTED = '"quoted" & <b>'
+"""A graph's name that must be written with care everywhere."""
+
+GRAPHS = (*READY, *(f"{name}={SAMPLES}:{name}" for name in OWN), f"{QUOTED}={SAMPLES}:quoted")
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +63,115 @@ def provider(shared: tuple[str, Provider]) -> Provider:
     provider._queue.clear()
     provider._rules.clear()
     return provider
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """One Chromium for all tests of a module; each has a window of its own."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Chromium is not installed")
+    # The machine may be busy.
+    playwright.expect.set_options(timeout=20_000)
+    with playwright.sync_playwright() as driver:
+        # Root has no sandbox in Chromium.
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def window(browser: Any, server: str) -> Iterator[Callable[..., Any]]:
+    """Opens the page in a window of its own; what goes wrong in its script fails the test.
+
+    Requests that the server refused are no fault of the script, nor are those that found no server.
+    """
+    contexts: list[Any] = []
+    troubles: list[str] = []
+
+    def said(message: Any) -> None:
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            troubles.append(message.text)
+
+    def opened(path: str = "/", **options: Any) -> Any:
+        context = browser.new_context(**{"base_url": server, **options})
+        contexts.append(context)
+        context.set_default_timeout(20_000)
+        page = context.new_page()
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("console", said)
+        page.goto(path)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+@pytest.fixture
+def page(window: Callable[..., Any]) -> Any:
+    """The page, opened, with the first graph chosen."""
+    page = window()
+    page.locator("#fields label").first.wait_for()
+    return page
+
+
+class Wire:
+    """A network between browser and server, which can be cut."""
+
+    def __init__(self, server: str) -> None:
+        self._target = ("127.0.0.1", int(server.rpartition(":")[2]))
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._open: set[socket.socket] = set()
+        self.is_cut = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listening.accept()
+            except OSError:
+                return
+            if self.is_cut:
+                near.close()
+                continue
+            far = socket.create_connection(self._target)
+            self._open |= {near, far}
+            for source, target in ((near, far), (far, near)):
+                threading.Thread(target=self._carry, args=(source, target), daemon=True).start()
+
+    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        for end in (source, target):
+            self._open.discard(end)
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def cut(self) -> None:
+        """Break all connections, and take no new ones."""
+        self.is_cut = True
+        for end in list(self._open):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        """Take connections again."""
+        self.is_cut = False
+
+    def close(self) -> None:
+        self.cut()
+        self._listening.close()
+
+
+@pytest.fixture
+def wire(server: str) -> Iterator[Wire]:
+    """A way to ``server`` that can be cut and mended."""
+    made = Wire(server)
+    yield made
+    made.close()

@@ -33,6 +33,15 @@ def _graph(state: type[Any], **nodes: Any) -> Any:
     return builder.compile()
 
 
+def _side_by_side(state: type[Any], **nodes: Any) -> Any:
+    """The nodes at the same time."""
+    builder: Any = StateGraph(state)
+    for name, step in nodes.items():
+        builder.add_node(name, step)
+        builder.add_edge(START, name)
+    return builder.compile()
+
+
 def repeat_name(state: Numbers) -> dict[str, Any]:
     """Says the name so often, without any model."""
     return {"said": " ".join([state["name"]] * state.get("count", 1))}
@@ -57,6 +66,25 @@ def fail(state: Numbers) -> dict[str, Any]:
     raise ValueError("the node is broken")
 
 
+@node
+def ask_again(state: Numbers) -> dict[str, Any]:
+    """Waits for another answer at the same time; says nothing, as the other node does."""
+    interrupt("where?")
+    return {}
+
+
+def _write_much(number: int) -> Any:
+    """A node that writes, with a tag of its own; the model is asked for the name and the number."""
+    model = chat_model("openai:gpt-4o-mini", tags=[f"tag {number}"])
+
+    @node
+    async def write(state: Numbers) -> dict[str, Any]:
+        await model.ainvoke(f"{state['name']} {number}")
+        return {}
+
+    return write
+
+
 def call_weather(state: MessagesState) -> dict[str, Any]:
     """Wants the client to call a tool."""
     call = {"name": "weather", "args": {"city": "Oslo"}, "id": "call_9"}
@@ -65,6 +93,9 @@ def call_weather(state: MessagesState) -> dict[str, Any]:
 
 repeat = _graph(Numbers, repeat=repeat_name)
 asking = _graph(Numbers, ask=ask)
+two_questions = _side_by_side(Numbers, ask=ask, ask_again=ask_again)
+many = _side_by_side(Numbers, **{f"write_{number}": _write_much(number) for number in range(20)})
+quoted = _graph(Numbers, **{"<img src=x onerror=alert(1)>": _write_much(7)})
 by_hand = _graph(Numbers, by_hand=write_by_hand)
 broken = _graph(Numbers, broken=fail)
 unasked = _graph(MessagesState, unasked=call_weather)

@@ -20,16 +20,21 @@ __all__ = ["routes"]
 
 _HERE = Path(__file__).parent
 _TYPES = {
-    "index.html": "text/html",
+    "answers.js": "text/javascript",
     "client.d.ts": "text/plain",
     "client.js": "text/javascript",
+    "conversation.js": "text/javascript",
     "form.js": "text/javascript",
     "icon.svg": "image/svg+xml",
+    "index.html": "text/html",
+    "kept.js": "text/javascript",
     "lanes.js": "text/javascript",
+    "message.js": "text/javascript",
     "meter.js": "text/javascript",
     "page.css": "text/css",
     "page.js": "text/javascript",
     "picture.js": "text/javascript",
+    "server.js": "text/javascript",
 }
 """All that is sent; nothing else of the folder is."""
 

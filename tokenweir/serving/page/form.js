@@ -1,5 +1,7 @@
 /** Fields for the keys of a graph's input, and the input from what is typed into them. */
 
+import { element } from "./message.js";
+
 /**
  * @param {HTMLElement} place
  * @param {{name: string, type: string, required: boolean, enum?: any[], default?: any,
@@ -18,10 +20,13 @@ export function showFields(place, keys) {
       field.required = key.required && key.type !== "boolean";
       label.htmlFor = field.id;
       label.textContent = key.type === "messages" ? "message" : key.name || "input";
-      if (isJson(key.type)) label.textContent += " (JSON)";
+      const notes = [isJson(key.type) && "JSON", !key.required && key.type !== "boolean" && "optional"];
+      const note = notes.filter(Boolean).join(", ");
+      if (note) label.append(" ", element("small", "", `(${note})`));
       if (key.description) field.title = key.description;
       if (key.default !== undefined && key.default !== null) {
         field.value = isJson(key.type) ? JSON.stringify(key.default) : String(key.default);
+        field.checked = key.default === true;
       }
       row.append(label, field);
       return row;
@@ -73,9 +78,10 @@ function parsed(field) {
   }
 }
 
-function fieldFor({ type, enum: options }) {
+function fieldFor({ type, enum: options, required, default: preset }) {
   if (options) {
     const select = document.createElement("select");
+    if (!required && preset === undefined) select.append(new Option("", ""));
     select.append(...options.map((option) => new Option(String(option))));
     return select;
   }

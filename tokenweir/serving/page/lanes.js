@@ -1,8 +1,12 @@
-/** Lanes: one for each tag, filled token by token, with reasoning and tool calls apart. */
+/** Lanes: one for each tag, filled token by token. What a message looks like is `message.js`. */
 
-import { Meter, duration } from "./meter.js";
+import { element, Message } from "./message.js";
+import { duration, Meter, speed } from "./meter.js";
 
-const LINE = "http://www.w3.org/2000/svg";
+const SVG = "http://www.w3.org/2000/svg";
+
+/** Milliseconds after its last token in which a lane counts as being written. */
+const WRITING = 1500;
 
 /** What to call the lane of a token: its tags, else its node. */
 export function laneName(token) {
@@ -21,12 +25,19 @@ export class Lanes {
     this.lanes = new Map();
     this.messages = new Map();
     this.calls = new Map();
+    this.unwritten = new Set();
     this.moved = new Set();
+    this.said = "";
+    this.meters = {};
   }
 
   clear() {
     this.place.replaceChildren();
-    for (const all of [this.lanes, this.messages, this.calls, this.moved]) all.clear();
+    for (const all of [this.lanes, this.messages, this.calls, this.unwritten, this.moved]) {
+      all.clear();
+    }
+    this.said = "";
+    this.meters = {};
   }
 
   /** Begin a turn: what the user said stands before what is written to it. */
@@ -34,35 +45,39 @@ export class Lanes {
     for (const [name, lane] of this.lanes) {
       lane.said = said;
       lane.meter = new Meter(meters[name]);
+      this.moved.add(lane);
     }
     this.said = said;
     this.meters = meters;
   }
 
   /**
-   * A token. `at` is when it came, or null if that is not known: it was there before.
-   * @returns {boolean} whether it held something
+   * A token; shown with the next `draw`. `at` is when it came, or null if that is not known: it
+   * was there before.
+   * @returns {boolean} whether it held something to count
    */
   token(token, at, began) {
     if (token.role === "human" || token.role === "system") return false;
-    const answered = token.tool_call_id && this.calls.get(token.tool_call_id);
-    if (answered) {
-      answered.call.append(element("pre", "result", token.text));
-      this.moved.add(answered.lane);
-      return false;
-    }
+    if (this.result(token)) return false;
     const something = Boolean(token.text || token.reasoning || token.tool_calls?.length);
     if (!something) return false;
     const call = callOf(token);
     if (token.type === "message" && this.messages.has(call)) return false;
     const lane = this.lane(laneName(token), token);
     const message = this.message(call, lane);
-    if (token.reasoning) this.append(message, "reasoning", token.reasoning);
-    if (token.text) this.append(message, token.role === "tool" ? "result" : "text", token.text);
-    for (const part of token.tool_calls ?? []) this.toolCall(message, part);
-    if (at !== null) lane.meter.feed(call, at, began);
+    if (token.reasoning) message.append("reasoning", token.reasoning);
+    if (token.text) message.append(token.role === "tool" ? "result" : "text", token.text);
+    for (const part of token.tool_calls ?? []) {
+      const place = message.toolCall(part);
+      if (part.id) this.calls.set(part.id, { place, lane });
+    }
+    if (at !== null) {
+      lane.meter.feed(call, at, began);
+      lane.last = at;
+    }
+    this.unwritten.add(message);
     this.moved.add(lane);
-    return something;
+    return true;
   }
 
   /** A message is void. */
@@ -73,64 +88,57 @@ export class Lanes {
 
   /** The meters by lane, as they are saved. */
   saved() {
-    return Object.fromEntries([...this.lanes].map(([name, lane]) => [name, lane.meter.saved()]));
+    const now = [...this.lanes].map(([name, lane]) => [name, lane.meter.saved()]);
+    return { ...this.meters, ...Object.fromEntries(now) };
   }
 
-  /** Draw what changed; called once a frame. */
+  /** Draw what changed; called once a frame, however many tokens came. */
   draw(now, running) {
+    for (const message of this.unwritten) message.write();
+    this.unwritten.clear();
     for (const lane of this.lanes.values()) {
-      if (running && lane.meter.tokens) {
-        lane.meter.count(now);
-        this.moved.add(lane);
-      }
+      if (running && lane.meter.tokens) lane.meter.count(now);
+      const writing = running && now - lane.last < WRITING;
+      if (writing !== lane.writing) lane.place.classList.toggle("writing", writing);
+      lane.writing = writing;
+      const curve = lane.meter.curve(!running);
+      if (curve !== lane.curve) lane.line.setAttribute("points", curve);
+      lane.curve = curve;
     }
-    for (const lane of this.moved) {
-      const { meter, body } = lane;
-      lane.first.textContent = duration(meter.first);
-      lane.rate.textContent = meter.rate === null ? "–" : meter.rate.toFixed(1);
-      lane.count.textContent = String(meter.tokens);
-      lane.line.setAttribute("points", meter.points());
-      if (lane.stays) body.scrollTop = body.scrollHeight;
+    for (const { meter, figures } of this.moved) {
+      show(figures[0], duration(meter.first));
+      show(figures[1], speed(meter.rate));
+      show(figures[2], String(meter.tokens));
     }
+    // Last, all at once: asking where the end is makes the browser lay out the page.
+    for (const { body, stays } of this.moved) if (stays) body.scrollTop = body.scrollHeight;
     this.moved.clear();
+  }
+
+  /** What a tool answered goes below the call that asked for it, if that is shown. */
+  result(token) {
+    const asked = token.tool_call_id && this.calls.get(token.tool_call_id);
+    if (!asked) return false;
+    if (this.messages.has(token.id)) return true;
+    const place = element("pre", "result", token.text);
+    asked.place.append(place);
+    if (token.id) this.messages.set(token.id, { place });
+    this.moved.add(asked.lane);
+    return true;
   }
 
   lane(name, token) {
     const known = this.lanes.get(name);
     if (known) return known;
-    const place = element("section", "lane");
-    const body = element("div", "body");
-    const first = element("dd", "", "–");
-    const rate = element("dd", "", "–");
-    const count = element("dd", "", "0");
-    const line = document.createElementNS(LINE, "polyline");
-    const drawing = document.createElementNS(LINE, "svg");
-    drawing.setAttribute("viewBox", "0 0 100 24");
-    drawing.setAttribute("preserveAspectRatio", "none");
-    drawing.setAttribute("aria-hidden", "true");
-    drawing.append(line);
-    const figures = element("dl");
-    for (const [label, value] of [["first token", first], ["tokens/s", rate], ["tokens", count]]) {
-      const pair = element("div");
-      pair.append(element("dt", "", label), value);
-      figures.append(pair);
-    }
-    const head = element("h2", "", name);
-    const where = [token.tags.length ? token.node : null, token.model].filter(Boolean).join(" · ");
-    head.append(element("small", "", where));
-    place.setAttribute("aria-label", name);
-    place.dataset.lane = name;
-    // So that the keyboard can scroll it.
-    body.tabIndex = 0;
-    body.setAttribute("role", "region");
-    body.setAttribute("aria-label", `${name}: text`);
-    place.append(head, figures, drawing, body);
-    this.place.append(place);
-    const lane = { place, body, first, rate, count, line, stays: true, said: this.said };
-    lane.meter = new Meter(this.meters?.[name]);
-    body.addEventListener("scroll", () => {
-      lane.stays = body.scrollHeight - body.scrollTop - body.clientHeight < 40;
+    const where = [token.tags.length ? token.node : null, token.model].filter(Boolean);
+    const lane = { ...laid(name, where.join(" · ")), meter: new Meter(this.meters[name]) };
+    Object.assign(lane, { said: this.said, last: -Infinity, writing: false, curve: "" });
+    lane.stays = true;
+    lane.body.addEventListener("scroll", () => {
+      const { scrollHeight, scrollTop, clientHeight } = lane.body;
+      lane.stays = scrollHeight - scrollTop - clientHeight < 40;
     });
+    this.place.append(lane.place);
     this.lanes.set(name, lane);
     return lane;
   }
@@ -138,58 +146,45 @@ export class Lanes {
   message(call, lane) {
     const known = this.messages.get(call);
     if (known) return known;
-    if (lane.said) {
-      lane.body.append(element("p", "said", lane.said));
-      lane.said = "";
-    }
-    const place = element("article");
-    lane.body.append(place);
-    const message = { place, lane, kind: null, node: null, calls: new Map() };
+    if (lane.said) lane.body.append(element("p", "said", lane.said));
+    lane.said = "";
+    const message = new Message(element("article"));
+    lane.body.append(message.place);
     this.messages.set(call, message);
     return message;
   }
-
-  /** Text of a kind, behind the last of its kind, or in a new place after another. */
-  append(message, kind, text) {
-    if (message.kind !== kind) {
-      message.kind = kind;
-      message.node = document.createTextNode("");
-      if (kind === "reasoning") {
-        const thought = element("details", "reasoning");
-        thought.open = true;
-        const inside = element("div");
-        inside.append(message.node);
-        thought.append(element("summary", "", "Reasoning"), inside);
-        message.place.append(thought);
-      } else {
-        const place = element(kind === "result" ? "pre" : "div", kind);
-        place.append(message.node);
-        message.place.append(place);
-      }
-    }
-    message.node.appendData(text);
-  }
-
-  toolCall(message, part) {
-    const index = part.index ?? part.id ?? message.calls.size;
-    let call = message.calls.get(index);
-    if (!call) {
-      call = element("div", "call");
-      call.append(element("b"), element("code"));
-      message.calls.set(index, call);
-      message.place.append(call);
-      message.kind = null;
-    }
-    if (part.id) this.calls.set(part.id, { call, lane: message.lane });
-    const args = typeof part.args === "string" ? part.args : JSON.stringify(part.args ?? "");
-    call.firstChild.append(part.name ?? "");
-    call.children[1].append(part.args == null ? "" : args);
-  }
 }
 
-function element(name, className = "", text = "") {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  if (text) made.textContent = text;
-  return made;
+/** The parts of a lane, laid out. */
+function laid(name, where) {
+  const place = element("section", "lane");
+  place.setAttribute("aria-label", name);
+  place.dataset.lane = name;
+  const head = element("h2", "", name);
+  if (where) head.append(" ", element("small", "", where));
+  const list = element("dl");
+  const figures = ["first token", "tokens/s", "tokens"].map((label) => {
+    const pair = element("div");
+    const value = element("dd", "", label === "tokens" ? "0" : "–");
+    pair.append(element("dt", "", label), value);
+    list.append(pair);
+    return value;
+  });
+  const line = document.createElementNS(SVG, "polyline");
+  const drawing = document.createElementNS(SVG, "svg");
+  drawing.setAttribute("viewBox", "0 0 100 24");
+  drawing.setAttribute("preserveAspectRatio", "none");
+  drawing.setAttribute("aria-hidden", "true");
+  drawing.append(line);
+  const body = element("div", "body");
+  // So that the keyboard can scroll it.
+  body.tabIndex = 0;
+  body.setAttribute("role", "region");
+  body.setAttribute("aria-label", `${name}: text`);
+  place.append(head, list, drawing, body);
+  return { place, body, figures, line };
+}
+
+function show(place, text) {
+  if (place.textContent !== text) place.textContent = text;
 }

@@ -5,6 +5,8 @@
 
 const BUCKET = 250;
 const BUCKETS = 80;
+/** Pieces of time that fill the drawing, at least: 5 s. */
+const SHORTEST = 20;
 
 export class Meter {
   /** @param {object} [saved] What `saved()` gave before. */
@@ -52,14 +54,26 @@ export class Meter {
     if (this.buckets.length > BUCKETS) this.buckets.splice(0, this.buckets.length - BUCKETS);
   }
 
-  /** The rate over time as points of a polyline, in a box of 0 to 100 by 0 to 24. */
-  points() {
-    const most = Math.max(...this.buckets, 1);
-    const step = 100 / (BUCKETS - 1);
-    return this.buckets
-      .map((value, at) => `${(at * step).toFixed(1)},${(23 - (value / most) * 22).toFixed(1)}`)
+  /**
+   * The rate over time as points of a polyline, in a box of 0 to 100 by 0 to 24; "" while there is
+   * nothing to draw. The piece of time that still runs is left out unless it is `over`.
+   */
+  curve(over) {
+    const values = this.buckets.slice(0, over ? undefined : -1);
+    if (!values.length) return "";
+    if (values.length === 1) values.push(values[0]);
+    const most = Math.max(...values, 1);
+    const step = 100 / (Math.max(values.length, SHORTEST) - 1);
+    return values
+      .map((value, at) => `${(at * step).toFixed(1)},${(23 - (value / most) * 21).toFixed(1)}`)
       .join(" ");
   }
+}
+
+/** @param {number | null} perSecond */
+export function speed(perSecond) {
+  if (perSecond === null) return "–";
+  return perSecond < 100 ? perSecond.toFixed(1) : String(Math.round(perSecond));
 }
 
 /** @param {number | null} milliseconds */

@@ -1,341 +1,294 @@
-/** The page: a graph, its input, its run. What a run writes is drawn by `lanes.js`. */
+/** The page: which graph, its input, what a person does. What a run writes is `conversation.js`. */
 
-import { follow, run } from "./client.js";
+import { answered, readAnswers, showQuestions } from "./answers.js";
+import { Conversation } from "./conversation.js";
 import { readFields, said, showFields } from "./form.js";
+import { ofBrowser, ofWindow } from "./kept.js";
 import { Lanes } from "./lanes.js";
-import { Meter, duration } from "./meter.js";
+import { duration, speed } from "./meter.js";
 import { Picture } from "./picture.js";
+import { ask, hasKey, useKey } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
-// Where the server is, wherever a proxy has put it.
-const ROOT = new URL("..", import.meta.url).href.replace(/\/$/, "");
-const lanes = new Lanes($("lanes"));
-const picture = new Picture($("picture"));
+const SAID = {
+  ready: "Ready.",
+  starting: "Starting …",
+  running: "Running …",
+  broken: "The connection broke; trying again …",
+  stopping: "Stopping …",
+  done: "Done.",
+  stopped: "Stopped.",
+  waiting: "Waiting for an answer.",
+  failed: "Failed.",
+};
 
+const stage = { lanes: new Lanes($("lanes")), picture: new Picture($("picture")), tell };
 let graphs = [];
-let graph = null;
-/** What there is on the page: a conversation of turns, each a run. Outlives a reload. */
-let talk = { thread: null, turns: [] };
-let turn = null;
-let reading = null;
-let total = new Meter();
-let key = sessionStorage.getItem("tokenweir-key") ?? "";
+let talk = null;
+/** Enter was pressed while a run was going: what is typed is the next run's. */
+let queued = false;
+/** Whether what the run writes was brought into view. */
+let seen = true;
 
-// The server
-
-function headers() {
-  return key ? { "x-api-key": key } : {};
-}
-
-async function ask(path) {
-  const response = await fetch(ROOT + path, { headers: headers() });
-  if (response.status === 401) {
-    $("key").hidden = false;
-    $("key-text").focus();
-  }
-  if (!response.ok) throw new Error((await response.json().catch(() => ({}))).detail ?? "failed");
-  return response;
-}
+// Which graph
 
 async function start() {
   ({ graphs } = await (await ask("/graphs")).json());
+  $("key").hidden = true;
   $("graph").replaceChildren(...graphs.map(({ name }) => new Option(name)));
-  const kept = remembered();
+  const kept = ofWindow.get("talk");
   const address = new URLSearchParams(location.hash.slice(1));
   const name = address.get("graph") ?? kept?.graph;
-  await choose(graphs.some((each) => each.name === name) ? name : graphs[0]?.name);
+  const graph = graphs.find((each) => each.name === name) ?? graphs[0];
+  if (!graph) return say("This server has no graphs.");
   const id = address.get("run");
-  if (kept?.turns.some((each) => each.run === id)) talk = kept;
-  else if (id) talk = { thread: null, turns: [{ run: id, input: null }] };
-  await goOn();
+  const isKept = kept?.turns.some((each) => each.run === id);
+  choose(graph, isKept ? kept : { turns: id ? [{ run: id }] : [] });
+  await talk.goOn();
 }
 
-async function choose(name) {
-  graph = graphs.find((each) => each.name === name) ?? null;
-  if (!graph) return say("This server has no graphs.", true);
-  $("graph").value = name;
+/** Nothing here waits: whoever types at once is not to lose it. */
+function choose(graph, kept) {
+  $("graph").value = graph.name;
   showFields($("fields"), graph.input);
-  talk = { thread: null, turns: [] };
-  clear();
-  picture.show(await (await ask(graph.picture)).text());
+  fresh(graph, kept);
+  stage.picture.clear();
+  void draw(graph);
 }
 
-// Runs
-
-function callbacks() {
-  let known = turn.last ?? 0;
-  return {
-    headers: headers(),
-    begin(begun) {
-      turn.run = begun.id;
-      location.replace(`#graph=${encodeURIComponent(graph.name)}&run=${begun.id}`);
-      remember();
-      busy(true);
-    },
-    delta(token) {
-      const seen = place() <= known;
-      const now = Date.now();
-      const counts = lanes.token(token, seen ? null : now, turn.began);
-      if (counts && !seen) total.feed(`${token.id} ${token.task}`, now, turn.began);
-      $("empty").hidden = true;
-    },
-    remove: ({ id }) => lanes.remove(id),
-    other(event, record) {
-      if (event === "node") picture.node(record);
-      // What was there before this page came is shown, and not measured.
-      if (event === "run" && turn.began === undefined) known = record.last;
-      if (event === "run") {
-        talk.thread = record.thread ?? talk.thread;
-        say("Running …");
-      }
-    },
-    finish: ended,
-    fail(error) {
-      picture.end(false);
-      over(error.kind === "run" ? `Failed: ${error.message}` : error.message, true);
-    },
-    reconnect: () => say("The connection broke; trying again …", true),
-  };
+async function draw(graph) {
+  const drawn = await ask(graph.picture).catch(() => null);
+  const svg = await drawn?.text();
+  if (svg && talk.graph === graph) stage.picture.show(svg);
 }
 
-/** The place in the run of the event that is being handed on. */
-function place() {
-  return Number(reading?.lastEventId.split(":").pop() ?? 0);
+/** An empty conversation, or one that was kept. */
+function fresh(graph, kept) {
+  talk = new Conversation(graph, stage, kept);
+  stage.lanes.clear();
+  stage.picture.begin(false);
+  talk.tell("ready");
 }
 
-function ended(end) {
-  picture.end(end.status === "success");
-  const waits = end.interrupts.length > 0;
-  turn.seconds = end.seconds;
-  if (waits) {
-    $("question").textContent = end.interrupts
-      .map(({ value }) => (typeof value === "string" ? value : JSON.stringify(value, null, 2)))
-      .join("\n");
-    $("answer").hidden = false;
-    $("answer-text").focus();
+// How it goes
+
+function tell(phase, { problem, interrupts } = {}) {
+  const busy = talk.busy;
+  const over = !busy && phase !== "ready";
+  say(SAID[phase], phase === "failed" || phase === "broken");
+  enable($("stop"), busy && phase !== "stopping");
+  $("graph").disabled = busy;
+  $("fresh").hidden = busy || !talk.isTalk || !talk.turns.length;
+  document.body.classList.toggle("busy", busy);
+  document.title = `${busy ? "● " : ""}${talk.graph.name} · Tokenweir`;
+  complain(problem);
+  if (problem?.status === 401) wantKey();
+  if (problem?.kind === "refused") giveBack();
+  if (phase === "starting") begun();
+  if (over) talk.draw(Date.now());
+  $("empty").hidden = phase !== "ready";
+  $("answer").hidden = phase !== "waiting";
+  if (interrupts) {
+    showQuestions($("questions"), interrupts);
+    $("questions").querySelector("textarea").focus();
   }
-  const how = waits ? "Waiting for an answer." : "Done.";
-  over(end.status === "success" || waits ? how : "Stopped.");
-}
-
-async function begin(input, command) {
-  const keeps = isTalk() || command;
-  if (!keeps) {
-    talk = { thread: null, turns: [] };
-    clear();
-  }
-  talk.thread ??= newId();
-  turn = { input, began: Date.now(), said: command ? String(command.resume) : said(input) };
-  talk.turns.push(turn);
-  $("answer").hidden = true;
-  lanes.turn(keeps ? turn.said : "");
-  total = new Meter();
-  picture.begin();
-  $("empty").hidden = true;
-  busy(true);
-  say("Starting …");
-  const options = { ...callbacks(), only: $("only").value.trim(), thread: talk.thread, command };
-  const place = `${ROOT}/graphs/${encodeURIComponent(graph.name)}`;
-  reading = run(place, input, options);
-  await reading.done;
-}
-
-/** Show again what was shown before a reload, and go on with what still runs. */
-async function goOn() {
-  for (const each of talk.turns.filter(({ run: id }) => id)) {
-    turn = each;
-    turn.over = false;
-    $("answer").hidden = true;
-    lanes.turn(isTalk() ? (turn.said ?? "") : "", turn.meters);
-    total = new Meter(turn.total);
-    picture.begin();
-    busy(true);
-    say("Going on …");
-    reading = follow(`${ROOT}/runs/${turn.run}`, callbacks());
-    await reading.done;
-  }
-}
-
-function isTalk() {
-  return graph.input === null || graph.input.some(({ type }) => type === "messages");
-}
-
-function over(text, bad = false) {
-  turn.over = true;
-  draw();
+  figures();
   remember();
-  busy(false);
-  say(text, bad);
+  if (over) next(phase === "done");
 }
 
-function busy(is) {
-  $("run").disabled = is;
-  $("stop").disabled = !is || !turn?.run;
-  $("graph").disabled = is;
-  $("fresh").hidden = is || !isTalk() || !talk.turns.length;
-  document.body.classList.toggle("busy", is);
-  if (is && turn?.run) say("Running …");
+function begun() {
+  seen = false;
+  const shown = talk.isTalk ? talk.turn.said : "";
+  $("asked").textContent = shown ?? "";
+  $("asked").hidden = !shown;
 }
 
-function clear() {
-  lanes.clear();
-  total = new Meter();
-  turn = null;
-  $("answer").hidden = true;
-  $("empty").hidden = false;
-  $("fresh").hidden = true;
-  draw();
+/** After a run, the one that was asked for meanwhile, unless it went wrong or was stopped. */
+function next(well) {
+  const waits = queued;
+  queue(false);
+  if (waits && well) submit();
+}
+
+function queue(is) {
+  queued = is;
+  $("queued").hidden = !is;
+}
+
+/** A message that the server did not take is there to be sent again. */
+function giveBack() {
+  const message = $("fields").querySelector("[data-type=messages]");
+  if (!message || message.value || talk.turn.command) return;
+  message.value = talk.turn.said ?? "";
+  $("asked").hidden = true;
+}
+
+/** On a phone what is written comes below the input: show it once it begins to come. */
+function look() {
+  seen = true;
+  if (matchMedia("(max-width: 48rem)").matches) $("picture").scrollIntoView({ block: "start" });
+}
+
+function complain(problem) {
+  $("problem").hidden = !problem;
+  if (!problem) return;
+  $("problem-text").textContent = problem.message;
+  const { kind, status } = problem;
+  // What cannot become better by itself is not to be tried again.
+  const hopeless = kind === "refused" && status !== 429 && status !== 503;
+  $("again").hidden = talk.phase !== "failed" || hopeless;
+  $("again").dataset.kind = kind;
+}
+
+function say(text, bad = false) {
+  if ($("status").textContent !== text) $("status").textContent = text;
+  $("status").classList.toggle("bad", bad);
+}
+
+function figures() {
+  const { total } = talk;
+  show("first", duration(total.first));
+  show("rate", speed(total.rate));
+  show("tokens", String(total.tokens));
+  show("time", duration(talk.elapsed(Date.now())));
+}
+
+function show(id, text) {
+  if ($(id).textContent !== text) $(id).textContent = text;
+}
+
+function eachFrame() {
+  if (talk && (talk.busy || stage.lanes.moved.size)) {
+    talk.draw(Date.now());
+    figures();
+    if (!$("asked").hidden && stage.lanes.messages.size) $("asked").hidden = true;
+    if (!seen && stage.lanes.messages.size) look();
+  }
+  requestAnimationFrame(eachFrame);
+}
+
+/** Enabled or not, a button keeps the focus, so that the keyboard's user is not thrown out. */
+function enable(button, is) {
+  button.setAttribute("aria-disabled", String(!is));
 }
 
 // What is kept over a reload
 
 function remember() {
-  if (turn) {
-    turn.meters = lanes.saved();
-    turn.total = total.saved();
-    turn.last = place();
-  }
-  sessionStorage.setItem("tokenweir", JSON.stringify({ ...talk, graph: graph?.name }));
-}
-
-function remembered() {
-  try {
-    return JSON.parse(sessionStorage.getItem("tokenweir") ?? "null");
-  } catch {
-    return null;
-  }
-}
-
-// What is shown
-
-function say(text, bad = false) {
-  $("status").textContent = text;
-  $("status").classList.toggle("bad", bad);
-}
-
-function draw() {
-  const running = turn !== null && !turn.over;
-  lanes.draw(Date.now(), running);
-  $("first").textContent = duration(total.first);
-  $("rate").textContent = total.rate === null ? "–" : total.rate.toFixed(1);
-  $("tokens").textContent = String(total.tokens);
-  let time = null;
-  if (running && turn.began !== undefined) time = Date.now() - turn.began;
-  else if (turn?.seconds !== undefined) time = turn.seconds * 1000;
-  $("time").textContent = duration(time);
-}
-
-function eachFrame() {
-  if (turn && !turn.over) draw();
-  requestAnimationFrame(eachFrame);
-}
-
-function newId() {
-  // crypto.randomUUID is for https and localhost only.
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 15) | 64;
-  bytes[8] = (bytes[8] & 63) | 128;
-  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+  if (!talk) return;
+  ofWindow.set("talk", talk.saved());
+  const address = new URLSearchParams({ graph: talk.graph.name });
+  if (talk.turn?.run) address.set("run", talk.turn.run);
+  if (`#${address}` !== location.hash) history.replaceState(null, "", `#${address}`);
 }
 
 // What a person does
 
 function submit() {
-  if ($("run").disabled || !$("input").reportValidity()) return;
+  if (!talk || !$("input").reportValidity()) return;
+  if (talk.busy) return queue(true);
   let input;
   try {
     input = readFields($("fields"));
   } catch (error) {
-    return say(error.message, true);
+    return complain(error);
   }
-  void begin(input);
-  if (isTalk()) $("fields").querySelector("textarea").value = "";
+  void talk.begin({ input, said: said(input), only: $("only").value.trim() });
+  const message = $("fields").querySelector("[data-type=messages]");
+  if (message) message.value = "";
 }
 
-async function stop() {
-  $("stop").disabled = true;
-  try {
-    await reading.cancel();
-  } catch (error) {
-    say(error.message, true);
-    $("stop").disabled = false;
-  }
+function answer() {
+  if (talk.busy) return;
+  const resume = readAnswers($("questions"));
+  void talk.begin({ command: { resume }, said: answered(resume), only: $("only").value.trim() });
 }
 
-$("input").addEventListener("submit", (event) => {
-  event.preventDefault();
-  submit();
-});
-$("input").addEventListener("keydown", (event) => {
-  // Enter sends a message, as chats do; Shift+Enter is a new line.
-  const sends = event.target.matches("textarea") && event.key === "Enter" && !event.shiftKey;
-  if (sends && !event.isComposing) {
+/** Run what failed from its last checkpoint; read what went away; or begin what had not begun. */
+function again() {
+  const { input, command, said: before, run } = talk.turn;
+  const only = $("only").value.trim();
+  if ($("again").dataset.kind === "run") void talk.begin({ only });
+  else if (run) location.reload();
+  else void talk.begin({ input, command, said: before, only });
+}
+
+function onForm(id, act) {
+  $(id).addEventListener("submit", (event) => {
     event.preventDefault();
-    submit();
-  }
+    act();
+  });
+  $(id).addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.isComposing || !event.target.matches("textarea")) return;
+    // Enter sends a message, as chats do, and Shift+Enter is a new line; JSON has many lines.
+    const sends = event.target.dataset.type === "messages" || id === "answer";
+    if ((sends && !event.shiftKey) || event.ctrlKey || event.metaKey) {
+      event.preventDefault();
+      act();
+    }
+  });
+}
+
+function wantKey() {
+  $("key").hidden = false;
+  $("key-text").focus();
+}
+
+function theme(name) {
+  if (name) document.documentElement.dataset.theme = name;
+}
+
+onForm("input", submit);
+onForm("answer", answer);
+onForm("key", () => {
+  useKey($("key-text").value);
+  void boot();
 });
-$("stop").addEventListener("click", stop);
-document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !$("stop").disabled) void stop();
+$("stop").addEventListener("click", () => {
+  queue(false);
+  void talk?.stop();
 });
+$("unqueue").addEventListener("click", () => {
+  queue(false);
+  $("run").focus();
+});
+$("again").addEventListener("click", again);
 $("fresh").addEventListener("click", () => {
-  talk = { thread: null, turns: [] };
-  clear();
-  remember();
-  location.replace(`#graph=${encodeURIComponent(graph.name)}`);
-  say("Ready.");
+  fresh(talk.graph);
   $("fields").querySelector("[data-type]")?.focus();
 });
-$("answer").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const text = $("answer-text").value;
-  $("answer-text").value = "";
-  let value = text;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    // Not JSON: the answer is the text itself.
-  }
-  void begin(undefined, { resume: value });
-});
-$("graph").addEventListener("change", async () => {
-  await choose($("graph").value);
-  remember();
-  location.replace(`#graph=${encodeURIComponent(graph.name)}`);
-  say("Ready.");
-});
-$("key").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  key = $("key-text").value;
-  $("key").hidden = true;
-  sessionStorage.setItem("tokenweir-key", key);
-  await boot();
+$("graph").addEventListener("change", () => {
+  choose(graphs.find(({ name }) => name === $("graph").value));
 });
 $("theme").addEventListener("click", () => {
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;
   const now = document.documentElement.dataset.theme ?? (dark ? "dark" : "light");
   theme(now === "dark" ? "light" : "dark");
+  ofBrowser.set("theme", document.documentElement.dataset.theme);
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && !event.isComposing) $("stop").click();
 });
 addEventListener("pagehide", remember);
-
-function theme(name) {
-  if (name) document.documentElement.dataset.theme = name;
-  try {
-    if (name) localStorage.setItem("tokenweir-theme", name);
-  } catch {
-    // Private windows may keep nothing.
-  }
-}
+// Another run's address was typed, or a link to one followed.
+addEventListener("hashchange", () => location.reload());
 
 async function boot() {
   try {
     await start();
   } catch (error) {
-    say(error.message, true);
+    say("Not connected.", true);
+    $("problem").hidden = false;
+    $("problem-text").textContent = error.message;
+    $("again").hidden = true;
+    if (error.status === 401) {
+      if (!hasKey()) $("problem").hidden = true;
+      wantKey();
+    }
   }
 }
 
-theme(localStorage.getItem("tokenweir-theme"));
+theme(ofBrowser.get("theme"));
 eachFrame();
 void boot();

@@ -1,0 +1,48 @@
+/** What a graph waits for: a question for each interrupt, and the answers from what is typed. */
+
+import { element } from "./message.js";
+
+/**
+ * @param {HTMLElement} place
+ * @param {{id: string | null, value: unknown}[]} interrupts
+ */
+export function showQuestions(place, interrupts) {
+  place.replaceChildren(
+    ...interrupts.map(({ id, value }, number) => {
+      const row = element("div", "question");
+      const label = element("label", "", interrupts.length > 1 ? `Answer ${number + 1}` : "Answer");
+      const field = element("textarea");
+      field.id = `answer-${number}`;
+      field.rows = 2;
+      field.dataset.interrupt = id ?? "";
+      field.placeholder = "Text, or JSON";
+      label.htmlFor = field.id;
+      const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
+      row.append(element("pre", "", text), label, field);
+      return row;
+    }),
+  );
+}
+
+/** What to resume the graph with: one answer, or one for each of several by its interrupt's id. */
+export function readAnswers(place) {
+  const fields = [...place.querySelectorAll("textarea")];
+  if (fields.length === 1) return valueOf(fields[0].value);
+  return Object.fromEntries(
+    fields.map((field) => [field.dataset.interrupt, valueOf(field.value)]),
+  );
+}
+
+/** What was answered, in one line. */
+export function answered(resume) {
+  const values = typeof resume === "object" && resume !== null ? Object.values(resume) : [resume];
+  return values.map((each) => (typeof each === "string" ? each : JSON.stringify(each))).join(" · ");
+}
+
+function valueOf(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text; // Not JSON: the answer is the text itself.
+  }
+}

@@ -1,0 +1,186 @@
+/**
+ * A conversation with a graph: turns, each a run, drawn as they come. It outlives a reload: what
+ * `saved()` gave is taken up again. Knows nothing of buttons and fields: it tells how it goes.
+ */
+
+import { follow, run } from "./client.js";
+import { Meter } from "./meter.js";
+import { ROOT, headers } from "./server.js";
+
+/** The phases in which a run is under way. */
+const BUSY = new Set(["starting", "running", "broken", "stopping"]);
+
+export class Conversation {
+  /**
+   * @param {{name: string, input: any[] | null}} graph
+   * @param {{lanes: import("./lanes.js").Lanes, picture: import("./picture.js").Picture,
+   *   tell: (phase: string, more?: object) => void}} stage `tell` is called with each new phase:
+   *   starting, running, broken, stopping, then done, stopped, waiting or failed.
+   * @param {{thread?: string | null, turns?: object[]}} [kept]
+   */
+  constructor(graph, stage, kept = {}) {
+    this.graph = graph;
+    this.stage = stage;
+    this.thread = kept.thread ?? null;
+    this.turns = kept.turns ?? [];
+    this.turn = null;
+    this.phase = "ready";
+    this.total = new Meter();
+    this.reading = null;
+    /** Turns of before a reload that are still to be shown again. */
+    this.ahead = 0;
+  }
+
+  /** Whether it goes on turn by turn; other graphs begin anew with each run. */
+  get isTalk() {
+    return this.graph.input === null || this.graph.input.some(({ type }) => type === "messages");
+  }
+
+  get busy() {
+    return BUSY.has(this.phase);
+  }
+
+  /**
+   * Run the graph.
+   * @param {{input?: any, said?: string, only?: string, command?: object}} turn Without input and
+   *   command the last run goes on where it failed.
+   */
+  async begin({ input, said = "", only = "", command }) {
+    const { lanes, picture } = this.stage;
+    const keeps = this.isTalk || input === undefined;
+    if (!keeps) {
+      this.turns = [];
+      this.thread = null;
+      lanes.clear();
+    }
+    this.thread ??= newId();
+    this.turn = { input, command, said, began: Date.now() };
+    this.turns.push(this.turn);
+    this.total = new Meter();
+    this.reading = null;
+    lanes.turn(keeps ? said : "");
+    picture.begin();
+    const options = { ...this.callbacks(), only, thread: this.thread, command };
+    this.tell("starting");
+    this.reading = run(`${ROOT}/graphs/${encodeURIComponent(this.graph.name)}`, input, options);
+    await this.reading.done;
+  }
+
+  /** Show again what was shown before a reload, and go on with what still runs. */
+  async goOn() {
+    const known = this.turns.filter(({ run: id }) => id);
+    this.ahead = known.length;
+    for (const turn of known) {
+      this.ahead -= 1;
+      this.turn = turn;
+      this.reading = null;
+      this.total = new Meter(turn.total);
+      this.stage.lanes.turn(this.isTalk ? (turn.said ?? "") : "", turn.meters);
+      this.stage.picture.begin();
+      const callbacks = this.callbacks();
+      this.tell("starting");
+      this.reading = follow(`${ROOT}/runs/${encodeURIComponent(turn.run)}`, callbacks);
+      await this.reading.done;
+    }
+  }
+
+  /** Stop the run, which may not even have begun. */
+  async stop() {
+    if (!this.busy || this.phase === "stopping") return;
+    const { phase, turn } = this;
+    this.tell("stopping");
+    try {
+      await this.reading.cancel();
+    } catch (error) {
+      // Where the run is over anyway, its end was told already.
+      if (this.phase === "stopping" && this.turn === turn) this.tell(phase, { problem: error });
+    }
+  }
+
+  /** Draw what came since the last frame. */
+  draw(now) {
+    this.stage.lanes.draw(now, this.busy);
+  }
+
+  /** Milliseconds that the turn takes, or took; null if that is not known. */
+  elapsed(now) {
+    if (this.busy) return this.turn.began === undefined ? null : now - this.turn.began;
+    return this.turn?.seconds === undefined ? null : this.turn.seconds * 1000;
+  }
+
+  saved() {
+    if (this.turn) {
+      this.turn.meters = this.stage.lanes.saved();
+      this.turn.total = this.total.saved();
+      if (this.reading) this.turn.last = this.place();
+    }
+    return { graph: this.graph.name, thread: this.thread, turns: this.turns };
+  }
+
+  tell(phase, more = {}) {
+    this.phase = phase;
+    this.stage.tell(phase, more);
+  }
+
+  /** The turn is over; with another to be shown again at once, that is nothing to tell. */
+  over(phase, more) {
+    if (this.ahead === 0) this.tell(phase, more);
+  }
+
+  callbacks() {
+    const { lanes, picture } = this.stage;
+    const turn = this.turn;
+    let known = turn.last ?? 0;
+    return {
+      headers: headers(),
+      begin: (begun) => {
+        turn.run = begun.id;
+        if (this.phase !== "stopping") this.tell("running");
+      },
+      delta: (token) => {
+        const seen = this.place() <= known;
+        const now = Date.now();
+        const counts = lanes.token(token, seen ? null : now, turn.began);
+        if (counts && !seen) this.total.feed(`${token.id} ${token.task}`, now, turn.began);
+      },
+      remove: ({ id }) => lanes.remove(id),
+      other: (event, record) => {
+        if (event === "node") picture.node(record);
+        if (event !== "run") return;
+        // What was there before this page came is shown, and not measured.
+        if (turn.began === undefined) known = record.last;
+        this.thread = record.thread ?? this.thread;
+        if (this.phase !== "stopping") this.tell("running");
+      },
+      finish: (end) => {
+        const waits = end.interrupts.length > 0;
+        picture.end(end.status === "success");
+        turn.seconds = end.seconds;
+        if (waits) this.over("waiting", { interrupts: end.interrupts });
+        else this.over(end.status === "success" ? "done" : "stopped");
+      },
+      fail: (problem) => {
+        picture.end(false);
+        if (turn.began !== undefined) turn.seconds = (Date.now() - turn.began) / 1000;
+        this.over("failed", { problem });
+      },
+      reconnect: () => {
+        if (this.phase !== "stopping") this.tell("broken");
+      },
+    };
+  }
+
+  /** The place in the run of the event that is being handed on. */
+  place() {
+    return Number(this.reading.lastEventId.split(":").pop());
+  }
+}
+
+function newId() {
+  // crypto.randomUUID is for https and localhost only.
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 15) | 64;
+  bytes[8] = (bytes[8] & 63) | 128;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}

@@ -1,0 +1,77 @@
+/** One message as it is shown: text, reasoning and tool calls, each apart, in order. */
+
+/** Characters of a piece of text after which the next line begins a new one: browsers lay out a
+ * piece again for each change in it, so that a long one would make each token dearer. */
+const LONG = 4000;
+
+export class Message {
+  /** @param {HTMLElement} place */
+  constructor(place) {
+    this.place = place;
+    this.kind = null;
+    this.piece = null;
+    this.waiting = "";
+    this.length = 0;
+    this.calls = new Map();
+  }
+
+  /** Text of a kind ("text", "reasoning", "result"), behind what there is; shown by `write`. */
+  append(kind, text) {
+    if (this.kind !== kind) {
+      this.write();
+      this.begin(kind);
+    }
+    this.waiting += text;
+  }
+
+  /** A part of a tool call. @returns {HTMLElement} the call's place */
+  toolCall(part) {
+    const index = part.index ?? part.id ?? this.calls.size;
+    let call = this.calls.get(index);
+    if (!call) {
+      this.write();
+      call = element("div", "call");
+      call.append(element("b"), element("code"));
+      this.calls.set(index, call);
+      this.place.append(call);
+      this.kind = null;
+    }
+    const args = typeof part.args === "string" ? part.args : JSON.stringify(part.args ?? "");
+    call.firstChild.append(part.name ?? "");
+    call.children[1].append(part.args == null ? "" : args);
+    return call;
+  }
+
+  /** Show what has come since the last time. */
+  write() {
+    if (!this.waiting) return;
+    this.piece.appendData(this.waiting);
+    this.length += this.waiting.length;
+    const ended = this.waiting.endsWith("\n");
+    this.waiting = "";
+    if (this.length > LONG && ended && this.kind === "text") this.begin("text");
+  }
+
+  begin(kind) {
+    this.kind = kind;
+    this.length = 0;
+    this.piece = document.createTextNode("");
+    const inside = element(kind === "result" ? "pre" : "div", kind === "reasoning" ? "" : kind);
+    inside.append(this.piece);
+    if (kind === "reasoning") {
+      const thought = element("details", "reasoning");
+      thought.open = true;
+      thought.append(element("summary", "", "Reasoning"), inside);
+      this.place.append(thought);
+    } else {
+      this.place.append(inside);
+    }
+  }
+}
+
+export function element(name, className = "", text = "") {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  if (text) made.textContent = text;
+  return made;
+}
