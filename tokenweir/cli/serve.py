@@ -82,7 +82,8 @@ def serve(
     goes on from its last checkpoint at the next start. A second one ends the server at once.
     """
     loaded = _loaded(graphs)
-    all_keys = [*keys, *filter(None, os.environ.get("TOKENWEIR_API_KEYS", "").split(","))]
+    given = os.environ.get("TOKENWEIR_API_KEYS", "")
+    all_keys = [*keys, *filter(None, map(str.strip, given.split(",")))]
     if not all_keys and not _is_loopback(host):
         click.echo(
             f"tokenweir: {host} can be reached by others, and no API key is set "

@@ -18,17 +18,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from tokenweir.serving import langgraph_protocol, openai_protocol, page, sse_protocol
+from tokenweir.serving import docs_page, langgraph_protocol, openai_protocol, page, sse_protocol
 from tokenweir.serving.events import EventLog, MemoryLog
 from tokenweir.serving.guard import Guard, owner_of
 from tokenweir.serving.health import routes as health_routes
-from tokenweir.serving.problems import Limits
+from tokenweir.serving.problems import EmptyKeyError, Limits
 from tokenweir.serving.records import Records
+from tokenweir.serving.refusals import body_of
 from tokenweir.serving.runs import Runs
 
-__all__ = ["PROTOCOLS", "Home", "Service", "create_app", "in_memory"]
+__all__ = ["PROTOCOLS", "Home", "Service", "create_app", "in_memory", "protocol_routes"]
 
-PROTOCOLS = (langgraph_protocol, openai_protocol, sse_protocol, page)
+PROTOCOLS = (langgraph_protocol, openai_protocol, sse_protocol, page, docs_page)
 """The modules of this room that speak to clients: each has ``routes(service)``."""
 
 _SWEEP = 60.0
@@ -42,10 +43,12 @@ class Service:
     Attributes:
         runs: Starts, follows, cancels runs; knows the graphs (``runs.graphs``).
         limits: What the server takes on.
+        keyed: Whether requests must carry an API key.
     """
 
     runs: Runs
     limits: Limits
+    keyed: bool = False
 
     def owner(self, request: Request) -> str:
         """Whose request it is; "" where there are no API keys. Give it to every call of runs."""
@@ -87,16 +90,21 @@ def create_app(
     Returns:
         The application. Runs left unfinished are taken up when its lifespan starts; when it ends,
         ``runs.drain()`` lets the running ones finish.
+
+    Raises:
+        EmptyKeyError: If one of the keys has no character.
     """
-    limits = limits or Limits()
+    limits, keys = limits or Limits(), list(keys)
+    if not all(key.strip() for key in keys):
+        raise EmptyKeyError("an API key is empty; leave it out, or say what it is")
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with (home or in_memory)() as kept:
             runs = Runs(graphs, kept.log, kept.checkpointer, kept.records, limits)
-            service = Service(runs, limits)
+            service = Service(runs, limits, keyed=bool(keys))
             app.state.service = service
-            app.router.routes.extend(_routes(service))
+            app.router.routes.extend(protocol_routes(service))
             await runs.resume()
             sweeping = asyncio.ensure_future(_sweep(runs))
             try:
@@ -107,8 +115,16 @@ def create_app(
                 await asyncio.wait({sweeping})
 
     app = Starlette(lifespan=lifespan, exception_handlers={HTTPException: _as_json})
-    app.add_middleware(Guard, keys=list(keys), cors=list(cors), limits=limits, local=local)
+    app.add_middleware(Guard, keys=keys, cors=list(cors), limits=limits, local=local)
     return app
+
+
+def protocol_routes(service: Service) -> list[BaseRoute]:
+    """The routes of health and of all protocols."""
+    found: list[BaseRoute] = health_routes(service)
+    for protocol in PROTOCOLS:
+        found += protocol.routes(service)
+    return found
 
 
 @contextlib.asynccontextmanager
@@ -129,12 +145,5 @@ async def _sweep(runs: Runs) -> None:
 
 async def _as_json(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    body = {"detail": error.detail}
+    body = body_of(request.url.path, error.status_code, str(error.detail))
     return JSONResponse(body, error.status_code, headers=dict(error.headers or {}))
-
-
-def _routes(service: Service) -> list[BaseRoute]:
-    found: list[BaseRoute] = health_routes(service)
-    for protocol in PROTOCOLS:
-        found += protocol.routes(service)
-    return found

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from tokenweir.serving.problems import InvalidError
 
-__all__ = ["field", "flag", "number", "read_body"]
+__all__ = ["field", "flag", "number", "parse", "read_body"]
 
 T = TypeVar("T")
 _NAMES = {
@@ -30,15 +30,29 @@ async def read_body(request: Request) -> dict[str, Any]:
         raise InvalidError("the body did not come to its end") from None
     if not data.strip():
         return {}
-    try:
-        body = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidError(f"the body is not JSON: {error}") from None
+    body = parse(data, "the body")
     if not isinstance(body, dict):
         raise InvalidError("the body must be a JSON object")
-    if _depth(body) > _DEEP:
-        raise InvalidError(f"the body is nested more than {_DEEP} deep")
     return body
+
+
+def parse(data: bytes | str, what: str) -> Any:
+    """A client's JSON, which is neither endless nor bottomless when it is written again.
+
+    Args:
+        data: The JSON.
+        what: What it is, for the error's message.
+
+    Raises:
+        InvalidError: If it is not JSON, or nested too deep.
+    """
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise InvalidError(f"{what} is not JSON: {error}") from None
+    if _depth(value) > _DEEP:
+        raise InvalidError(f"{what} is nested more than {_DEEP} deep")
+    return value
 
 
 def field(body: dict[str, Any], name: str, kind: type[T], default: T | None = None) -> T | None:

@@ -22,11 +22,13 @@ from tokenweir.serving.problems import (
     TooBigError,
     UnauthorizedError,
 )
+from tokenweir.serving.refusals import body_of, status_of
 
 __all__ = ["OPEN", "Guard", "owner_of"]
 
-OPEN = frozenset({"/ok", "/"})
-"""Paths that need no key: whether the server lives, and the page that asks for the key."""
+OPEN = frozenset({"/ok", "/", "/docs", "/openapi.json"})
+"""Paths that need no key: whether the server lives, the page that asks for the key, and the
+description, which is the same for every server."""
 
 _EXPOSED = b"Content-Location, Location, X-Pagination-Total, X-Pagination-Next"
 _METHODS = b"GET, POST, PUT, PATCH, DELETE, OPTIONS"
@@ -85,12 +87,15 @@ class Guard:
         except ServingError as error:
             if started:
                 raise
-            await _answer(sending, error.status, {"detail": str(error)}, _extra(error))
+            path, status = scope["path"], status_of(scope["path"], error)
+            body = body_of(path, status, str(error), code=error.code, param=error.param)
+            await _answer(sending, status, body, _extra(error))
         except Exception as error:
             if started:
                 raise
             _logger.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
-            await _answer(sending, 500, {"detail": "the server failed; its log says why"})
+            body = body_of(scope["path"], 500, "the server failed; its log says why")
+            await _answer(sending, 500, body)
 
     def _owner(self, scope: Scope, headers: dict[bytes, bytes]) -> str:
         if not self._keys:

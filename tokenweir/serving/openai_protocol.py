@@ -15,20 +15,25 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.messages import convert_to_messages
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from tokenweir.serving.bodies import parse, read_body
+from tokenweir.serving.encoding import scrubbed
 from tokenweir.serving.event_stream import EventStream
 from tokenweir.serving.events import END
 from tokenweir.serving.graph_inputs import MESSAGES, Key, keys_of
+from tokenweir.serving.graph_tags import tags_in
 from tokenweir.serving.openai_answer import Answer
 from tokenweir.serving.openai_outputs import Outputs
-from tokenweir.serving.problems import InvalidError, NotFoundError, ServingError
+from tokenweir.serving.problems import InvalidError, ModelNotFoundError, NotFoundError
 from tokenweir.serving.records import Run, RunRequest
+from tokenweir.serving.refusals import openai_body
 from tokenweir.serving.token_records import accepts, record_of
 from tokenweir.streaming.filters import tag
 
@@ -41,38 +46,19 @@ _MODES = ["messages", "custom", "tasks", "updates"]
 _NOT_OURS = ("tools", "functions", "response_format", "audio", "prediction")
 """What changes the shape of an answer, and only the graph could do: refused, never ignored."""
 
+_ROLES = ("system", "developer", "user", "assistant", "tool")
+_PARTS = ("role", "content", "name", "tool_calls", "tool_call_id", "refusal", "reasoning_content")
+"""What of a message is passed on; the rest would become whatever LangChain reads in it."""
+
 
 def routes(service: Service) -> list[BaseRoute]:
     """The routes of this protocol."""
     protocol = _Protocol(service)
     return [
-        Route("/v1/models", _told(protocol.models)),
-        Route("/v1/models/{id:path}", _told(protocol.model)),
-        Route("/v1/chat/completions", _told(protocol.complete), methods=["POST"]),
+        Route("/v1/models", protocol.models),
+        Route("/v1/models/{id:path}", protocol.model),
+        Route("/v1/chat/completions", protocol.complete, methods=["POST"]),
     ]
-
-
-def _told(handler: Callable[[Request], Any]) -> Callable[[Request], Any]:
-    """Errors as OpenAI's clients read them."""
-
-    async def handled(request: Request) -> Any:
-        try:
-            return await handler(request)
-        except ServingError as error:
-            status = 400 if isinstance(error, InvalidError) else error.status
-            return JSONResponse({"error": _error(error, status)}, status)
-
-    return handled
-
-
-def _error(error: ServingError, status: int) -> dict[str, Any]:
-    missing = isinstance(error, NotFoundError)
-    return {
-        "message": str(error),
-        "type": "invalid_request_error" if status < 500 else "server_error",
-        "param": "model" if missing else None,
-        "code": "model_not_found" if missing else None,
-    }
 
 
 class _Protocol:
@@ -81,9 +67,13 @@ class _Protocol:
         self._runs = service.runs
         self._started = int(time.time())
         self._keys: dict[str, list[Key] | None] = {}
+        self._names: list[str] = []
 
     async def models(self, request: Request) -> Response:
-        found = [self._model(name) for name in self._runs.graphs]
+        if not self._names:
+            for name, graph in self._runs.graphs.items():
+                self._names += [name, *(f"{name}:{each}" for each in tags_in(graph))]
+        found = [self._model(name) for name in self._names]
         return JSONResponse({"object": "list", "data": found})
 
     async def model(self, request: Request) -> Response:
@@ -133,7 +123,10 @@ class _Protocol:
             for task in (collecting, leaving):
                 task.cancel()
             await asyncio.wait({collecting, leaving})
-        return JSONResponse(failed or answer.whole(), 500 if failed else 200)
+        if failed:
+            # The SDK would run the graph twice more, whatever it has done and cost.
+            return JSONResponse(failed, 500, headers={"x-should-retry": "false"})
+        return JSONResponse(answer.whole())
 
     async def _chunks(
         self, run: Run, answer: Answer, wanted_tag: str | None
@@ -154,13 +147,13 @@ class _Protocol:
                 if event.kind == "error":
                     value = event.value
                     message = f"{value['error']}: {value['message']}"
-                    yield {"error": {**_FAILED, "message": message, "code": value["error"]}}
+                    yield openai_body(500, message, code=value["error"])
                     return
                 if event.mode == "updates":
                     outputs.feed(event)
                 elif event.kind == END:
                     if trouble := outputs.trouble(event.value["status"]):
-                        yield {"error": {**_FAILED, "message": trouble, "code": "interrupted"}}
+                        yield openai_body(500, trouble, code="interrupted")
                         return
                     for chunk in answer.end("" if wanted_tag else outputs.text()):
                         yield chunk
@@ -180,7 +173,7 @@ class _Protocol:
         graph, colon, wanted = model.rpartition(":")
         if colon and graph in graphs and wanted:
             return graph, wanted
-        raise NotFoundError(
+        raise ModelNotFoundError(
             f"there is no model {model!r}; models here are graphs: {', '.join(graphs)}, "
             "and GRAPH:TAG for the tokens of one tag"
         )
@@ -206,8 +199,6 @@ class _Protocol:
 _BACKGROUND: set[asyncio.Task[None]] = set()
 """Tasks that nobody waits for; the loop itself would forget them."""
 
-_FAILED = {"type": "server_error", "param": None}
-
 
 def input_of(graph: str, keys: list[Key] | None, messages: list[Any]) -> Any:
     """A graph's input from a conversation.
@@ -216,6 +207,10 @@ def input_of(graph: str, keys: list[Key] | None, messages: list[Any]) -> Any:
         InvalidError: If the conversation does not say what the graph needs; with its keys.
     """
     if keys is None or any(key["name"] == MESSAGES for key in keys):
+        try:
+            convert_to_messages(messages)
+        except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+            raise InvalidError(f"messages cannot be read: {scrubbed(str(error))}") from None
         return {MESSAGES: messages}
     said = next((_text(each) for each in reversed(messages) if each.get("role") == "user"), "")
     names = [key["name"] for key in keys]
@@ -244,40 +239,47 @@ def _object(text: str) -> dict[str, Any] | None:
     if not text.lstrip().startswith("{"):
         return None
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = parse(text, "the message")
+    except InvalidError:
         return None
     return found if isinstance(found, dict) else None
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    try:
-        body = json.loads(await request.body())
-    except (ValueError, RecursionError):
-        raise InvalidError("the body is not JSON") from None
-    if not isinstance(body, dict) or not isinstance(body.get("model"), str):
+    body = await read_body(request)
+    if not isinstance(body.get("model"), str):
         raise InvalidError("the body is a JSON object with model and messages")
     messages = body.get("messages")
     if not isinstance(messages, list) or not all(_is_message(each) for each in messages):
-        raise InvalidError("messages is a list of objects with role and content")
+        raise InvalidError(
+            f"messages is a list of objects with role and content; roles are {', '.join(_ROLES)}"
+        )
     if not messages:
         raise InvalidError("messages is empty")
+    body["messages"] = [
+        {"content": None, **{part: each[part] for part in _PARTS if part in each}}
+        for each in messages
+    ]
     if given := [name for name in _NOT_OURS if body.get(name)]:
         raise InvalidError(f"a graph decides on {', '.join(given)} itself; leave it out")
     if body.get("n") not in (None, 1):
         raise InvalidError("a graph gives one answer: n is 1")
+    if not isinstance(body.get("stream") or False, bool):
+        raise InvalidError("stream is true or false")
     if not isinstance(body.get("stream_options") or {}, dict):
         raise InvalidError("stream_options is an object")
     return body
 
 
 def _is_message(value: Any) -> bool:
-    if not isinstance(value, dict) or not isinstance(value.get("role"), str):
+    if not isinstance(value, dict) or value.get("role") not in _ROLES:
         return False
     content = value.get("content")
     if isinstance(content, list):
         return all(isinstance(part, dict) for part in content)
-    return content is None or isinstance(content, str)
+    if content is None:
+        return bool(value["role"] == "assistant")
+    return isinstance(content, str)
 
 
 async def _written(

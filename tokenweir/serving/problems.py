@@ -8,9 +8,11 @@ from tokenweir.streaming.errors import TokenweirError
 
 __all__ = [
     "ConflictError",
+    "EmptyKeyError",
     "ForbiddenError",
     "InvalidError",
     "Limits",
+    "ModelNotFoundError",
     "NotFoundError",
     "ServingError",
     "TooBigError",
@@ -19,10 +21,18 @@ __all__ = [
 ]
 
 
+class EmptyKeyError(TokenweirError):
+    """Raised for an API key without a character: it would be the key of all who send none."""
+
+
 class ServingError(TokenweirError):
     """Root of what a client is told instead of an answer; the message is fit for clients."""
 
     status = 500
+    code: str | None = None
+    """A word for programs, where a protocol has a place for it."""
+    param: str | None = None
+    """The field of the request that is wrong, likewise."""
 
 
 class InvalidError(ServingError):
@@ -37,6 +47,13 @@ class NotFoundError(ServingError):
     status = 404
 
 
+class ModelNotFoundError(NotFoundError):
+    """Raised for a model that is no graph here."""
+
+    code = "model_not_found"
+    param = "model"
+
+
 class ConflictError(ServingError):
     """Raised for a thread that exists already, or is busy."""
 
@@ -47,12 +64,14 @@ class TooBigError(ServingError):
     """Raised for a body beyond the limit."""
 
     status = 413
+    code = "request_too_large"
 
 
 class TooBusyError(ServingError):
     """Raised when no more runs may wait, or the server is stopping. Come back later."""
 
     status = 503
+    code = "server_overloaded"
 
 
 class ForbiddenError(ServingError):
@@ -65,6 +84,7 @@ class UnauthorizedError(ServingError):
     """Raised for a missing or wrong API key."""
 
     status = 401
+    code = "invalid_api_key"
 
 
 @dataclass(frozen=True)
