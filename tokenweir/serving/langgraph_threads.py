@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tokenweir.serving.bodies import field, flag, number, read_body
-from tokenweir.serving.encoding import encode, plain
+from tokenweir.serving.encoding import encode, plain, scrubbed
 from tokenweir.serving.problems import ConflictError, InvalidError
 from tokenweir.serving.records import Thread, now
 from tokenweir.serving.runs import new_id
@@ -128,8 +128,9 @@ class _Handlers:
             made = await graph.aupdate_state(
                 _config(thread, place), body.get("values"), as_node=field(body, "as_node", str)
             )
-        except (ValueError, TypeError, KeyError) as error:
-            raise InvalidError(f"the state cannot be updated so: {error}") from None
+        except Exception as error:  # noqa: BLE001 - reducers fail in ways of their own
+            said = scrubbed(str(error))
+            raise InvalidError(f"the state cannot be updated so: {said}") from None
         await self._refresh(thread, graph)
         checkpoint = _checkpoint(made, thread)
         return _json(
