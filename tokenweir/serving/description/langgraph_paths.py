@@ -12,6 +12,7 @@ from tokenweir.serving.description.parts import (
     array,
     boolean,
     choice,
+    event,
     header,
     integer,
     mapping,
@@ -45,7 +46,7 @@ _LAST_ID = header(
 _STREAM = answer(
     "Server-sent events: `metadata` first, then one event per mode and part, `error` if the run "
     "fails. Names of subgraphs' events go on with `|` and the namespace.",
-    {"type": "string"},
+    event(),
     EVENTS,
     _PLACES,
 )

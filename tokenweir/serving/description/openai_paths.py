@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from tokenweir.serving.description.parts import (
     ANY,
-    JSON,
+    EVENTS,
     Paths,
     Schema,
     answer,
     array,
     boolean,
+    event,
     integer,
     mapping,
     operation,
@@ -26,8 +27,7 @@ _TAG = "OpenAI"
 def paths() -> Paths:
     """The operations of OpenAI's protocol."""
     complete = answer("The answer; or, streamed, chunks of it and `[DONE]`.", reference("Answer"))
-    complete["content"]["text/event-stream"] = {"schema": {"type": "string"}}
-    assert JSON in complete["content"]
+    complete["content"][EVENTS] = {"schema": event()}
     return {
         "/v1/models": {
             "get": operation(

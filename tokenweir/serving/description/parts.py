@@ -20,6 +20,7 @@ __all__ = [
     "array",
     "boolean",
     "choice",
+    "event",
     "header",
     "integer",
     "mapping",
@@ -98,6 +99,19 @@ def record(
 
 def reference(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
+
+
+def event(names: Sequence[str] = ()) -> Schema:
+    """One server-sent event; a stream of them is described by what each of them is."""
+    return record(
+        "Each event.",
+        {
+            "event": choice(names) if names else string("What kind of event."),
+            "data": string("A JSON document."),
+            "id": string("Where to go on after it."),
+        },
+        required=("data",),
+    )
 
 
 # Parameters

@@ -10,6 +10,7 @@ from tokenweir.serving.description.parts import (
     array,
     boolean,
     choice,
+    event,
     header,
     mapping,
     operation,
@@ -22,6 +23,7 @@ from tokenweir.serving.description.parts import (
 __all__ = ["paths", "schemas"]
 
 _TAG = "Plain server-sent events"
+_EVENTS = ("run", "token", "node", "custom", "remove", "end", "error")
 
 
 def paths() -> Paths:
@@ -30,7 +32,7 @@ def paths() -> Paths:
     stream = answer(
         "Server-sent events: `run`, then `token`, `node`, `custom`, `remove`, and last `end` or "
         "`error`. Ids name the run and the place in it.",
-        {"type": "string"},
+        event(_EVENTS),
         EVENTS,
         place,
     )
