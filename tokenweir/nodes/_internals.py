@@ -17,6 +17,7 @@ What is assumed, each with a test:
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 import sys
@@ -53,6 +54,7 @@ except ImportError:  # a langchain-openai that moved its rooms
 
 __all__ = [
     "aiohttp_body",
+    "aiohttp_transport",
     "async_http_client",
     "client_of",
     "converter",
@@ -131,9 +133,19 @@ def sync_http_client(model: ChatOpenAI | OpenAI) -> Any:
 
 def aiohttp_body(response: Any) -> aiohttp.StreamReader | None:
     """The body of a response as aiohttp reads it; None if it came another way."""
-    inner = getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
-    body = getattr(inner, "content", None)
+    body = getattr(_aiohttps(response), "content", None)
     return body if isinstance(body, aiohttp.StreamReader) else None
+
+
+def aiohttp_transport(response: Any) -> asyncio.Transport | None:
+    """The connection of a response that is still coming over aiohttp; None if there is none."""
+    connection = getattr(_aiohttps(response), "connection", None)
+    transport = None if connection is None else connection.transport
+    return None if transport is None or transport.is_closing() else transport
+
+
+def _aiohttps(response: Any) -> Any:
+    return getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
 
 
 def running_node() -> str | None:

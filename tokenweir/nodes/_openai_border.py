@@ -23,6 +23,7 @@ from tokenweir.nodes._waiting import (
     patiently,
     patiently_sync,
 )
+from tokenweir.nodes.batches import AsyncBatches
 from tokenweir.nodes.events import Batch, weigh
 from tokenweir.nodes.patience import Progress, retry_after
 from tokenweir.nodes.secrets import scrub
@@ -43,10 +44,14 @@ def make_patient(
     """
     request = client.request
     border = Border(look, _understanding(secrets))
+    # Batches are waited for here, by tokens; the HTTP client would set a timer per packet as well.
+    without_read = _without_read(client.timeout if timeout is None else timeout)
 
     async def patient(
         cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
+        if isinstance(options.timeout, openai.NotGiven) and _is_batches(stream_cls):
+            options.timeout = without_read
         _ours(options, timeout)
 
         async def call() -> Any:
@@ -86,6 +91,15 @@ def _ours(options: Any, timeout: Any) -> None:
     options.max_retries = 0  # they are made here
     if timeout is not None and isinstance(options.timeout, openai.NotGiven):
         options.timeout = timeout
+
+
+def _is_batches(stream_cls: Any) -> bool:
+    return isinstance(stream_cls, type) and issubclass(stream_cls, AsyncBatches)
+
+
+def _without_read(timeout: Any) -> httpx2.Timeout:
+    parts = timeout if isinstance(timeout, httpx2.Timeout) else httpx2.Timeout(timeout)
+    return httpx2.Timeout(connect=parts.connect, read=None, write=parts.write, pool=parts.pool)
 
 
 def look(event: Any) -> tuple[int | None, bool]:

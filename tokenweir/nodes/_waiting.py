@@ -114,6 +114,8 @@ class AsyncPatientStream:
         self._inner: Any = None
         self._events: Any = None
         self._handed_on = False
+        self._late = 0.0
+        """Seconds by which events may come after the provider sent them; no fault of its."""
 
     @classmethod
     async def opened(
@@ -131,10 +133,11 @@ class AsyncPatientStream:
         self._inner = await patiently(connect, self._progress, self._border)
         if hasattr(self._inner, "__aiter__"):
             self._events = aiter(self._inner)
+            self._late = getattr(self._inner, "late", 0.0)
 
     async def _within(self, waited: Awaitable[Any]) -> Any:
         deadline = self._deadline
-        deadline.start(self._progress.limit)
+        deadline.start(self._progress.limit + self._late)
         try:
             return await waited
         except asyncio.CancelledError:

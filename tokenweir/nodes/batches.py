@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from contextvars import Context
 from typing import Any
 
 import aiohttp
@@ -24,15 +25,28 @@ _DRAIN = 0.1
 """Seconds that a server has to end its response, once it has said that it is done."""
 
 
-_NOW_AND_THEN = 0.25
-"""Seconds after which a call that nobody watches is looked at."""
+_LONGEST = 0.25
+"""Seconds after which a call that nobody watches is looked at, at the latest."""
+
+_SHARE = 0.15
+"""The part of the time that such a call has taken by which it may end later than it would."""
+
+_WORTH = 2
+"""Events that must be expected meanwhile for not reading a connection to pay."""
 
 
 class AsyncBatches(openai.AsyncStream[Batch]):
-    """A response's events, as they arrive together."""
+    """A response's events, as they arrive together.
+
+    Attributes:
+        late: Seconds by which events may be handed on after they came.
+    """
+
+    late = 0.0
 
     def __init__(self, *, response: Any, **kwargs: Any) -> None:
         self.response = response
+        self._ending = False
         self._events = self._read()
 
     def __aiter__(self) -> AsyncIterator[Batch]:
@@ -51,6 +65,7 @@ class AsyncBatches(openai.AsyncStream[Batch]):
                 if not events:
                     continue
                 batch = read_events(events)
+                self._ending = self._ending or batch.ended
                 yield batch
                 if batch.error is not None:
                     raise _raised(batch.error, response)
@@ -90,17 +105,52 @@ class AsyncBatches(openai.AsyncStream[Batch]):
 
 
 class QuietBatches(AsyncBatches):
-    """The events of a call that nobody watches: looked at now and then, and at the end at once.
+    """The events of a call that nobody watches, several at a time.
 
-    Waking up for each of them is most of what they cost.
+    Waking up for each of them is most of what they cost. A long answer's connection is not even
+    read for a while, again and again; what comes waits in the operating system's buffers. How
+    long is bounded by how late the end of the answer may be noticed.
     """
 
+    late = _LONGEST
+
     async def _pieces(self, body: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+        loop = asyncio.get_running_loop()
+        timeouts = self.response.request.extensions.get("timeout") or {}
+        # A client that waits for bytes by itself would take such a silence for the server's.
+        may_pause = timeouts.get("read") is None
+        begun, events = loop.time(), 0
         while not body.at_eof():
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(body.wait_eof(), _NOW_AND_THEN)
-            if data := body.read_nowait():
+            taken = loop.time() - begun
+            wait = min(taken * _SHARE, _LONGEST)
+            transport = None
+            if may_pause and not self._ending and events * wait >= _WORTH * taken:
+                transport = _internals.aiohttp_transport(self.response)
+            if transport is not None:
+                data = await _read_after(wait, body, transport)
+            else:
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(body.wait_eof(), _LONGEST)
+                data = body.read_nowait()
+            if data:
+                events += data.count(b"\n\n")
                 yield data
+
+
+async def _read_after(seconds: float, body: aiohttp.StreamReader, transport: Any) -> bytes:
+    """What has come after so many seconds, in one read of the connection."""
+
+    def go_on() -> None:
+        if not transport.is_closing():
+            transport.resume_reading()
+
+    transport.pause_reading()
+    timer = asyncio.get_running_loop().call_later(seconds, go_on, context=Context())
+    try:
+        return await body.readany()
+    finally:
+        timer.cancel()
+        go_on()
 
 
 async def _read_on(received: AsyncIterator[bytes]) -> None:
