@@ -221,10 +221,9 @@ def test_a_long_stream_is_drawn_by_the_frame(page: Page, provider: Provider) -> 
     assert "".join(page.locator(".text").all_text_contents()) == "".join(words)
     expect(page.locator("#tokens")).to_have_text("5000")
     # Long text is in parts, so that no change makes the browser lay out all of it.
-    longest = page.locator(".text").evaluate_all(
-        "all => Math.max(...all.map((e) => e.textContent.length))"
-    )
-    assert longest < 15_000 or changes < 20
+    lengths = page.locator(".text").evaluate_all("all => all.map((e) => e.textContent.length)")
+    assert len(lengths) > 1
+    assert max(lengths) < 5000
 
 
 def test_who_scrolls_back_stays_there(page: Page, provider: Provider) -> None:
@@ -234,8 +233,15 @@ def test_who_scrolls_back_stays_there(page: Page, provider: Provider) -> None:
     run(page, "chat", messages="hi")
     body = page.locator(".lane .body")
     expect(page.locator("#tokens")).to_have_text("150")
-    at_end = "b => b.scrollHeight - b.scrollTop - b.clientHeight < 5"
-    page.wait_for_function(f"({at_end})(document.querySelector('.lane .body'))")
+    body.evaluate(
+        """(body) => new Promise((done) => {
+            const look = () => {
+                const left = body.scrollHeight - body.scrollTop - body.clientHeight;
+                if (left < 5) done(); else requestAnimationFrame(look);
+            };
+            look();
+        })"""
+    )
     body.evaluate("b => new Promise((done) => { b.onscrollend = done; b.scrollTop = 100; })")
     provider.release()
     expect(page.locator("#tokens")).to_have_text("200")

@@ -9,9 +9,11 @@ export class Message {
   constructor(place) {
     this.place = place;
     this.kind = null;
+    /** Where text is put just now, and how much of it is there. */
+    this.inside = null;
     this.piece = null;
-    this.waiting = "";
     this.length = 0;
+    this.waiting = "";
     this.calls = new Map();
   }
 
@@ -44,28 +46,43 @@ export class Message {
 
   /** Show what has come since the last time. */
   write() {
-    if (!this.waiting) return;
-    this.piece.appendData(this.waiting);
-    this.length += this.waiting.length;
-    const ended = this.waiting.endsWith("\n");
-    this.waiting = "";
-    if (this.length > LONG && ended && this.kind === "text") this.begin("text");
+    while (this.waiting) {
+      const room = Math.max(LONG - this.length, 0);
+      const end = this.waiting.length > room ? this.waiting.indexOf("\n", room) + 1 : 0;
+      const part = end ? this.waiting.slice(0, end) : this.waiting;
+      this.piece.appendData(part);
+      this.length += part.length;
+      this.waiting = this.waiting.slice(part.length);
+      if (end && this.kind !== "result") this.goOn();
+    }
   }
 
   begin(kind) {
     this.kind = kind;
-    this.length = 0;
-    this.piece = document.createTextNode("");
-    const inside = element(kind === "result" ? "pre" : "div", kind === "reasoning" ? "" : kind);
-    inside.append(this.piece);
+    this.inside = element(kind === "result" ? "pre" : "div", kind === "reasoning" ? "" : kind);
+    this.fill();
     if (kind === "reasoning") {
       const thought = element("details", "reasoning");
       thought.open = true;
-      thought.append(element("summary", "", "Reasoning"), inside);
+      thought.append(element("summary", "", "Reasoning"), this.inside);
       this.place.append(thought);
     } else {
-      this.place.append(inside);
+      this.place.append(this.inside);
     }
+  }
+
+  /** The next piece of the same text. */
+  goOn() {
+    const before = this.inside;
+    this.inside = element("div", before.className);
+    this.fill();
+    before.after(this.inside);
+  }
+
+  fill() {
+    this.length = 0;
+    this.piece = document.createTextNode("");
+    this.inside.append(this.piece);
   }
 }
 
