@@ -109,3 +109,16 @@ async def fail(state: Steps, config: RunnableConfig) -> Steps:
 
 
 fails = StateGraph(Steps).add_node("fail", fail).add_edge(START, "fail").compile(name="fails")
+
+
+class Counted(TypedDict, total=False):
+    """A key that is not text."""
+
+    count: int
+
+
+def count(state: Counted) -> Counted:
+    return {"count": state["count"] + 1}
+
+
+numbers = StateGraph(Counted).add_node("add", count).add_edge(START, "add").compile(name="numbers")

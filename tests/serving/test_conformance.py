@@ -80,7 +80,7 @@ def operations() -> list[Any]:
 @pytest.mark.timeout(max(120, EXAMPLES * 20))
 def test_what_is_described_is_done(serve: Callable[..., Any]) -> None:
     """Requests as described, and requests beside it, are answered as described; no 5xx."""
-    server = serve("own=sample:talk", "sample:asks", "sample:writes", "--memory")
+    server = serve("own=sample:talk", "sample:asks", "sample:writes")
     failures: list[str] = []
     with requests.Session() as session:
         for operation in operations():

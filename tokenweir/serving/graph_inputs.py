@@ -6,13 +6,13 @@ Made from the types of the graph's input schema, as JSON Schema. No I/O.
 from __future__ import annotations
 
 import difflib
-import json
 import typing
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from tokenweir.serving.bodies import parse
 from tokenweir.serving.problems import InvalidError
 
 __all__ = ["MESSAGES", "Key", "from_text", "keys_of"]
@@ -69,8 +69,8 @@ def _value(key: Key, text: str) -> Any:
     if key["type"] in ("string", "any", MESSAGES):
         return text
     try:
-        return json.loads(text)
-    except ValueError:
+        return parse(text, key["name"])
+    except InvalidError:
         raise InvalidError(f"{key['name']} takes {key['type']} as JSON, not {text!r}") from None
 
 

@@ -13,14 +13,12 @@ from tokenweir.serving.bodies import field, flag, number, read_body
 from tokenweir.serving.encoding import encode, plain, scrubbed
 from tokenweir.serving.problems import ConflictError, InvalidError
 from tokenweir.serving.records import Thread, now
-from tokenweir.serving.runs import new_id
+from tokenweir.serving.runs import LONGEST_ID, new_id
 
 if TYPE_CHECKING:
     from tokenweir.serving.app import Service
 
 __all__ = ["routes", "shown_state"]
-
-_LONGEST_ID = 200
 
 
 def routes(service: Service) -> list[BaseRoute]:
@@ -52,8 +50,8 @@ class _Handlers:
         body = await read_body(request)
         owner = self._service.owner(request)
         thread_id = field(body, "thread_id", str) or new_id()
-        if len(thread_id) > _LONGEST_ID or "/" in thread_id:
-            raise InvalidError(f"thread_id has at most {_LONGEST_ID} characters, and no /")
+        if len(thread_id) > LONGEST_ID or "/" in thread_id:
+            raise InvalidError(f"thread_id has at most {LONGEST_ID} characters, and no /")
         known = self._table.get(thread_id)
         if known is not None:
             if body.get("if_exists") != "do_nothing" or known.owner != owner:
@@ -79,6 +77,8 @@ class _Handlers:
             headers["X-Pagination-Next"] = str(offset + limit)
         page = [_thread(each) for each in found[offset : offset + limit]]
         select = field(body, "select", list)
+        if not all(isinstance(name, str) for name in select or ()):
+            raise InvalidError("select is a list of keys")
         if select:
             page = [{name: each[name] for name in select if name in each} for each in page]
         return Response(encode(page), media_type="application/json", headers=headers)
@@ -149,7 +149,7 @@ class _Handlers:
             return _json([])
         before = body.get("before") or request.query_params.get("before")
         if isinstance(before, dict):
-            before = before.get("configurable", before).get("checkpoint_id")
+            before = (field(before, "configurable", dict) or before).get("checkpoint_id")
         source = body if request.method == "POST" else request.query_params
         history = graph.aget_state_history(
             _config(thread, field(body, "checkpoint", dict) or {}),
@@ -157,7 +157,11 @@ class _Handlers:
             before=_config(thread, {"checkpoint_id": before}) if before else None,
             limit=number(source, "limit", 10),
         )
-        return _json([shown_state(snapshot, thread) async for snapshot in history])
+        try:
+            found = [shown_state(snapshot, thread) async for snapshot in history]
+        except ValueError as error:  # keys of metadata that the checkpointer does not take
+            raise InvalidError(f"there is no such history: {error}") from None
+        return _json(found)
 
     # Inside
 

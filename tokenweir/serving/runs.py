@@ -25,7 +25,10 @@ from tokenweir.serving.problems import (
 )
 from tokenweir.serving.records import Assistant, Records, Run, RunRequest, Thread, now
 
-__all__ = ["Runs", "new_id"]
+__all__ = ["LONGEST_ID", "Runs", "new_id"]
+
+LONGEST_ID = 200
+"""Characters of a thread's id: it stands in the metadata of every token."""
 
 _GRAPHS = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
 """What the ids of graphs' own assistants are made from, as LangGraph's server makes them."""
@@ -165,6 +168,8 @@ class Runs:
         if thread_id is None:
             temporary = temporary is not False
             thread_id = new_id()
+        if len(thread_id) > LONGEST_ID:
+            raise InvalidError(f"a thread's id has at most {LONGEST_ID} characters")
         known = self.records.threads.get(thread_id)
         if known is not None and known.owner != owner:
             raise NotFoundError(f"there is no thread {thread_id}")

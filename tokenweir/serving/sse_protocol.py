@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -27,6 +26,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from tokenweir.serving.bodies import parse
 from tokenweir.serving.event_stream import EventStream
 from tokenweir.serving.graph_inputs import Key, from_text, keys_of
 from tokenweir.serving.graph_svg import graph_svg
@@ -141,7 +141,7 @@ class _Protocol:
         texts = dict(request.query_params.multi_items())
         asked |= {key: texts.pop(key) for key in _QUERY if key in texts}
         if whole := texts.pop("input", None):
-            asked["input"] = _json(whole, "input")
+            asked["input"] = parse(whole, "input")
         if texts:
             given = asked.get("input") or {}
             if not isinstance(given, dict):
@@ -289,7 +289,7 @@ async def _body(request: Request) -> dict[str, Any]:
     text = await request.body()
     if not text.strip():
         return {}
-    body = _json(text, "the body")
+    body = parse(text, "the body")
     if not isinstance(body, dict):
         raise InvalidError('the body is a JSON object: {"input": {...}}')
     if unknown := sorted(set(body) - set(_BODY)):
@@ -298,10 +298,3 @@ async def _body(request: Request) -> dict[str, Any]:
             'The graph\'s own keys go into "input"'
         )
     return body
-
-
-def _json(text: str | bytes, what: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise InvalidError(f"{what} is not JSON") from None
