@@ -52,6 +52,7 @@ class _Process:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin, self._process.stdout
+        self.pid = self._process.pid
 
     def close(self) -> None:
         self._in.close()

@@ -17,7 +17,8 @@ class Script:
     Args:
         kind: ``text``; ``tools``, the arguments of one tool call; ``cut``, the same ending where
             no closing makes them valid JSON; ``logprobs``, text with log probabilities; ``hold``,
-            text, and then nothing for as long as the client stays.
+            text, and then nothing for as long as the client stays; ``clock``, text that tells when
+            it was sent, if it is paced.
         tokens: Events with text, or with a piece of arguments.
         every: Milliseconds between tokens; 0 sends them one write after the other.
     """

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+import time
 
 from benchmarks.script import Script
-from benchmarks.wire import HEAD, Frames, frames
+from benchmarks.wire import HEAD, NO_TIME, Frames, frames
 
 __all__: list[str] = []
 
@@ -29,6 +30,7 @@ class Connection(asyncio.Protocol):
         self._received = bytearray()
         self._frames: Frames | None = None
         self._sent = 0
+        self._clock = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -54,6 +56,7 @@ class Connection(asyncio.Protocol):
         write(HEAD + reply.opening)
         if script.every:
             self._frames, self._sent = reply, 0
+            self._clock = script.kind == "clock"
             wheel = self._wheels.get(script.every)
             if wheel is None:
                 wheel = self._wheels[script.every] = Wheel(script.every)
@@ -69,7 +72,10 @@ class Connection(asyncio.Protocol):
         reply = self._frames
         if reply is None:
             return False
-        self._transport.write(reply.tokens[self._sent])
+        token = reply.tokens[self._sent]
+        if self._clock:
+            token = token.replace(NO_TIME, b"@%017.6f" % time.monotonic())
+        self._transport.write(token)
         self._sent += 1
         if self._sent < len(reply.tokens):
             return True

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.script import Script
 
-__all__ = ["HEAD", "Frames", "frames"]
+__all__ = ["HEAD", "NO_TIME", "Frames", "frames"]
 
 HEAD = (
     b"HTTP/1.1 200 OK\r\n"
@@ -23,6 +23,9 @@ HEAD = (
     b"x-request-id: req_6f1c0f2f6b0e4f7f9b1f0a2f3c4d5e6f\r\n"
     b"\r\n"
 )
+
+NO_TIME = b"@0000000000.000000"
+"""Where the time goes in tokens of the kind ``clock``: seconds of the monotonic clock."""
 
 _WORDS = (" the", " quick", " brown", " fox", " jumps", " over", " a", " lazy", " dog", ",")
 # As a model's arguments look in any language but English: JSON text, escapes and all.
@@ -54,6 +57,8 @@ def frames(script: Script) -> Frames:
     else:
         opening = _event({"role": "assistant", "content": "", "refusal": None})
         words = [_text(word, logprobs=script.kind == "logprobs") for word in _WORDS]
+        if script.kind == "clock":
+            words = [_text(NO_TIME.decode(), logprobs=False)]
         tokens = [words[number % len(words)] for number in range(script.tokens)]
     if script.kind == "hold":
         return Frames(opening, tuple(tokens), b"")

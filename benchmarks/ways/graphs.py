@@ -11,7 +11,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 
 from benchmarks.ways.base import MODEL, SyncWay, Task, Way, write_tool
 
-__all__ = ["GraphSyncWay", "GraphWay", "chat_openai", "make"]
+__all__ = ["GraphSyncWay", "GraphWay", "chat_openai", "graph_of", "make", "our_model"]
 
 
 def chat_openai(task: Task) -> Any:
@@ -40,7 +40,9 @@ def _prepared(model: Any, task: Task) -> Any:
     return model.bind_tools([write_tool()]) if task.tools else model
 
 
-def _graph(model: Any, *, sync: bool) -> Any:
+def graph_of(model: Any, *, sync: bool) -> Any:
+    """A graph of one node that asks a model."""
+
     async def asay(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
         return {"messages": [await model.ainvoke(state["messages"], config)]}
 
@@ -73,7 +75,7 @@ class GraphWay(Way):
         through: str = "",
     ) -> None:
         super().__init__(task)
-        self._graph = _graph(our_model(task) if own_model else chat_openai(task), sync=False)
+        self._graph = graph_of(our_model(task) if own_model else chat_openai(task), sync=False)
         self._ours = ours
         self._at_source = ours and task.filtered and not after
         self._after = task.filtered and not self._at_source
@@ -130,7 +132,7 @@ class GraphSyncWay(SyncWay):
 
     def __init__(self, task: Task, *, ours: bool, own_model: bool) -> None:
         super().__init__(task)
-        self._graph = _graph(our_model(task) if own_model else chat_openai(task), sync=True)
+        self._graph = graph_of(our_model(task) if own_model else chat_openai(task), sync=True)
         self._ours = ours
 
     def _stream(self, prompt: str) -> Iterator[Any]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tokenweir.serving.events import END, Event, EventLog, MemoryLog
+from tokenweir.serving.events import END, Event, EventLog
+from tokenweir.serving.memory_log import MemoryLog
 from tokenweir.serving.sqlite_log import SqliteLog
 
 
@@ -95,7 +96,7 @@ async def test_what_is_durable_is_on_the_disk_when_it_is_seen(tmp_path: Path) ->
     other = sqlite3.connect(tmp_path / "log.sqlite")
 
     def stored() -> int:
-        return int(other.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
+        return int(other.execute("SELECT coalesce(max(last), 0) FROM blocks").fetchone()[0])
 
     reader: Any = log.follow("run")
     for number in range(1, 40, 3):
@@ -174,7 +175,7 @@ async def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
     """While the file cannot be written nothing is lost, and writers are told to wait."""
     log = SqliteLog(tmp_path / "log.sqlite")
     other = sqlite3.connect(tmp_path / "log.sqlite", isolation_level=None)
-    log._write.execute("PRAGMA busy_timeout = 10")
+    log._file.writing.execute("PRAGMA busy_timeout = 10")
     log.open("run")
     other.execute("BEGIN IMMEDIATE")
     event = log.append("run", "messages", b"x" * (17 << 20), durable=True)

@@ -12,7 +12,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 
 from tokenweir.serving.encoding import scrubbed
-from tokenweir.serving.events import MemoryLog
+from tokenweir.serving.memory_log import MemoryLog
 from tokenweir.serving.problems import Limits
 from tokenweir.serving.records import RunRequest
 from tokenweir.serving.runs import Runs

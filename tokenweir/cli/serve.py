@@ -162,7 +162,7 @@ def _serve(app: Starlette, listening: socket.socket, host: str, names: list[str]
     """Serve until told to stop; the exit code."""
     import uvicorn
 
-    from tokenweir.serving._internals import abortable
+    from tokenweir.serving._internals import abortable, new_loop
 
     class Server(uvicorn.Server):
         """Says where it is when it can be reached, and lets runs finish before it goes."""
@@ -234,7 +234,7 @@ def _serve(app: Starlette, listening: socket.socket, host: str, names: list[str]
         timeout_graceful_shutdown=3,
     )
     server = Server(config)
-    loop = asyncio.new_event_loop()
+    loop = new_loop()
     try:
         with contextlib.suppress(SystemExit):
             loop.run_until_complete(server.serve([listening]))

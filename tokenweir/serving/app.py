@@ -19,9 +19,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from tokenweir.serving import docs_page, langgraph_protocol, openai_protocol, page, sse_protocol
-from tokenweir.serving.events import EventLog, MemoryLog
+from tokenweir.serving.events import EventLog
 from tokenweir.serving.guard import Guard, owner_of
 from tokenweir.serving.health import routes as health_routes
+from tokenweir.serving.memory_log import MemoryLog
 from tokenweir.serving.problems import EmptyKeyError, Limits
 from tokenweir.serving.records import Records
 from tokenweir.serving.refusals import body_of

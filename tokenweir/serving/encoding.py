@@ -1,6 +1,7 @@
 """Values as JSON on one line: messages as LangGraph's server writes them, and what states hold.
 
-Chunks are most of what is written, so they have a way of their own.
+Chunks are most of what is written, and most are some text in the same envelope as the one before,
+so they have a way of their own.
 """
 
 from __future__ import annotations
@@ -14,8 +15,13 @@ from typing import Any
 import msgspec
 from langchain_core.messages import AIMessageChunk, BaseMessage
 
+from tokenweir.serving.events import Envelope
+
 __all__ = ["TokenEncoder", "encode", "explain", "plain", "scrubbed"]
 
+_HEAD = b'{"content":'
+_MESSAGES = 64
+"""Messages of one run whose envelopes are remembered: more are hardly written at once."""
 _SHORTEST_SECRET = 8
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
 _KEY = re.compile(
@@ -38,26 +44,51 @@ def plain(value: Any) -> Any:
 
 
 class TokenEncoder:
-    """Writes ``[chunk, metadata]``. Remembers the metadata of the calls, which all chunks share."""
+    """Writes the ``[chunk, metadata]`` of one run: a text, and the envelope that it goes into."""
 
     def __init__(self, **more: Any) -> None:
         """``more`` is added to all metadata."""
         self._more = more
-        self._known: dict[int, tuple[Any, bytes]] = {}
+        self._known: dict[tuple[str, Any], tuple[Any, Any, Envelope]] = {}
+        self._written: tuple[Any, bytes] = (None, b"")
 
-    def encode(self, chunk: BaseMessage, metadata: Any) -> bytes:
-        """One token as JSON."""
-        return b"[%s,%s]" % (_message(chunk), self._metadata(metadata))
+    def encode(self, kind: str, chunk: BaseMessage, metadata: Any) -> tuple[bytes, Envelope | None]:
+        """The body and the envelope of one token's event; no envelope for what is not only text."""
+        if type(chunk) is not AIMessageChunk or type(chunk.content) is not str or _carries(chunk):
+            return b"[%s,%s]" % (_message(chunk), self._metadata(metadata)), None
+        known = self._known.get((kind, chunk.id))
+        about = chunk.response_metadata
+        if known is None or known[0] is not metadata or known[1] != about:
+            if about.get("finish_reason") is not None:
+                return b"[%s,%s]" % (_message(chunk), self._metadata(metadata)), None
+            if len(self._known) >= _MESSAGES:
+                self._known.clear()
+            empty = chunk.model_copy(update={"content": ""})
+            rest = _message(empty).removeprefix(_HEAD + b'""')
+            tail = b"%s,%s]" % (rest, self._metadata(metadata))
+            known = self._known[kind, chunk.id] = (metadata, about, Envelope(b"[" + _HEAD, tail))
+        return encode(chunk.content), known[2]
 
     def _metadata(self, metadata: Any) -> bytes:
-        known = self._known.get(id(metadata))
-        if known is not None and known[0] is metadata:
-            return known[1]
-        if len(self._known) > 64:
-            self._known.clear()
-        written = encode({**metadata, **self._more} if isinstance(metadata, dict) else metadata)
-        self._known[id(metadata)] = (metadata, written)
+        before, written = self._written
+        if before is not metadata:
+            more = {**metadata, **self._more} if isinstance(metadata, dict) else metadata
+            written = encode(more)
+            self._written = (metadata, written)
         return written
+
+
+def _carries(chunk: AIMessageChunk) -> Any:
+    """Whether there is more in a chunk than its text."""
+    return (
+        chunk.tool_call_chunks
+        or chunk.additional_kwargs
+        or chunk.usage_metadata
+        or chunk.chunk_position
+        or chunk.tool_calls
+        or chunk.invalid_tool_calls
+        or chunk.name
+    )
 
 
 def explain(error: BaseException) -> dict[str, str]:

@@ -1,24 +1,56 @@
 """The record of a run: events with increasing ids, appended once and read from any id.
 
-The interface and its home in memory; ``sqlite_log.py`` is the home on a disk. What the events mean
-is the runs' matter, how they look on a wire the protocols'.
+The interface; its homes are in ``memory_log.py`` and ``sqlite_log.py``. What the events mean is the
+runs' matter, how they look on a wire the protocols'.
 """
 
 from __future__ import annotations
 
-import asyncio
-from bisect import bisect_right
 from collections.abc import AsyncIterator
-from functools import cached_property
 from typing import Any, Protocol
 
 import msgspec
 
-__all__ = ["END", "Event", "EventLog", "MemoryLog", "Tail"]
+__all__ = ["END", "PAGE", "Envelope", "Event", "EventLog"]
 
 END = "end"
 """The kind of a record's last event. Its data says how the run ended: ``{"status": "success"}``,
 or ``error``, ``interrupted``, ``timeout``."""
+
+
+PAGE = 256
+"""The most events that a reader is given at once, which bounds what is written for it at once."""
+
+
+class Envelope:
+    """What the tokens of one message have in common, which is all but their text.
+
+    It is kept once, and each token is kept as its text alone.
+
+    Attributes:
+        head: What comes before a text in an event's data: up to ``"content":``.
+        tail: What comes after it: the rest of the message, and its metadata.
+        id: The id of the first event that has it, which names it in its run; 0 before that.
+    """
+
+    __slots__ = ("_value", "head", "id", "tail")
+
+    def __init__(self, head: bytes, tail: bytes, id: int = 0) -> None:
+        self.head = head
+        self.tail = tail
+        self.id = id
+        self._value: Any = None
+
+    def around(self, text: bytes) -> bytes:
+        """The data of a token, whose text is given as JSON."""
+        return b"".join((self.head, text, self.tail))
+
+    def value_of(self, text: bytes) -> list[Any]:
+        """``[message, metadata]`` of a token; tokens share the metadata, decoded once."""
+        if self._value is None:
+            self._value = msgspec.json.decode(self.around(b'""'))
+        message, metadata = self._value
+        return [{**message, "content": msgspec.json.decode(text)}, metadata]
 
 
 class Event:
@@ -36,13 +68,23 @@ class Event:
             - ``values``, ``updates``, ``debug``, ``tasks``, ``checkpoints``: as LangGraph has them;
             - ``error``: ``{"error": name, "message": text}``, fit for clients;
             - ``end``: the last event, see ``END``.
-        data: A JSON document in UTF-8 on one line.
+        body: What is kept of it: its data, or a token's text as JSON, with an envelope around it.
+        envelope: What the token shares with the others of its message; None for all else.
     """
 
-    def __init__(self, id: int, kind: str, data: bytes) -> None:
+    __slots__ = ("_value", "body", "envelope", "id", "kind")
+
+    def __init__(self, id: int, kind: str, body: bytes, envelope: Envelope | None = None) -> None:
         self.id = id
         self.kind = kind
-        self.data = data
+        self.body = body
+        self.envelope = envelope
+        self._value: Any = _NOT_YET
+
+    @property
+    def data(self) -> bytes:
+        """A JSON document in UTF-8 on one line."""
+        return self.body if self.envelope is None else self.envelope.around(self.body)
 
     @property
     def mode(self) -> str:
@@ -54,10 +96,14 @@ class Event:
         """The path of the subgraph that it comes from; empty for the graph itself."""
         return tuple(self.kind.split("|")[1:])
 
-    @cached_property
+    @property
     def value(self) -> Any:
-        """``data`` decoded; decoded once, however many readers ask."""
-        return msgspec.json.decode(self.data)
+        """``data`` decoded; of an event that is no token only once, however many readers ask."""
+        if self.envelope is not None:
+            return self.envelope.value_of(self.body)
+        if self._value is _NOT_YET:
+            self._value = msgspec.json.decode(self.body)
+        return self._value
 
     def __repr__(self) -> str:
         return f"Event({self.id}, {self.kind!r}, {self.data!r})"
@@ -70,6 +116,9 @@ class Event:
     __hash__ = None  # type: ignore[assignment]
 
 
+_NOT_YET = object()
+
+
 class EventLog(Protocol):
     """Where the events of all runs are kept. All of it is called in one event loop."""
 
@@ -77,7 +126,15 @@ class EventLog(Protocol):
         """Begin a run's record, so that readers wait for its events."""
         ...
 
-    def append(self, run_id: str, kind: str, data: bytes, *, durable: bool = False) -> Event:
+    def append(
+        self,
+        run_id: str,
+        kind: str,
+        body: bytes,
+        *,
+        envelope: Envelope | None = None,
+        durable: bool = False,
+    ) -> Event:
         """Put one event behind the others of an open run, and return it at once.
 
         Nothing waits for a disk. With ``durable`` readers see this event, and what is appended
@@ -89,10 +146,14 @@ class EventLog(Protocol):
     def follow(self, run_id: str, after: int = 0) -> AsyncIterator[list[Event]]:
         """The events with ids greater than ``after``: those there are, then live ones to the end.
 
-        In lists, never empty: what has come since the last one. A reader may be as slow as it
-        likes: nothing is kept for it. A run that is not known, or no longer kept, has no events
-        and ends at once.
+        In lists of at most ``PAGE``, never empty: what has come since the last one. A reader may be
+        as slow as it likes: nothing is kept for it. A run that is not known, or no longer kept, has
+        no events and ends at once.
         """
+        ...
+
+    async def newest(self, run_id: str, kind: str) -> Event | None:
+        """The last event of a kind that a run has, visible or not yet; None if it has none."""
         ...
 
     def last_id(self, run_id: str) -> int:
@@ -112,8 +173,8 @@ class EventLog(Protocol):
         """Wait while more waits for the disk than may; writers of many events call it."""
         ...
 
-    async def saved(self) -> None:
-        """Wait until all that was written so far would survive the process."""
+    async def saved(self, run_id: str | None = None) -> None:
+        """Wait until what was written so far would survive the process: of one run, or all."""
         ...
 
     async def delete(self, run_id: str) -> None:
@@ -137,147 +198,3 @@ class EventLog(Protocol):
     async def close(self) -> None:
         """Write what is not written, and end all readers."""
         ...
-
-
-class Tail:
-    """The newest events of one run, in memory, and who waits for more.
-
-    Attributes:
-        last: The greatest id given.
-        visible: The greatest id that readers may see.
-        dropped: The greatest id that is not in memory any more.
-    """
-
-    __slots__ = ("_events", "_waiting", "closed", "dropped", "last", "visible")
-
-    def __init__(self, last: int = 0, dropped: int = 0) -> None:
-        self.last = last
-        self.visible = last
-        self.dropped = dropped
-        self.closed = False
-        self._events: list[Event] = []
-        self._waiting: set[asyncio.Future[None]] = set()
-
-    def add(self, kind: str, data: bytes) -> Event:
-        """Append an event, for nobody to see yet."""
-        self.last += 1
-        event = Event(self.last, kind, data)
-        self._events.append(event)
-        return event
-
-    def show(self, id: int) -> None:
-        """Let readers see the events up to an id."""
-        if id > self.visible:
-            self.visible = id
-            self._wake()
-
-    def end(self) -> None:
-        """Nothing more comes: readers end when they have read what there is."""
-        self.closed = True
-        self._wake()
-
-    def drop(self, keep: int) -> None:
-        """Drop all but the newest ``keep`` events."""
-        if len(self._events) > keep:
-            self.dropped = self._events[-keep - 1].id
-            del self._events[:-keep]
-
-    def after(self, id: int) -> list[Event]:
-        """The visible events in memory with greater ids."""
-        events = self._events
-        if not events or events[-1].id <= id:
-            return []
-        found = events[bisect_right(events, id, key=_id_of) :]
-        while found and found[-1].id > self.visible:
-            found.pop()
-        return found
-
-    async def follow(self, id: int) -> AsyncIterator[list[Event]]:
-        """The events after an id, live, to the end, or until they have been dropped."""
-        seen = id
-        while seen >= self.dropped:
-            if found := self.after(seen):
-                seen = found[-1].id
-                yield found
-                if found[-1].kind == END:
-                    return
-            elif self.closed:
-                return
-            else:
-                waiting = asyncio.get_running_loop().create_future()
-                self._waiting.add(waiting)
-                try:
-                    await waiting
-                finally:
-                    self._waiting.discard(waiting)
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, set()
-        for each in waiting:
-            if not each.done():
-                each.set_result(None)
-
-
-def _id_of(event: Event) -> int:
-    return event.id
-
-
-class MemoryLog:
-    """An event log in memory: gone with the process. Finished runs are kept until deleted."""
-
-    def __init__(self) -> None:
-        self._tails: dict[str, Tail] = {}
-        self._size = 0
-
-    def open(self, run_id: str) -> None:
-        self._tails.setdefault(run_id, Tail())
-
-    def append(self, run_id: str, kind: str, data: bytes, *, durable: bool = False) -> Event:
-        tail = self._tails[run_id]
-        event = tail.add(kind, data)
-        tail.show(event.id)
-        if kind == END:
-            tail.end()
-        self._size += len(data)
-        return event
-
-    async def follow(self, run_id: str, after: int = 0) -> AsyncIterator[list[Event]]:
-        tail = self._tails.get(run_id)
-        if tail is not None:
-            async for events in tail.follow(after):
-                yield events
-
-    def last_id(self, run_id: str) -> int:
-        tail = self._tails.get(run_id)
-        return 0 if tail is None else tail.visible
-
-    async def reopen(self, run_id: str) -> int:
-        tail = self._tails.get(run_id)
-        return 0 if tail is None else tail.last
-
-    async def ready(self) -> None:
-        return
-
-    async def saved(self) -> None:
-        return
-
-    async def delete(self, run_id: str) -> None:
-        tail = self._tails.pop(run_id, None)
-        if tail is not None:
-            self._size -= sum(len(event.data) for event in tail.after(0))
-            tail.end()
-
-    def suspend(self, run_id: str) -> None:
-        self._tails[run_id].end()
-
-    @property
-    def size(self) -> int:
-        return self._size
-
-    @property
-    def problem(self) -> str | None:
-        return None
-
-    async def close(self) -> None:
-        for tail in self._tails.values():
-            tail.end()

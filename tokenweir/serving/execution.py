@@ -149,10 +149,10 @@ class Executor:
                     # Whoever sees a message begin must be told if it becomes void after a kill.
                     if durable := payload[0].id not in seen:
                         seen.add(payload[0].id)
-                    data = tokens.encode(*payload)
+                    data, envelope = tokens.encode(kind, *payload)
                 else:
-                    data = encode(payload)
-                log.append(run.id, kind, data, durable=durable)
+                    data, envelope = encode(payload), None
+                log.append(run.id, kind, data, envelope=envelope, durable=durable)
                 self.events += 1
                 if self.events % 64 == 0:
                     await log.ready()

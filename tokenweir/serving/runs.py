@@ -201,7 +201,7 @@ class Runs:
             for other in busy:
                 self._stop(other, "cancel")
         self._begin(run, after_seconds)
-        await self.log.saved()  # whoever is told of a run finds it again, whatever happens
+        await self.log.saved(run.id)  # whoever is told of a run finds it again, whatever happens
         return run
 
     async def follow(self, run_id: str, after: int | None = None) -> AsyncIterator[Event]:
@@ -239,12 +239,10 @@ class Runs:
         None if it recorded none and its thread is gone.
         """
         run = await self.wait(run_id, owner)
-        last: Event | None = None
-        async for event in self.follow(run_id):
-            if event.kind == "values":
-                last = event
-        if last is not None:
-            return last.value
+        if "values" in run.request.modes:
+            last = await self.log.newest(run_id, "values")
+            if last is not None:
+                return last.value
         thread = self.records.threads.get(run.thread_id)
         return thread.values if thread is not None else None
 

@@ -1,37 +1,38 @@
 """The event log on a disk: SQLite in WAL mode, written behind in batches by one thread.
 
-A batch is written every ``_PACE`` seconds, and at once when an event has to be durable. A commit is
-handed to the operating system, not waited for on the disk: it survives the process being killed; a
-machine that loses its power may lose the last moments. The same writer keeps the records of runs,
-so that what is written of a run is in the order in which it happened.
+A batch of all runs is written every ``_PACE`` seconds, and one of some runs at once when an event
+of theirs has to be durable. A commit is handed to the operating system, not waited for on the disk:
+it survives the process being killed; a machine that loses its power may lose the last moments. The
+same writer keeps the records of runs, so that what is written of a run is in the order in which it
+happened. How events lie in the file is ``sqlite_file.py``'s matter.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeVar
 
-from tokenweir.serving.events import END, Event, Tail
+from tokenweir.serving.events import END, PAGE, Envelope, Event
+from tokenweir.serving.sqlite_file import Batch, SqliteFile, weight
+from tokenweir.serving.tail import Tail
 
 __all__ = ["SqliteLog"]
 
-_PACE = 0.02
-"""Seconds between batches."""
+T = TypeVar("T")
+
+_PACE = 0.2
+"""Seconds between batches of all runs. What a kill takes of this was of unfinished messages."""
 
 _MOST_WAITING = 16 << 20
 """Bytes that may wait for the disk before writers of many events are held back."""
 
-_IN_MEMORY = 1024
+_IN_MEMORY = 256
 """Events of a run in progress that stay in memory; slower readers read from the disk."""
-
-_PAGE = 512
-"""Events that are read from the disk at once."""
 
 _GAP = 1_000_000
 """Ids after a record was cut off go on at the next multiple: more than a batch can have lost."""
@@ -39,18 +40,6 @@ _GAP = 1_000_000
 _RETRY = 0.5
 """Seconds until a batch that could not be written is tried again."""
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS logs (
-    key INTEGER PRIMARY KEY, run TEXT NOT NULL UNIQUE, size INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS events (
-    key INTEGER NOT NULL, id INTEGER NOT NULL, kind TEXT NOT NULL, data BLOB NOT NULL,
-    PRIMARY KEY (key, id)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS records (
-    place INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, data BLOB NOT NULL,
-    UNIQUE (kind, id));
-"""
-
-_Row: TypeAlias = "tuple[str, tuple[Any, ...]]"
 _logger = logging.getLogger("tokenweir.serving")
 
 
@@ -58,28 +47,26 @@ class SqliteLog:
     """An event log in a file, and a journal of records. For one process at a time."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         self._loop = asyncio.get_running_loop()
+        self._file = SqliteFile(path)
+        self._size = self._file.size()
         self._writer = ThreadPoolExecutor(1, "tokenweir-log")
         self._reader = ThreadPoolExecutor(1, "tokenweir-log-reader")
-        self._write = _connect(path)
-        self._write.executescript(_SCHEMA)
-        self._read = _connect(path)
         self._tails: dict[str, Tail] = {}
         self._unsaved: dict[str, deque[int]] = {}
         """By run: ids of durable events that are not on the disk yet."""
-        self._rows: list[_Row] = []
-        self._events: list[tuple[str, Event]] = []
+        self._next = Batch()
+        self._urgent: set[str] = set()
+        """Runs whose events are to be written at once."""
+        self._all_at = 0.0
+        """When the events of all runs are to be written."""
+        self._savers: list[asyncio.Future[None]] = []
         self._waiting_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Future[None] | None = None
-        self._savers: list[asyncio.Future[None]] = []
         self._room = asyncio.Event()
         self._room.set()
         self._closing = False
-        self._size: int = self._write.execute("SELECT coalesce(sum(size), 0) FROM logs").fetchone()[
-            0
-        ]
         self._problem: str | None = None
 
     # The event log
@@ -89,22 +76,35 @@ class SqliteLog:
             self._tails[run_id] = Tail()
             self._put("INSERT OR IGNORE INTO logs (run) VALUES (?)", (run_id,))
 
-    def append(self, run_id: str, kind: str, data: bytes, *, durable: bool = False) -> Event:
+    def append(
+        self,
+        run_id: str,
+        kind: str,
+        body: bytes,
+        *,
+        envelope: Envelope | None = None,
+        durable: bool = False,
+    ) -> Event:
         tail = self._tails[run_id]
-        event = tail.add(kind, data)
-        self._events.append((run_id, event))
-        self._waiting_bytes += len(data)
-        self._size += len(data)
-        unsaved = self._unsaved.get(run_id)
-        if durable or kind == END:
-            self._unsaved.setdefault(run_id, deque()).append(event.id)
-            self._schedule(0.0)
+        event = tail.add(kind, body, envelope)
+        waiting = self._next.events.get(run_id)
+        if waiting is None:
+            self._next.events[run_id] = [event]
         else:
-            if not unsaved:
-                tail.show(event.id)
-            self._schedule(_PACE)
+            waiting.append(event)
+        size = weight(event)
+        self._size += size
+        self._waiting_bytes += size
         if self._waiting_bytes > _MOST_WAITING:
             self._room.clear()
+        if durable or kind == END:
+            self._unsaved.setdefault(run_id, deque()).append(event.id)
+            self._hurry(run_id)
+        else:
+            if run_id not in self._unsaved:
+                tail.show(event.id)
+            if self._timer is None:
+                self._schedule()
         return event
 
     async def follow(self, run_id: str, after: int = 0) -> AsyncIterator[list[Event]]:
@@ -117,14 +117,20 @@ class SqliteLog:
                 if after >= tail.dropped:
                     return
                 continue  # too slow: what comes next is on the disk only
-            events = await self._page(run_id, after)
-            if events:
+            found = await self._fetch(lambda: self._file.page(run_id, after))  # noqa: B023
+            for start in range(0, len(found), PAGE):
+                events = found[start : start + PAGE]
                 after = events[-1].id
                 yield events
                 if events[-1].kind == END:
                     return
-            elif self._tails.get(run_id) is tail:
+            if not found and self._tails.get(run_id) is tail:
                 return
+
+    async def newest(self, run_id: str, kind: str) -> Event | None:
+        tail = self._tails.get(run_id)
+        found = tail.newest(kind) if tail is not None else None
+        return found or await self._fetch(lambda: self._file.newest(run_id, kind))
 
     def last_id(self, run_id: str) -> int:
         tail = self._tails.get(run_id)
@@ -132,9 +138,7 @@ class SqliteLog:
 
     async def reopen(self, run_id: str) -> int:
         self.open(run_id)
-        sql = "SELECT max(id) FROM events JOIN logs USING (key) WHERE run = ?"
-        [(found,)] = await self._fetch(sql, (run_id,))
-        kept: int = found or 0
+        kept = await self._fetch(lambda: self._file.last_id(run_id))
         # Nothing of it is in memory; readers that are there already wait for what comes next.
         next_id = (kept // _GAP + 1) * _GAP
         self._tails[run_id] = Tail(last=next_id, dropped=kept)
@@ -143,26 +147,27 @@ class SqliteLog:
     async def ready(self) -> None:
         await self._room.wait()
 
-    async def saved(self) -> None:
-        if self._rows or self._events:
-            self._schedule(0.0)
-            waiting = self._loop.create_future()
-            self._savers.append(waiting)
-            await waiting
-        elif self._writing is not None:
-            await asyncio.wait([self._writing])
+    async def saved(self, run_id: str | None = None) -> None:
+        if run_id is None:
+            self._urgent.update(self._next.events)
+        if not self._next and self._writing is None:
+            return
+        waiting = self._loop.create_future()
+        self._savers.append(waiting)
+        self._hurry(run_id)
+        await waiting
 
     async def delete(self, run_id: str) -> None:
         tail = self._tails.pop(run_id, None)
         if tail is not None:
             tail.end()
-        await self.saved()
-        rows = await self._fetch("SELECT size FROM logs WHERE run = ?", (run_id,))
-        self._size -= sum(size for (size,) in rows)
-        which = "(SELECT key FROM logs WHERE run = ?)"
-        self._put(f"DELETE FROM events WHERE key = {which}", (run_id,))
+        await self.saved(run_id)
+        self._size -= await self._fetch(lambda: self._file.size(run_id))
+        for table in ("blocks", "envelopes"):
+            which = "(SELECT key FROM logs WHERE run = ?)"
+            self._put(f"DELETE FROM {table} WHERE key = {which}", (run_id,))
         self._put("DELETE FROM logs WHERE run = ?", (run_id,))
-        await self.saved()
+        await self.saved(run_id)
 
     def suspend(self, run_id: str) -> None:
         if tail := self._tails.get(run_id):
@@ -178,8 +183,9 @@ class SqliteLog:
 
     async def close(self) -> None:
         self._closing = True
-        while self._writing is not None or self._rows or self._events:
+        while self._writing is not None or self._next:
             if self._writing is None:
+                self._all_at = 0.0
                 self._flush()
             assert self._writing is not None
             await asyncio.wait([self._writing])
@@ -190,8 +196,9 @@ class SqliteLog:
             self._timer.cancel()
         for tail in self._tails.values():
             tail.end()
-        for threads, connection in ((self._writer, self._write), (self._reader, self._read)):
-            await self._loop.run_in_executor(threads, connection.close)
+        file = self._file
+        for threads, each in ((self._writer, file.writing), (self._reader, file.reading)):
+            await self._loop.run_in_executor(threads, each.close)
             threads.shutdown()
 
     # The journal
@@ -207,51 +214,56 @@ class SqliteLog:
         self._put("DELETE FROM records WHERE kind = ? AND id = ?", (table, id))
 
     def load(self, table: str) -> Iterable[bytes]:
-        sql = "SELECT data FROM records WHERE kind = ? ORDER BY place"
-        return [data for (data,) in self._read.execute(sql, (table,))]
+        return self._file.records(table)
 
     # Writing
 
     def _put(self, sql: str, values: tuple[Any, ...]) -> None:
-        self._insert_events()
-        self._rows.append((sql, values))
-        self._schedule(_PACE)
+        self._next.statements.append((sql, values))
+        if self._timer is None:
+            self._schedule()
 
-    def _insert_events(self) -> None:
-        """Turn the events so far into rows, so that what follows comes after them."""
-        for run_id, event in self._events:
-            self._rows.append((_INSERT, (event.id, event.kind, event.data, run_id)))
-        if self._events:
-            self._events = []
-
-    def _schedule(self, delay: float) -> None:
-        if self._writing is not None:
-            return  # what has come meanwhile is written next
+    def _hurry(self, run_id: str | None) -> None:
+        """Have the events of a run written at once, with all records."""
+        if run_id is not None:
+            self._urgent.add(run_id)
+        if self._writing is not None or self._problem is not None:
+            return
+        now = self._loop.time()
         if self._timer is not None:
-            if delay or self._timer.when() <= self._loop.time():
+            if self._timer.when() <= now:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_later(delay, self._flush)
+        self._timer = self._loop.call_at(now, self._flush)
+
+    def _schedule(self) -> None:
+        if self._writing is None:
+            delay = max(0.0, self._all_at - self._loop.time())
+            self._timer = self._loop.call_later(delay, self._flush)
 
     def _flush(self) -> None:
         self._timer = None
         if self._writing is not None:
             return
-        self._insert_events()
-        rows, self._rows = self._rows, []
-        if not rows:
-            return
+        now = self._loop.time()
+        if now >= self._all_at:
+            batch, self._next = self._next, Batch()
+            self._all_at = now + _PACE
+        else:
+            waiting = self._next.events
+            some = {run: waiting.pop(run) for run in self._urgent if run in waiting}
+            batch = Batch(self._next.statements, some)
+            self._next.statements = []
+        self._urgent.clear()
         savers, self._savers = self._savers, []
-        size, self._waiting_bytes = self._waiting_bytes, 0
-        self._writing = self._loop.run_in_executor(self._writer, _commit, self._write, rows)
-        self._writing.add_done_callback(lambda done: self._written(done, rows, size, savers))
+        if not batch:
+            _resolve(savers)
+            return
+        self._writing = self._loop.run_in_executor(self._writer, self._file.commit, batch)
+        self._writing.add_done_callback(lambda done: self._written(done, batch, savers))
 
     def _written(
-        self,
-        done: asyncio.Future[None],
-        rows: list[_Row],
-        size: int,
-        savers: list[asyncio.Future[None]],
+        self, done: asyncio.Future[None], batch: Batch, savers: list[asyncio.Future[None]]
     ) -> None:
         self._writing = None
         error = done.exception()
@@ -259,97 +271,53 @@ class SqliteLog:
             if self._problem is None:
                 _logger.error("the event log cannot be written; trying again: %s", error)
             self._problem = str(error)
-            self._rows[:0] = rows
-            self._waiting_bytes += size
+            self._put_back(batch)
             self._savers[:0] = savers
             if not self._closing:
                 self._timer = self._loop.call_later(_RETRY, self._flush)
             return
         self._problem = None
-        for saver in savers:
-            if not saver.done():
-                saver.set_result(None)
+        for run_id, events in batch.events.items():
+            self._waiting_bytes -= sum(map(weight, events))
+            self._saved(run_id, events[-1])
         if self._waiting_bytes <= _MOST_WAITING:
             self._room.set()
-        saved: dict[str, int] = {}
-        ended: set[str] = set()
-        for sql, values in rows:
-            if sql is _INSERT:
-                saved[values[3]] = values[0]
-                if values[1] == END:
-                    ended.add(values[3])
-        for run_id, last in saved.items():
-            self._saved(run_id, last, ended=run_id in ended)
-        if self._rows or self._events:
-            self._schedule(0.0 if self._unsaved or self._savers else _PACE)
+        _resolve(savers)
+        if self._urgent or self._savers:
+            self._hurry(None)
+        elif self._next:
+            self._schedule()
 
-    def _saved(self, run_id: str, id: int, *, ended: bool) -> None:
-        """The events of a run up to an id are on the disk."""
+    def _put_back(self, batch: Batch) -> None:
+        """A batch was not written: put it before what came since."""
+        self._all_at = 0.0
+        self._next.statements[:0] = batch.statements
+        for run_id, events in batch.events.items():
+            self._next.events[run_id] = events + self._next.events.get(run_id, [])
+
+    def _saved(self, run_id: str, last: Event) -> None:
+        """The events of a run up to one of them are on the disk."""
         tail = self._tails.get(run_id)
         unsaved = self._unsaved.get(run_id)
         if unsaved is not None:
-            while unsaved and unsaved[0] <= id:
+            while unsaved and unsaved[0] <= last.id:
                 unsaved.popleft()
             if not unsaved:
                 del self._unsaved[run_id]
         if tail is None:
             return
         tail.show(unsaved[0] - 1 if unsaved else tail.last)
-        if ended:
+        if last.kind == END:
             tail.end()
             del self._tails[run_id]
         elif tail.last - tail.dropped > 2 * _IN_MEMORY:
-            tail.drop(max(_IN_MEMORY, tail.last - id))
+            tail.drop(max(_IN_MEMORY, tail.last - last.id))
 
-    # Reading
-
-    async def _page(self, run_id: str, after: int) -> list[Event]:
-        sql = (
-            "SELECT id, events.kind, data FROM events JOIN logs USING (key) "
-            "WHERE run = ? AND id > ? ORDER BY id LIMIT ?"
-        )
-        rows = await self._fetch(sql, (run_id, after, _PAGE))
-        return [Event(*row) for row in rows]
-
-    async def _fetch(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
-        def fetch() -> list[Any]:
-            return self._read.execute(sql, values).fetchall()
-
-        return await self._loop.run_in_executor(self._reader, fetch)
+    async def _fetch(self, read: Callable[[], T]) -> T:
+        return await self._loop.run_in_executor(self._reader, read)
 
 
-_INSERT = "INSERT INTO events (key, id, kind, data) SELECT key, ?, ?, ? FROM logs WHERE run = ?"
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    return connection
-
-
-def _commit(connection: sqlite3.Connection, rows: list[_Row]) -> None:
-    """Write rows in order, all or none."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        sizes: dict[str, int] = {}
-        start = 0
-        while start < len(rows):
-            sql = rows[start][0]
-            end = start
-            while end < len(rows) and rows[end][0] is sql:
-                end += 1
-            connection.executemany(sql, (values for _, values in rows[start:end]))
-            if sql is _INSERT:
-                for _, (_, _, data, run_id) in rows[start:end]:
-                    sizes[run_id] = sizes.get(run_id, 0) + len(data)
-            start = end
-        connection.executemany(
-            "UPDATE logs SET size = size + ? WHERE run = ?",
-            [(size, run_id) for run_id, size in sizes.items()],
-        )
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+def _resolve(savers: list[asyncio.Future[None]]) -> None:
+    for saver in savers:
+        if not saver.done():
+            saver.set_result(None)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from tokenweir.serving.events import END, Event
+from tokenweir.serving.events import END, Envelope, Event
 from tokenweir.serving.records import Run
-from tokenweir.serving.token_records import Record, record_of
+from tokenweir.serving.token_records import Accepts, Record, record_of
 
 __all__ = ["Frames"]
+
+_SAMPLE = b'"-"'
+"""Any text: where it is found in a record, the text of each token goes."""
 
 
 class Frames:
@@ -24,13 +26,13 @@ class Frames:
         after: Events up to this id are only looked at for what the end will tell.
     """
 
-    def __init__(
-        self, run: Run, only: Callable[[Any, Any], bool] | None = None, after: int = 0
-    ) -> None:
+    def __init__(self, run: Run, only: Accepts | None = None, after: int = 0) -> None:
         self._run = run
         self._only = only
         self._after = after
         self._interrupts: dict[Any, Any] = {}
+        self._start = b"id: %s:" % run.id.encode()
+        self._tokens: dict[Envelope, tuple[bytes, bytes] | None] = {}
 
     def hello(self, last: int) -> bytes:
         """The first event of a connection: which run this is, and how far it has come.
@@ -51,6 +53,8 @@ class Frames:
 
     def feed(self, event: Event) -> bytes:
         """An event as bytes; b"" for what simple clients are not told."""
+        if event.envelope is not None and not (self._only and self._only.per_chunk):
+            return self._token(event, event.envelope)
         kind = event.kind
         if event.mode == "tasks":
             self._note_interrupts(event)
@@ -67,14 +71,30 @@ class Frames:
         name = "token" if record["type"] == "message" else record["type"]
         return self._frame(event.id, name, record)
 
+    def _token(self, event: Event, envelope: Envelope) -> bytes:
+        """As the record of such an event would be written, without making it for each token."""
+        if event.id <= self._after or event.body == b'""':
+            return b""
+        try:
+            around = self._tokens[envelope]
+        except KeyError:
+            around = self._tokens[envelope] = self._around(event, envelope)
+        if around is None:
+            return b""
+        head, tail = around
+        return b"%s%d%s%s%s" % (self._start, event.id, head, event.body, tail)
+
+    def _around(self, event: Event, envelope: Envelope) -> tuple[bytes, bytes] | None:
+        record = record_of(Event(event.id, event.kind, _SAMPLE, envelope), self._only)
+        if record is None:
+            return None
+        written = msgspec.json.encode(record)
+        head, _, tail = written.partition(_SAMPLE)
+        return b"\nevent: token\ndata: " + head, tail + b"\n\n"
+
     def _frame(self, number: int, name: str, record: Record) -> bytes:
         data = msgspec.json.encode(record)
-        return b"id: %s:%d\nevent: %s\ndata: %s\n\n" % (
-            self._run.id.encode(),
-            number,
-            name.encode(),
-            data,
-        )
+        return b"%s%d\nevent: %s\ndata: %s\n\n" % (self._start, number, name.encode(), data)
 
     def _note_interrupts(self, event: Event) -> None:
         for interrupt in event.value.get("interrupts") or ():

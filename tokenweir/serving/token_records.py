@@ -15,7 +15,7 @@ from tokenweir.serving.events import Event
 from tokenweir.streaming.filters import Filter
 from tokenweir.streaming.terminal.pieces import pieces, tags_of
 
-__all__ = ["Record", "accepts", "record_of", "token_of"]
+__all__ = ["Accepts", "Record", "accepts", "record_of", "token_of"]
 
 Record = dict[str, Any]
 
@@ -47,20 +47,29 @@ def record_of(event: Event, only: Callable[[Any, Any], bool] | None = None) -> R
     return None
 
 
-def accepts(only: Filter | None) -> Callable[[Any, Any], bool] | None:
-    """A filter for messages as plain data: called with a message and its metadata."""
-    if only is None:
-        return None
-    if not only.looks_at_chunks:
-        return lambda message, metadata: only(metadata)
+class Accepts:
+    """A filter for messages as plain data: called with a message and its metadata.
 
-    def by_chunk(message: Any, metadata: Any) -> bool:
+    Attributes:
+        per_chunk: Whether it looks at the chunks, and not at their metadata alone.
+    """
+
+    def __init__(self, only: Filter) -> None:
+        self._only = only
+        self.per_chunk = only.looks_at_chunks
+
+    def __call__(self, message: Any, metadata: Any) -> bool:
+        if not self.per_chunk:
+            return self._only(metadata)
         if isinstance(message, Mapping):
             extra = message.get("additional_kwargs") or {}
             message = {"reasoning_content": extra.get("reasoning_content"), **message}
-        return only(metadata, message)
+        return self._only(metadata, message)
 
-    return by_chunk
+
+def accepts(only: Filter | None) -> Accepts | None:
+    """A filter for messages as plain data, or None for none."""
+    return None if only is None else Accepts(only)
 
 
 def token_of(

@@ -127,7 +127,9 @@ METADATA = {
 @pytest.mark.parametrize("chunk", CHUNKS, ids=range(len(CHUNKS)))
 def test_records_are_the_command_lines(chunk: Any) -> None:
     """A message that went through the event log gives the record of ``tokenweir run --json``."""
-    event = Event(1, "messages|edit:t1", TokenEncoder().encode(chunk, METADATA))
+    event = Event(
+        1, "messages|edit:t1", *TokenEncoder().encode("messages|edit:t1", chunk, METADATA)
+    )
     expected = records.token(["edit:t1"], chunk, METADATA)
     assert record_of(event) == (None if expected is None else {**expected, "task": "t2"})
 
@@ -135,7 +137,7 @@ def test_records_are_the_command_lines(chunk: Any) -> None:
 def test_filters_decide_on_plain_data() -> None:
     """Filters by tag, by text and by reasoning pass the same messages as they do as objects."""
     for chunk in CHUNKS:
-        event = Event(1, "messages", TokenEncoder().encode(chunk, METADATA))
+        event = Event(1, "messages", *TokenEncoder().encode("messages", chunk, METADATA))
         for only in (tag("joke"), tag("poem"), text, reasoning, ~text & tag("joke")):
             passed = record_of(event, accepts(only))
             assert (passed is not None) == (only(METADATA, chunk) and record_of(event) is not None)

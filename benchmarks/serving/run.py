@@ -1,0 +1,120 @@
+"""Runs the scenarios of this folder: so many streams at each server, and what that took of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks.processes import ROOT, Server, environment
+from benchmarks.results import Results
+from benchmarks.script import Script
+from benchmarks.serving.load import Job, Seen
+from benchmarks.serving.servers import Running, more_files, pin
+
+__all__ = ["SCENARIOS", "UNITS", "WAYS", "run"]
+
+UNITS = {
+    "us/token": "us",
+    "p50": "ms",
+    "p99": "ms",
+    "kB/stream": "kB",
+    "ms/start": "ms",
+    "busy": "%",
+    "pace": "%",
+}
+_RATE = 20
+_COMPARED = (50, 100, 200, 500)
+_HELD = (800, 1500)
+
+SCENARIOS = {
+    f"serve-{streams}": f"a server with {streams} streams of {_RATE} tokens/s each"
+    for streams in (*_COMPARED, *_HELD)
+}
+_ALL = ("fastapi", "proxy", "proxy-asyncio", "serve", "serve-memory")
+WAYS = {
+    f"serve-{streams}": _ALL if streams in _COMPARED else ("proxy", "proxy-asyncio", "serve")
+    for streams in (*_COMPARED, *_HELD)
+}
+
+
+def run(
+    scenario: str,
+    ways: Sequence[str],
+    results: Results,
+    rounds: int,
+    tell: Callable[[str], None],
+) -> None:
+    """Measure these servers, in turns, each in a new process, so many times."""
+    streams = int(scenario.rpartition("-")[2])
+    if results.quick:
+        streams //= 10
+    more_files()
+    with Server() as upstream:
+        pin(upstream.pid, 1)
+        left = list(ways)
+        for number in range(rounds):
+            tell(f"{scenario}: round {number + 1} of {rounds}")
+            turn = number % max(1, len(left))
+            for way in left[turn:] + left[:turn]:
+                row = results.row(scenario, way)
+                try:
+                    seen = _measure(way, streams, upstream.base_url, quick=results.quick)
+                except RuntimeError as error:
+                    row.problem = str(error)
+                    tell(f"{scenario}: {way}: {error}")
+                    left.remove(way)
+                    continue
+                row.add(_metrics(seen, streams))
+
+
+def _measure(way: str, streams: int, upstream: str, *, quick: bool) -> Seen:
+    patience = 20.0
+    seconds = 1.0 if quick else 4.0
+    # Longer than anything here lasts, so that no stream ends while others are measured.
+    script = Script("clock", _RATE * 120, 1000 // _RATE)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Running(way, upstream, Path(folder)) as server,
+    ):
+        request = server.request(script.prompt())
+        job = Job(server.port, server.pid, request, 5, 0.2, 0.3, patience)
+        _load(job)  # all imported, and run once
+        settle = 0.5 if quick else 1.5
+        job = Job(server.port, server.pid, request, streams, settle, seconds, patience)
+        return _load(job)
+
+
+def _load(job: Job) -> Seen:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.serving.load"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        env=environment(),
+        text=True,
+    )
+    pin(process.pid, 1)
+    answer, _ = process.communicate(json.dumps(asdict(job)), timeout=120)
+    if process.returncode:
+        raise RuntimeError("the load client failed; see above")
+    found = json.loads(answer)
+    if "error" in found:
+        raise RuntimeError(found["error"])
+    return Seen(**found)
+
+
+def _metrics(seen: Seen, streams: int) -> dict[str, float]:
+    return {
+        "us/token": 1e6 * seen.cpu / seen.tokens,
+        "p50": 1e3 * seen.p50,
+        "p99": 1e3 * seen.p99,
+        "kB/stream": (seen.after - seen.before) / streams / 1e3,
+        "ms/start": 1e3 * seen.starting / streams,
+        "busy": 100 * seen.cpu / seen.seconds,
+        "pace": 100 * seen.tokens / seen.seconds / _RATE / streams,
+    }
