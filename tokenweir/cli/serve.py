@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -174,6 +175,9 @@ def _serve(app: Starlette, listening: socket.socket, host: str, names: list[str]
                 click.echo(f"http://{shown}:{listening.getsockname()[1]}")
                 click.echo(f"tokenweir: serving {', '.join(names)}", err=True)
                 sys.stdout.flush()
+            # What is there now stays: going through it again and again would hold tokens up.
+            gc.collect()
+            gc.freeze()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             service = getattr(app.state, "service", None)

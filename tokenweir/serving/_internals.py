@@ -66,10 +66,10 @@ class _Loop(asyncio.SelectorEventLoop):
     Not for a handler of ``signal.signal``, which may run while the loop sleeps in this thread.
     """
 
-    def call_soon_threadsafe(
+    def call_soon_threadsafe(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        if asyncio._get_running_loop() is self:
+        if asyncio.events._get_running_loop() is self:
             return self.call_soon(callback, *args, context=context)
         return super().call_soon_threadsafe(callback, *args, context=context)
 

@@ -53,7 +53,7 @@ class Envelope:
         return [{**message, "content": msgspec.json.decode(text)}, metadata]
 
 
-class Event:
+class Event(msgspec.Struct, gc=False, eq=False):
     """One event of a run. All readers of a run share its events: treat them as read-only.
 
     Attributes:
@@ -72,14 +72,13 @@ class Event:
         envelope: What the token shares with the others of its message; None for all else.
     """
 
-    __slots__ = ("_value", "body", "envelope", "id", "kind")
+    # There are many: the garbage collector need not look at them, as they are in no circle.
 
-    def __init__(self, id: int, kind: str, body: bytes, envelope: Envelope | None = None) -> None:
-        self.id = id
-        self.kind = kind
-        self.body = body
-        self.envelope = envelope
-        self._value: Any = _NOT_YET
+    id: int
+    kind: str
+    body: bytes
+    envelope: Envelope | None = None
+    _value: Any = msgspec.UNSET
 
     @property
     def data(self) -> bytes:
@@ -101,7 +100,7 @@ class Event:
         """``data`` decoded; of an event that is no token only once, however many readers ask."""
         if self.envelope is not None:
             return self.envelope.value_of(self.body)
-        if self._value is _NOT_YET:
+        if self._value is msgspec.UNSET:
             self._value = msgspec.json.decode(self.body)
         return self._value
 
@@ -114,9 +113,6 @@ class Event:
         return (self.id, self.kind, self.data) == (other.id, other.kind, other.data)
 
     __hash__ = None  # type: ignore[assignment]
-
-
-_NOT_YET = object()
 
 
 class EventLog(Protocol):
@@ -169,8 +165,13 @@ class EventLog(Protocol):
         """
         ...
 
+    @property
+    def full(self) -> bool:
+        """Whether more waits for the disk than may, so that writers should wait for ``ready``."""
+        ...
+
     async def ready(self) -> None:
-        """Wait while more waits for the disk than may; writers of many events call it."""
+        """Wait until it is not full."""
         ...
 
     async def saved(self, run_id: str | None = None) -> None:

@@ -11,18 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_core.messages import BaseMessage
 from langgraph.pregel import Pregel
 from langgraph.types import Command, Send
 
-from tokenweir.serving.encoding import TokenEncoder, encode, explain, plain
+from tokenweir.serving.encoding import encode, explain, plain
 from tokenweir.serving.events import EventLog
 from tokenweir.serving.problems import InvalidError
+from tokenweir.serving.recorder import Recorder
 from tokenweir.serving.records import Assistant, Run, RunRequest
 from tokenweir.serving.resuming import Left, left_of
 from tokenweir.streaming.errors import FilterError
 from tokenweir.streaming.filters import as_filter
-from tokenweir.streaming.stream import astream
+from tokenweir.streaming.run import Plan
 
 __all__ = ["MODES", "Executor", "Outcome", "command_of"]
 
@@ -50,8 +50,14 @@ class Executor:
     def __init__(self, graphs: Mapping[str, Any], log: EventLog, checkpointer: Any) -> None:
         self._log = log
         self._checkpointer = checkpointer
-        self.events = 0
+        self._recorded = 0
+        self._recorders: set[Recorder] = set()
         self.graphs = {name: self._with_checkpointer(graph) for name, graph in graphs.items()}
+
+    @property
+    def events(self) -> int:
+        """How many events were recorded."""
+        return self._recorded + sum(recorder.count for recorder in self._recorders)
 
     def _with_checkpointer(self, graph: Any) -> Any:
         if isinstance(graph, Pregel):
@@ -128,34 +134,23 @@ class Executor:
         if request.interrupt_after:
             kwargs["interrupt_after"] = request.interrupt_after
         given = None if go_on else command_of(request.command) or request.input
-        tokens = TokenEncoder(run_id=run.id, thread_id=run.thread_id)
-        log, seen = self._log, set[str]()
-        parts = astream(
+        recorder = Recorder(run, self._log)
+        plan = Plan(
             graph,
             given,
             config,
-            only=request.only,
+            only=as_filter(request.only),
             stream_mode=request.modes,
             subgraphs=request.subgraphs,
-            **kwargs,
+            version="v1",
+            kwargs=kwargs,
         )
-        async with parts:
-            async for part in parts:
-                kind, payload = part[-2], part[-1]
-                if request.subgraphs and part[0]:
-                    kind = "|".join((kind, *part[0]))
-                durable = False
-                if _is_token(payload) and part[-2] in ("messages", "custom"):
-                    # Whoever sees a message begin must be told if it becomes void after a kill.
-                    if durable := payload[0].id not in seen:
-                        seen.add(payload[0].id)
-                    data, envelope = tokens.encode(kind, *payload)
-                else:
-                    data, envelope = encode(payload), None
-                log.append(run.id, kind, data, envelope=envelope, durable=durable)
-                self.events += 1
-                if self.events % 64 == 0:
-                    await log.ready()
+        self._recorders.add(recorder)
+        try:
+            await recorder.record(plan)
+        finally:
+            self._recorders.discard(recorder)
+            self._recorded += recorder.count
 
     async def _take_up(self, run: Run, graph: Any, config: Any) -> Left:
         """Where a run stands that another process began; its cut-off messages are made void."""
@@ -239,11 +234,3 @@ def command_of(command: dict[str, Any] | None) -> Command[Any] | None:
     if "resume" in command:
         return Command(resume=command["resume"], update=update, goto=steps)
     return Command(update=update, goto=steps)
-
-
-def _is_token(payload: Any) -> bool:
-    return (
-        isinstance(payload, (tuple, list))
-        and len(payload) == 2
-        and isinstance(payload[0], BaseMessage)
-    )

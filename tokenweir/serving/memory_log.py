@@ -57,6 +57,10 @@ class MemoryLog:
         tail = self._tails.get(run_id)
         return 0 if tail is None else tail.last
 
+    @property
+    def full(self) -> bool:
+        return False
+
     async def ready(self) -> None:
         return
 

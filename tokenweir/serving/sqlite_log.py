@@ -144,6 +144,10 @@ class SqliteLog:
         self._tails[run_id] = Tail(last=next_id, dropped=kept)
         return kept
 
+    @property
+    def full(self) -> bool:
+        return not self._room.is_set()
+
     async def ready(self) -> None:
         await self._room.wait()
 

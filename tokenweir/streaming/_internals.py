@@ -13,13 +13,16 @@ What is assumed of them, each with a test:
   ``on_chat_model_start``, and hands on ``GenerationChunk``, which ``messages`` mode drops.
 - Where a graph is being run from within another graph's node, the config in the context variable
   holds ``CONFIG_KEY_TASK_ID``.
+- A graph that is run with ``CONFIG_KEY_STREAM`` in its config, as a subgraph is, hands what its
+  other modes have to say to that ``StreamProtocol`` as ``(namespace, mode, payload)``, at once, and
+  takes the stream writer of the ``Runtime`` under ``CONFIG_KEY_RUNTIME`` for its own.
 
 Where an assumption does not hold, ``direct_reason`` says so and streams take LangGraph's own way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import get_ident
 from typing import Any, Literal
 from uuid import UUID, uuid4
@@ -28,6 +31,7 @@ from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables.config import RunnableConfig, ensure_config
+from langgraph.config import get_config
 from langgraph.pregel import Pregel
 
 from tokenweir.streaming.backpressure import Gate, Watching, current_gate
@@ -38,8 +42,16 @@ from tokenweir.streaming.lost_config import node_begins
 from tokenweir.streaming.types import Metadata, Namespace, Token
 
 try:
-    from langgraph._internal._constants import CONFIG_KEY_TASK_ID
+    from langgraph._internal._constants import (
+        CONFIG_KEY_CHECKPOINT_NS,
+        CONFIG_KEY_RUNTIME,
+        CONFIG_KEY_STREAM,
+        CONFIG_KEY_TASK_ID,
+        NS_SEP,
+    )
     from langgraph.pregel._messages import StreamMessagesHandler
+    from langgraph.pregel.protocol import StreamProtocol
+    from langgraph.runtime import Runtime
 
     _MISSING: str | None = None
 except ImportError as error:  # a LangGraph that moved its rooms
@@ -52,6 +64,7 @@ __all__ = [
     "MessagesHandler",
     "completions_handler",
     "direct_reason",
+    "emitting",
     "is_local",
     "langgraphs_receiver",
     "watched",
@@ -89,6 +102,37 @@ def watched(config: RunnableConfig | None, handler: BaseCallbackHandler) -> Runn
     merged: RunnableConfig = {**config} if config else {}
     merged["callbacks"] = callbacks
     return merged
+
+
+def emitting(
+    config: RunnableConfig,
+    put: Callable[[Namespace, str, Any], None],
+    modes: Sequence[str],
+    *,
+    subgraphs: bool,
+) -> RunnableConfig:
+    """The config with which a run hands the parts of these modes to ``put``, from any thread.
+
+    Without LangGraph's queue between, from which a task of the run would have to take each.
+    """
+
+    def emit(part: tuple[Namespace, str, Any]) -> None:
+        namespace, mode, payload = part
+        if subgraphs or not namespace:
+            put(namespace, mode, payload)
+
+    def write(value: Any) -> None:
+        place = get_config()["configurable"][CONFIG_KEY_CHECKPOINT_NS]
+        emit((tuple(place.split(NS_SEP)[:-1]), "custom", value))
+
+    runtime = Runtime(stream_writer=write) if "custom" in modes else Runtime()
+    others: Any = set(modes) - {"custom", "messages"}
+    configurable = {
+        **(config.get("configurable") or {}),
+        CONFIG_KEY_STREAM: StreamProtocol(emit, others),
+        CONFIG_KEY_RUNTIME: runtime,
+    }
+    return {**config, "configurable": configurable}
 
 
 class _Watcher(Watching):

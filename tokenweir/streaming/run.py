@@ -1,9 +1,10 @@
 """How one run fills its sink.
 
-A ``messages`` stream of a local graph is taken straight from the model calls, by a callback
-handler that puts chunks into the sink. Every other (several modes, a remote graph, a graph inside
-a node) is LangGraph's own stream, pumped into the sink and filtered on the way. Both give the same
-parts in the same order.
+The tokens of a local graph are taken straight from the model calls, by a callback handler that
+puts chunks into the sink, and what other modes have to say beside them from where the graph says
+it. Every other stream (without ``messages``, of a remote graph, of a graph inside a node) is
+LangGraph's own, pumped into the sink and filtered on the way. Both give the same parts in the same
+order.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from tokenweir.streaming.sink import Sink
 from tokenweir.streaming.types import Namespace, Token
 
 __all__ = ["Plan", "Source", "run", "run_sync"]
+
+_DIRECT = frozenset({"messages", "values", "updates", "custom", "debug", "tasks", "checkpoints"})
+"""The modes whose parts need not go through LangGraph's queue."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,18 @@ class Plan:
         """Whether the run's callbacks are ours to watch."""
         return _internals.is_local(self.graph)
 
-    def direct(self) -> bool:
+    def direct(self, method: str = "astream") -> bool:
         """Whether the tokens can be taken straight from the model calls."""
+        modes = self._modes()
+        if list(modes) == ["messages"]:
+            versions: tuple[str, ...] = ("v1", "v2")
+        elif method == "astream" and "messages" in modes and set(modes) <= _DIRECT:
+            versions = ("v1",)
+        else:
+            return False
         return (
             self.local
-            and (self.stream_mode == "messages" or list(self.stream_mode or ()) == ["messages"])
-            and self.version in ("v1", "v2")
+            and self.version in versions
             and _internals.direct_reason(self.config) is None
         )
 
@@ -62,12 +72,15 @@ class Plan:
         """Start ``graph.stream`` or ``graph.astream`` so that its tokens end up in the sink."""
         calls = Calls()
         run = getattr(self.graph, method)
-        if self.direct():
+        if self.direct(method):
             gate = Gate(sink, thread)
             watching = _internals.MessagesHandler(
                 self._putter(sink), gate, calls, subgraphs=self.subgraphs, only=self.only
             )
             watched = _internals.watched(self.config, watching)
+            if list(self._modes()) != ["messages"]:
+                put, modes = self._part_putter(sink), self._modes()
+                watched = _internals.emitting(watched, put, modes, subgraphs=self.subgraphs)
             parts = run(self.input, watched, stream_mode=[], **self._version(), **self.kwargs)
             return Source(parts, calls)
         pump = PumpGate(sink, thread)
@@ -114,6 +127,16 @@ class Plan:
         if self.subgraphs:
             return lambda ns, token: sink.put((ns, token))
         return lambda ns, token: sink.put(token)
+
+    def _part_putter(self, sink: Sink[Any]) -> Callable[[Namespace, str, Any], None]:
+        """As ``_putter``, for the parts of other modes beside tokens."""
+
+        def put(namespace: Namespace, mode: str, payload: Any) -> None:
+            part = (namespace, mode, payload) if self.subgraphs else (mode, payload)
+            if self.only is None or self._passes(part):
+                sink.put(part)
+
+        return put
 
     def _passes(self, part: Any) -> bool:
         """Filter afterwards: tokens by their metadata, everything else passes."""

@@ -214,6 +214,14 @@ class Sink(Generic[T]):
             finally:
                 self._wake_reader = None
 
+    def on_ready(self, take: Callable[[], None]) -> None:
+        """Have ``take`` called whenever there is something for the reader, instead of waiting.
+
+        It is called by who puts, in whatever thread that is, once for each chunk and for the end;
+        it may take them at once by ``get_nowait``.
+        """
+        self._wake_reader = take
+
     def close(self) -> None:
         """The reader goes: what waits is dropped, and whoever puts more is stopped."""
         self._closed = True
