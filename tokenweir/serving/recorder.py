@@ -10,7 +10,7 @@ import asyncio
 from threading import get_ident
 from typing import Any
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessageChunk, BaseMessage
 
 from tokenweir.serving.encoding import TokenEncoder, encode
 from tokenweir.serving.events import EventLog
@@ -102,6 +102,8 @@ class Recorder:
 
 
 def _is_token(payload: Any) -> bool:
+    if type(payload) is tuple and len(payload) == 2 and type(payload[0]) is AIMessageChunk:
+        return True  # as nearly always
     return (
         isinstance(payload, (tuple, list))
         and len(payload) == 2

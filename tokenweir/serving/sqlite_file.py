@@ -15,12 +15,19 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from tokenweir.serving.events import PAGE, Envelope, Event
+from tokenweir.serving.events import END, PAGE, Envelope, Event
 
 __all__ = ["Batch", "SqliteFile", "weight"]
 
 _BLOCKS = 64
 """Blocks that are read at once."""
+
+_ROWS = 100
+"""Rows of one statement. Each statement lets go of the interpreter and has to get it back, which
+the event loop gives up only every few milliseconds when it is busy."""
+
+_SIZES_AFTER = 32
+"""Batches after which the sizes of runs in progress are written; those that end are at once."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS logs (
@@ -69,41 +76,92 @@ class SqliteFile:
         self.writing = _connect(path)
         self.writing.executescript(_SCHEMA)
         self.reading = _connect(path)
+        self._keys: dict[str, int] = {}
+        self._sizes: dict[int, int] = {}
+        """By key: bytes that are not in the run's size yet."""
+        self._commits = 0
 
     # The thread that writes
 
     def commit(self, batch: Batch) -> None:
         """Write a batch, all or nothing."""
-        execute, many = self.writing.execute, self.writing.executemany
+        execute = self.writing.execute
+        self._commits += 1
         execute("BEGIN IMMEDIATE")
         try:
             for sql, values in batch.statements:
                 execute(sql, values)
-            blocks: list[tuple[int, int, bytes]] = []
-            envelopes: list[tuple[int, int, bytes, bytes]] = []
-            sizes: list[tuple[int, int]] = []
+            blocks: list[Any] = []
+            envelopes: list[Any] = []
+            added: dict[int, int] = {}
+            complete: list[int] = []
             for run_id, events in batch.events.items():
-                found = execute("SELECT key FROM logs WHERE run = ?", (run_id,)).fetchone()
-                if found is None:  # forgotten meanwhile
+                key = self._key(run_id)
+                if key is None:  # forgotten meanwhile
                     continue
-                [key] = found
                 for start in range(0, len(events), PAGE):
                     some = events[start : start + PAGE]
-                    blocks.append((key, some[-1].id, _encode([_stored(event) for event in some])))
-                envelopes += [
-                    (key, event.id, event.envelope.head, event.envelope.tail)
-                    for event in events
-                    if event.envelope is not None and event.envelope.id == event.id
-                ]
-                sizes.append((sum(map(weight, events)), key))
-            many("INSERT INTO envelopes VALUES (?, ?, ?, ?)", envelopes)
-            many("INSERT INTO blocks VALUES (?, ?, ?)", blocks)
-            many("UPDATE logs SET size = size + ? WHERE key = ?", sizes)
+                    blocks += (key, some[-1].id, _encode([_stored(event) for event in some]))
+                for event in events:
+                    envelope = event.envelope
+                    if envelope is not None and envelope.id == event.id:
+                        envelopes += (key, event.id, envelope.head, envelope.tail)
+                added[key] = sum(map(weight, events))
+                if events[-1].kind == END:
+                    complete.append(key)
+                    self._keys.pop(run_id, None)
+            self._insert("INSERT INTO envelopes VALUES", 4, envelopes)
+            self._insert("INSERT INTO blocks VALUES", 3, blocks)
+            if self._commits % _SIZES_AFTER == 0:
+                complete = [*{**self._sizes, **added}]
+            sizes = {key: self._sizes.get(key, 0) + added.get(key, 0) for key in complete}
+            self._write_sizes(sizes)
             execute("COMMIT")
         except BaseException:
+            self._keys.clear()  # some may be of rows that are not there now
             if self.writing.in_transaction:
                 execute("ROLLBACK")
             raise
+        for key, size in added.items():
+            self._sizes[key] = self._sizes.get(key, 0) + size
+        for key in sizes:
+            self._sizes.pop(key, None)
+
+    def close_writing(self) -> None:
+        """Write what was put off, and close."""
+        self._write_sizes(self._sizes)
+        self.writing.close()
+
+    def _write_sizes(self, sizes: dict[int, int]) -> None:
+        self.writing.executemany(
+            "UPDATE logs SET size = size + ? WHERE key = ?",
+            [(size, key) for key, size in sizes.items()],
+        )
+
+    def _key(self, run_id: str) -> int | None:
+        key = self._keys.get(run_id)
+        if key is None:
+            sql = "SELECT key FROM logs WHERE run = ?"
+            found = self.writing.execute(sql, (run_id,)).fetchone()
+            if found is None:
+                return None
+            key = self._keys[run_id] = found[0]
+        return key
+
+    def _insert(self, sql: str, columns: int, values: list[Any]) -> None:
+        row = f"({', '.join('?' * columns)})"
+        step = _ROWS * columns
+        for start in range(0, len(values), step):
+            some = values[start : start + step]
+            rows = ", ".join([row] * (len(some) // columns))
+            self.writing.execute(f"{sql} {rows}", some)
+
+    # While nothing of the run is being written
+
+    def forget(self, run_id: str) -> int:
+        """A run is about to be removed; bytes of its events that are not in its size yet."""
+        key = self._keys.pop(run_id, None)
+        return 0 if key is None else self._sizes.pop(key, 0)
 
     # The thread that reads
 

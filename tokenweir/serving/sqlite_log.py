@@ -25,8 +25,9 @@ __all__ = ["SqliteLog"]
 
 T = TypeVar("T")
 
-_PACE = 0.2
-"""Seconds between batches of all runs. What a kill takes of this was of unfinished messages."""
+_PACE = 0.5
+"""Seconds between batches of all runs. What a kill takes of this was of unfinished nodes: a node's
+events are saved before its checkpoint, see ``data_folder.py``."""
 
 _MOST_WAITING = 16 << 20
 """Bytes that may wait for the disk before writers of many events are held back."""
@@ -166,6 +167,7 @@ class SqliteLog:
         if tail is not None:
             tail.end()
         await self.saved(run_id)
+        self._size -= self._file.forget(run_id)
         self._size -= await self._fetch(lambda: self._file.size(run_id))
         for table in ("blocks", "envelopes"):
             which = "(SELECT key FROM logs WHERE run = ?)"
@@ -201,8 +203,11 @@ class SqliteLog:
         for tail in self._tails.values():
             tail.end()
         file = self._file
-        for threads, each in ((self._writer, file.writing), (self._reader, file.reading)):
-            await self._loop.run_in_executor(threads, each.close)
+        for threads, close in (
+            (self._writer, file.close_writing),
+            (self._reader, file.reading.close),
+        ):
+            await self._loop.run_in_executor(threads, close)
             threads.shutdown()
 
     # The journal
