@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from tokenweir.serving.app import Service, protocol_routes
 from tokenweir.serving.description import describe
-from tokenweir.serving.events import MemoryLog
+from tokenweir.serving.memory_log import MemoryLog
 from tokenweir.serving.problems import Limits
 from tokenweir.serving.runs import Runs
 
