@@ -151,12 +151,20 @@ def test_void_messages_are_told_whatever_the_filter() -> None:
     assert frames.feed(event) == b'id: r:4\nevent: remove\ndata: {"type":"remove","id":"m1"}\n\n'
 
 
-def test_curl_reads_a_run(server: str, provider: Provider) -> None:
-    """``curl -N`` with a POST shows the run, its nodes, its tokens with ids, and its end."""
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["/graphs/joke_poem/events", "-d", '{"input": {"topic": "cats"}}'],
+        ["/graphs/joke_poem/events?topic=cats"],
+    ],
+    ids=["POST", "GET"],
+)
+def test_curl_reads_a_run(asked: list[str], server: str, provider: Provider) -> None:
+    """``curl -N`` shows the run, its nodes, its tokens with ids, and its end, and then ends."""
     provider.on("joke", "Why not?")
     provider.on("poem", Reply(tokens=["Roses", "\nare"]))
     shown = subprocess.run(
-        ["curl", "-sN", f"{server}/graphs/joke_poem/events", "-d", '{"input": {"topic": "cats"}}'],
+        ["curl", "-sN", server + asked[0], *asked[1:]],
         capture_output=True,
         text=True,
         timeout=30,
@@ -343,6 +351,15 @@ REFUSED = [
     ("GET", "/graphs/joke_poem/events?topc=a", None, 422, "did you mean topic?"),
     ("GET", "/graphs/repeat/events?count=x", None, 422, "count takes integer as JSON"),
     ("GET", "/graphs/joke_poem/events?topic=a&only=tag", None, 422, "cannot read 'tag'"),
+    ("GET", "/graphs/joke_poem/events?topic=a&only=(tag:a", None, 422, "a bracket is not closed"),
+    (
+        "POST",
+        "/graphs/joke_poem/events",
+        {"input": {"topic": "a"}, "only": "a:b"},
+        422,
+        "unknown kind",
+    ),
+    ("POST", "/graphs/joke_poem/events", {"input": {"topic": "a"}, "only": 1}, 422, "only"),
     ("GET", "/graphs/joke_poem/events?topic=a&on_disconnect=x", None, 422, "on_disconnect is"),
     ("GET", "/graphs/joke_poem/events?input={", None, 422, "input is not JSON"),
     ("POST", "/graphs/joke_poem/events", {"topic": "a"}, 422, 'go into "input"'),
@@ -373,6 +390,35 @@ def test_pages_of_other_sites_start_nothing_by_themselves(server: str) -> None:
         assert stream.status == 403
     with Stream(server, "POST", path, {}, **foreign) as stream:
         assert stream.status == 200
+
+
+def test_a_listed_sites_pages_may_start_runs(serve: Callable[..., Any]) -> None:
+    """A page that ``--cors`` lists may use EventSource, which can only GET; others may not, nor
+    may what does not say where it is from, such as an image."""
+    site = "https://app.example"
+    server = serve(f"repeat={SAMPLES}:repeat", "--cors", site).url
+    path, foreign = "/graphs/repeat/events?name=a", {"sec_fetch_site": "cross-site"}
+    with Stream(server, "GET", path, origin=site, **foreign) as stream:
+        assert stream.status == 200
+        assert stream.response.headers["access-control-allow-origin"] == site
+        assert "Content-Location" in stream.response.headers["access-control-expose-headers"]
+        last = list(stream.events())[-1]
+        assert last.name == "end"
+    with Stream(server, "GET", path, origin=site, last_event_id=last.id, **foreign) as stream:
+        assert stream.status == 204
+    with Stream(server, "GET", path, origin="https://other.example", **foreign) as stream:
+        assert stream.status == 403
+    with Stream(server, "GET", path, **foreign) as stream:
+        assert stream.status == 403
+
+
+def test_addresses_hold_names_as_they_are(server: str) -> None:
+    """The addresses of a graph with an odd name lead to it."""
+    with Stream(server, "GET", "/graphs") as stream:
+        [odd] = [graph for graph in stream.json()["graphs"] if '"' in graph["name"]]
+    assert get(server, f"{odd['events']}?name=a")[-1].name == "end"
+    with Stream(server, "GET", odd["picture"]) as stream:
+        assert b"&lt;img src=x onerror=alert(1)&gt;" in stream.response.read()
 
 
 def test_a_place_in_another_graphs_run_is_refused(server: str) -> None:
