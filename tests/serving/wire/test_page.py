@@ -239,6 +239,21 @@ def test_another_window_follows_by_address(page: Page, provider: Provider, windo
     expect(other.locator("#status")).to_have_text("Done.")
 
 
+def test_another_address_shows_another_run(page: Page, provider: Provider) -> None:
+    """A run's address that is put in place of another's is gone to, and so is the one before."""
+    provider.reply("One.", "Two.")
+    run(page, "chat", messages="first")
+    expect(page.locator("#status")).to_have_text("Done.")
+    first = page.evaluate("location.hash")
+    page.click("#fresh")
+    run(page, "chat", messages="second")
+    expect(page.locator(".text")).to_have_text("Two.")
+    page.evaluate("(hash) => { location.hash = hash; }", first)
+    expect(page.locator(".text")).to_have_text("One.")
+    page.go_back()
+    expect(page.locator(".text")).to_have_text("Two.")
+
+
 def test_messages_are_shown_once_and_void_ones_not(page: Page) -> None:
     """A whole message adds nothing to its tokens; one that is void goes away."""
     texts = page.evaluate(

@@ -175,9 +175,12 @@ function enable(button, is) {
 
 // What is kept over a reload
 
+function save() {
+  if (talk) ofWindow.set("talk", talk.saved());
+}
+
 function remember() {
-  if (!talk) return;
-  ofWindow.set("talk", talk.saved());
+  save();
   const address = new URLSearchParams({ graph: talk.graph.name });
   if (talk.turn?.run) address.set("run", talk.turn.run);
   if (`#${address}` !== location.hash) history.replaceState(null, "", `#${address}`);
@@ -270,7 +273,8 @@ $("theme").addEventListener("click", () => {
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !event.isComposing) $("stop").click();
 });
-addEventListener("pagehide", remember);
+addEventListener("pagehide", save);
+document.addEventListener("visibilitychange", save); // phones may end a hidden page without a word
 // Another run's address was typed, or a link to one followed.
 addEventListener("hashchange", () => location.reload());
 

@@ -25,8 +25,9 @@ export class Picture {
   show(svg) {
     const drawn = new DOMParser().parseFromString(svg, "image/svg+xml").documentElement;
     const picture = document.importNode(drawn, true);
-    // A wide picture scrolls rather than being too small to be read.
+    // A large picture scrolls rather than being too small to be read.
     picture.style.minWidth = `${0.6 * Number(drawn.getAttribute("width"))}px`;
+    picture.style.minHeight = `${0.6 * Number(drawn.getAttribute("height"))}px`;
     this.place.replaceChildren(picture);
     this.place.hidden = false;
     // A subgraph has a frame where another node has a box.
