@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,28 @@ def serve(provider: Provider, tmp_path: Path) -> Iterator[Callable[..., Server]]
     yield start
     for server in servers:
         server.close()
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A server that several tests use, each with prompts and threads of its own."""
+
+    url: str
+    provider: Provider
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """One server with all graphs of served_graphs.py, for the tests of a module."""
+    with Provider() as provider:
+        names = ("two_steps", "nested", "asks", "asks_inside", "writes", "fails", "fans")
+        words = [*(f"sample:{name}" for name in names), "talk=sample:talk"]
+        server = Server(words, tmp_path_factory.mktemp("shared"), provider.environ)
+        try:
+            assert server.url.startswith("http://"), server.stderr()
+            yield Shared(server.url, provider)
+        finally:
+            server.close()
 
 
 @pytest.fixture

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypedDict
+import operator
+from typing import Annotated, Any, TypedDict
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
-from langgraph.types import interrupt
+from langgraph.types import Send, interrupt
 
 from tokenweir.nodes.chat_model import chat_model
 from tokenweir.nodes.node import node
@@ -90,6 +91,11 @@ asks = (
 )
 
 
+asks_inside = (
+    StateGraph(Steps).add_node("child", asks).add_edge(START, "child").compile(name="asks_inside")
+)
+
+
 @node
 async def custom(state: Steps, config: RunnableConfig) -> Steps:
     writer = get_stream_writer()
@@ -101,6 +107,29 @@ async def custom(state: Steps, config: RunnableConfig) -> Steps:
 
 writes = (
     StateGraph(Steps).add_node("custom", custom).add_edge(START, "custom").compile(name="writes")
+)
+
+
+class Fan(TypedDict, total=False):
+    """State of a graph whose node runs once for each topic, at once."""
+
+    topics: list[str]
+    texts: Annotated[list[str], operator.add]
+
+
+def spread(state: Fan) -> list[Send]:
+    return [Send("one", {"topic": topic}) for topic in state["topics"]]
+
+
+async def one(state: Steps, config: RunnableConfig) -> Fan:
+    return {"texts": [await write(f"about {state['topic']}", config)]}
+
+
+fans = (
+    StateGraph(Fan)
+    .add_node("one", one)
+    .add_conditional_edges(START, spread, ["one"])
+    .compile(name="fans")
 )
 
 

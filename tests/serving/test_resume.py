@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -147,6 +150,35 @@ def test_a_killed_server_goes_on(serve: Callable[..., Any], provider: Provider, 
     whole.read()
     assert whole.said() == ["the first", "the second"]
     assert joined(server.url, run)["second"] == "the second"
+
+
+@pytest.mark.parametrize(
+    ("durability", "modes"), [("sync", ["messages-tuple", "values"]), ("async", "messages-tuple")]
+)
+def test_no_checkpoint_is_ahead_of_the_log(
+    serve: Callable[..., Any], provider: Provider, tmp_path: Path, durability: str, modes: Any
+) -> None:
+    """A node whose tokens were not written yet is not done: killed then, it runs again."""
+    provider.on("first", Reply("the first text", hold_after=1), "the first")
+    provider.on("second", "the second")
+    server = serve("sample:two_steps", "--data", str(tmp_path))
+    run = start(server.url, "two_steps", durability=durability, stream_mode=modes)
+    cut = Reader(server.url, run)
+    cut.read(lambda: "the" in cut.said())
+    with contextlib.closing(sqlite3.connect(tmp_path / "events.sqlite")) as disk:
+        disk.execute("BEGIN IMMEDIATE")  # nothing more is written
+        provider.release()
+        with contextlib.suppress(TimeoutError):
+            provider.wait_for_requests(2, timeout=1.5)
+        server.kill()
+    server = serve("sample:two_steps", "--data", str(tmp_path))
+    whole = Reader(server.url, run)
+    for reader in (cut, whole):
+        reader.url = server.url
+        reader.read()
+        values = joined(server.url, run)
+        assert reader.said() == [values["first"], values["second"]]
+        assert values["second"] == "the second"
 
 
 def test_what_is_finished_is_kept(serve: Callable[..., Any], provider: Provider) -> None:

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from langgraph.checkpoint.memory import InMemorySaver
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from tokenweir.serving import docs_page, langgraph_protocol, openai_protocol, page, sse_protocol
+from tokenweir.serving.checkpoints import MemoryCheckpoints
 from tokenweir.serving.events import EventLog
 from tokenweir.serving.guard import Guard, owner_of
 from tokenweir.serving.health import routes as health_routes
@@ -133,7 +133,7 @@ async def in_memory() -> AsyncIterator[Home]:
     """A home in memory: gone with the process."""
     log = MemoryLog()
     try:
-        yield Home(log, InMemorySaver(), Records())
+        yield Home(log, MemoryCheckpoints(), Records())
     finally:
         await log.close()
 

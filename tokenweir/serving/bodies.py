@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from tokenweir.serving.problems import InvalidError
 
-__all__ = ["field", "flag", "number", "parse", "read_body"]
+__all__ = ["field", "flag", "number", "parse", "read_bodies", "read_body"]
 
 T = TypeVar("T")
 _NAMES = {
@@ -24,16 +24,28 @@ _DEEP = 100
 
 async def read_body(request: Request) -> dict[str, Any]:
     """The body, a JSON object; an empty one if there is none. Raises InvalidError."""
+    body = await _decoded(request)
+    if not isinstance(body, dict):
+        raise InvalidError("the body must be a JSON object")
+    return body
+
+
+async def read_bodies(request: Request) -> list[dict[str, Any]]:
+    """The body, a JSON list of objects. Raises InvalidError."""
+    bodies = await _decoded(request)
+    if not isinstance(bodies, list) or not all(isinstance(each, dict) for each in bodies):
+        raise InvalidError("the body must be a JSON list of objects")
+    return bodies
+
+
+async def _decoded(request: Request) -> Any:
     try:
         data = await request.body()
     except ClientDisconnect:
         raise InvalidError("the body did not come to its end") from None
     if not data.strip():
         return {}
-    body = parse(data, "the body")
-    if not isinstance(body, dict):
-        raise InvalidError("the body must be a JSON object")
-    return body
+    return parse(data, "the body")
 
 
 def parse(data: bytes | str, what: str) -> Any:

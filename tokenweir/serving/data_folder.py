@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import aiosqlite
-from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from tokenweir.serving._internals import state_types
 from tokenweir.serving.app import Home
+from tokenweir.serving.checkpoints import SqliteCheckpoints
 from tokenweir.serving.records import Records
 from tokenweir.serving.sqlite_log import SqliteLog
 from tokenweir.streaming.errors import TokenweirError
@@ -48,7 +47,7 @@ def data_folder(
             try:
                 async with aiosqlite.connect(path / "checkpoints.sqlite") as connection:
                     serde = JsonPlusSerializer(allowed_msgpack_modules=state_types(graphs.values()))
-                    checkpointer = _Saver(connection, log, serde=serde)
+                    checkpointer = SqliteCheckpoints(connection, log.saved, serde=serde)
                     await checkpointer.setup()
                     await connection.execute("PRAGMA synchronous = NORMAL")
                     yield Home(log, checkpointer, Records(log))
@@ -56,30 +55,6 @@ def data_folder(
                 await log.close()
 
     return opened
-
-
-class _Saver(AsyncSqliteSaver):
-    """Saves what a run has said before it saves what the run has done.
-
-    A node that is done does not run again after a kill, so its events must not be lost.
-    """
-
-    def __init__(self, connection: aiosqlite.Connection, log: SqliteLog, **kwargs: Any) -> None:
-        super().__init__(connection, **kwargs)
-        self._log = log
-
-    async def aput(self, config: RunnableConfig, *args: Any, **kwargs: Any) -> RunnableConfig:
-        await self._said(config)
-        return await super().aput(config, *args, **kwargs)
-
-    async def aput_writes(self, config: RunnableConfig, *args: Any, **kwargs: Any) -> None:
-        await self._said(config)
-        await super().aput_writes(config, *args, **kwargs)
-
-    async def _said(self, config: RunnableConfig) -> None:
-        run_id = (config.get("metadata") or {}).get("run_id")
-        if isinstance(run_id, str):
-            await self._log.saved(run_id)
 
 
 @contextlib.contextmanager

@@ -42,6 +42,8 @@ class Outcome:
     error: dict[str, str] | None = None
     values: Any = None
     interrupts: dict[str, Any] = field(default_factory=dict)
+    waits: bool = False
+    """Whether the graph stands before a node, for somebody to let it go on."""
 
 
 class Executor:
@@ -93,7 +95,10 @@ class Executor:
             if run.attempt > 1:
                 left = await self._take_up(run, graph, config)
             if left.over:
-                return await self._outcome(run)
+                outcome = await self._outcome(run)
+                if "values" in request.modes:
+                    self._log.append(run.id, "values", encode(outcome.values))
+                return outcome
             if left.fresh and request.checkpoint_id:
                 config["configurable"]["checkpoint_id"] = request.checkpoint_id
             self._log.append(
@@ -118,6 +123,14 @@ class Executor:
     async def forget(self, thread_id: str) -> None:
         """Remove a thread's checkpoints."""
         await self._checkpointer.adelete_thread(thread_id)
+
+    async def undo(self, run: Run) -> None:
+        """Remove the checkpoints that a run made."""
+        await self._checkpointer.adelete_for_runs([run.id])
+
+    async def copy(self, thread_id: str, to: str) -> None:
+        """Copy a thread's checkpoints."""
+        await self._checkpointer.acopy_thread(thread_id, to)
 
     async def _stream(
         self, run: Run, graph: Any, config: Any, assistant: Assistant, *, go_on: bool
@@ -208,8 +221,9 @@ class Executor:
             for task in snapshot.tasks
             if task.interrupts
         }
-        status = "interrupted" if snapshot.next else "success"
-        return Outcome(status, None, plain(snapshot.values), plain(interrupts))
+        waits = bool(snapshot.next)
+        status = "interrupted" if waits else "success"
+        return Outcome(status, None, plain(snapshot.values), plain(interrupts), waits)
 
 
 def command_of(command: dict[str, Any] | None) -> Command[Any] | None:

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from tokenweir.serving.bodies import field, number, read_body
 from tokenweir.serving.encoding import encode
+from tokenweir.serving.langgraph_states import names_of
 from tokenweir.serving.problems import ConflictError, InvalidError, NotFoundError
 from tokenweir.serving.records import Assistant
 from tokenweir.serving.runs import new_id
@@ -57,6 +58,8 @@ class _Handlers:
         if offset + limit < len(found):
             headers["X-Pagination-Next"] = str(offset + limit)
         page = [_assistant(each) for each in found[offset : offset + limit]]
+        if select := names_of(body):
+            page = [{name: each[name] for name in select if name in each} for each in page]
         return Response(encode(page), media_type="application/json", headers=headers)
 
     async def count(self, request: Request) -> Response:

@@ -13,7 +13,7 @@ from tokenweir.serving.encoding import encode
 from tokenweir.serving.events import END, Event
 from tokenweir.serving.problems import InvalidError
 
-__all__ = ["Frames", "recorded_modes", "wire_modes"]
+__all__ = ["Frames", "recorded_modes", "wire_modes", "wire_names"]
 
 _RECORDED = {"messages-tuple": "messages"}
 _MODES = frozenset(
@@ -35,6 +35,11 @@ def wire_modes(given: Any, default: str = "values") -> list[str]:
 def recorded_modes(modes: Iterable[str]) -> list[str]:
     """What a run must record for these modes."""
     return list(dict.fromkeys(_RECORDED.get(mode, mode) for mode in modes))
+
+
+def wire_names(modes: Iterable[str]) -> list[str]:
+    """Recorded modes as they are called on the wire."""
+    return ["messages-tuple" if mode == "messages" else mode for mode in modes]
 
 
 class Frames:

@@ -1,4 +1,7 @@
-"""Runs on LangGraph's API: stream, create, wait, join, list, get, cancel, delete."""
+"""Runs on LangGraph's API: stream, create, wait, join, list, get, cancel, delete.
+
+What a request asks for is read in ``langgraph_requests.py``.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from tokenweir.serving.bodies import field, flag, number, read_body
+from tokenweir.serving.bodies import field, flag, number, read_bodies, read_body
 from tokenweir.serving.encoding import encode
 from tokenweir.serving.event_stream import EventStream
 from tokenweir.serving.events import Event
-from tokenweir.serving.langgraph_frames import Frames, recorded_modes, wire_modes
+from tokenweir.serving.langgraph_frames import Frames, wire_modes, wire_names
+from tokenweir.serving.langgraph_requests import Asked, asked_of
 from tokenweir.serving.problems import InvalidError, NotFoundError
-from tokenweir.serving.records import Run, RunRequest
+from tokenweir.serving.records import Run
 
 if TYPE_CHECKING:
     from tokenweir.serving.app import Service
@@ -35,6 +39,8 @@ def routes(service: Service) -> list[BaseRoute]:
         Route("/runs/stream", handlers.stream, methods=["POST"]),
         Route("/runs/wait", handlers.wait, methods=["POST"]),
         Route("/runs", handlers.create, methods=["POST"]),
+        Route("/runs/batch", handlers.create_several, methods=["POST"]),
+        Route("/runs/cancel", handlers.cancel_several, methods=["POST"]),
         Route(f"{on_thread}/stream", handlers.stream, methods=["POST"]),
         Route(f"{on_thread}/wait", handlers.wait, methods=["POST"]),
         Route(on_thread, handlers.create, methods=["POST"]),
@@ -54,20 +60,24 @@ class _Handlers:
 
     async def stream(self, request: Request) -> Any:
         body = await read_body(request)
-        modes = wire_modes(body.get("stream_mode"))
-        run = await self._start(request, body, modes)
+        run = await self._start(request, body)
         leave = self._on_leave(run, body.get("on_disconnect") == "cancel")
-        return self._follow(run, Frames(modes), leave)
+        return self._follow(run, Frames(run.request.asked), leave)
 
     async def create(self, request: Request) -> Response:
         body = await read_body(request)
-        run = await self._start(request, body, wire_modes(body.get("stream_mode")))
+        run = await self._start(request, body)
         return _json(_run(run), _headers(run, "stream"))
+
+    async def create_several(self, request: Request) -> Response:
+        bodies = await read_bodies(request)
+        for body in bodies:
+            self._asked(request, body)  # all or none
+        return _json([_run(await self._start(request, body)) for body in bodies])
 
     async def wait(self, request: Request) -> Any:
         body = await read_body(request)
-        modes = wire_modes(body.get("stream_mode"))
-        run = await self._start(request, body, [*modes, "values"])
+        run = await self._start(request, body, also="values")
         leave = self._on_leave(run, body.get("on_disconnect") == "cancel")
         return self._values(run, request, leave)
 
@@ -83,9 +93,8 @@ class _Handlers:
             data = encode({"error": "HTTPException", "message": f"404: {error}"})
             return EventStream(_once(b"event: error\ndata: %s\n\n" % data), self._service.limits)
         given = request.query_params.getlist("stream_mode")
-        modes = wire_modes(
-            [name for part in given for name in part.split(",") if name] or _all(run)
-        )
+        names = [name for part in given for name in part.split(",") if name]
+        modes = wire_modes(names) if names else run.request.asked or wire_names(run.request.modes)
         cursor = request.headers.get("last-event-id")
         if cursor is None:
             after = 1 << 62 if run.final else self._runs.log.last_id(run.id)
@@ -113,54 +122,55 @@ class _Handlers:
     async def cancel(self, request: Request) -> Response:
         run = self._run(request)
         wait = flag(request, "wait")
-        await self._runs.cancel(run.id, run.owner, wait=wait)
-        if request.query_params.get("action") == "rollback":
-            await self._runs.wait(run.id, run.owner)
-            await self._runs.forget(run.id, run.owner)
+        undo = _undoes(request)
+        await self._runs.cancel(run.id, run.owner, wait=wait, undo=undo)
         return JSONResponse({}) if wait else Response(status_code=202)
+
+    async def cancel_several(self, request: Request) -> Response:
+        body = await read_body(request)
+        owner, undo = self._service.owner(request), _undoes(request)
+        thread, ids = field(body, "thread_id", str), field(body, "run_ids", list)
+        status = field(body, "status", str)
+        if ids is None and status not in ("pending", "running", "all"):
+            raise InvalidError("give run_ids, or a status: pending, running or all")
+        for run in self._runs.records.runs.all():
+            if (
+                run.owner == owner
+                and not run.final
+                and thread in (None, run.thread_id)
+                and (ids is None or run.id in ids)
+                and status in (None, "all", run.status)
+            ):
+                await self._runs.cancel(run.id, owner, undo=undo)
+        return Response(status_code=204)
 
     # Inside
 
-    async def _start(self, request: Request, body: dict[str, Any], modes: list[str]) -> Run:
-        owner = self._service.owner(request)
+    async def _start(self, request: Request, body: dict[str, Any], also: str | None = None) -> Run:
+        asked = self._asked(request, body, also)
         thread_id = request.path_params.get("thread_id")
+        if thread_id is not None and not asked.makes_thread:
+            self._runs.thread(thread_id, self._service.owner(request))
+        return await self._runs.start(
+            asked.request,
+            owner=self._service.owner(request),
+            thread_id=thread_id,
+            assistant_id=asked.assistant_id,
+            strategy=asked.strategy,
+            temporary=not asked.keeps if thread_id is None else False,
+            metadata=asked.metadata,
+            after_seconds=asked.after_seconds,
+        )
+
+    def _asked(self, request: Request, body: dict[str, Any], also: str | None = None) -> Asked:
         assistant_id = field(body, "assistant_id", str)
         if assistant_id is None:
             raise InvalidError("assistant_id is missing: a graph's name, or an assistant's id")
         try:
-            assistant = self._runs.assistant(assistant_id, owner)
+            assistant = self._runs.assistant(assistant_id, self._service.owner(request))
         except NotFoundError as error:
             raise InvalidError(str(error)) from None
-        if thread_id is not None and body.get("if_not_exists") != "create":
-            self._runs.thread(thread_id, owner)
-        checkpoint = field(body, "checkpoint", dict) or {}
-        wanted = RunRequest(
-            graph=assistant.graph,
-            input=body.get("input"),
-            command=field(body, "command", dict),
-            config=field(body, "config", dict) or {},
-            context=body.get("context"),
-            modes=recorded_modes(modes),
-            subgraphs=bool(body.get("stream_subgraphs")),
-            only=field(body, "only", str),
-            interrupt_before=_nodes(body, "interrupt_before"),
-            interrupt_after=_nodes(body, "interrupt_after"),
-            durability=field(body, "durability", str) or "sync",
-            checkpoint_id=field(body, "checkpoint_id", str) or checkpoint.get("checkpoint_id"),
-        )
-        after = body.get("after_seconds") or 0
-        if not isinstance(after, (int, float)) or not 0 <= after <= 86400:
-            raise InvalidError("after_seconds is a number from 0 to 86400")
-        return await self._runs.start(
-            wanted,
-            owner=owner,
-            thread_id=thread_id,
-            assistant_id=assistant.id,
-            strategy=field(body, "multitask_strategy", str) or "enqueue",
-            temporary=body.get("on_completion") != "keep" if thread_id is None else False,
-            metadata=field(body, "metadata", dict) or {},
-            after_seconds=after,
-        )
+        return asked_of(body, assistant, also)
 
     def _run(self, request: Request) -> Run:
         run = self._runs.get(request.path_params["run_id"], self._service.owner(request))
@@ -186,8 +196,7 @@ class _Handlers:
 
         async def values() -> AsyncIterator[bytes]:
             found = await self._runs.state(run.id, run.owner)
-            error = self._runs.get(run.id, run.owner).error
-            yield encode({"__error__": error} if error is not None else found)
+            yield encode({"__error__": run.error} if run.error is not None else found)
 
         headers = {**_headers(run, "join"), "content-type": "application/json"}
         return EventStream(
@@ -206,9 +215,11 @@ async def _once(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
-def _all(run: Run) -> list[str]:
-    """The modes that a run records, as they are called on the wire."""
-    return ["messages-tuple" if mode == "messages" else mode for mode in run.request.modes]
+def _undoes(request: Request) -> bool:
+    action = request.query_params.get("action", "interrupt")
+    if action not in ("interrupt", "rollback"):
+        raise InvalidError("action is interrupt or rollback")
+    return action == "rollback"
 
 
 def _cursor(text: str) -> int:
@@ -217,15 +228,6 @@ def _cursor(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 18:
         raise InvalidError("Last-Event-ID is an id of this stream's events, or -1")
     return int(text)
-
-
-def _nodes(body: dict[str, Any], name: str) -> list[str] | str | None:
-    value = body.get(name)
-    if value is None or value == "*":
-        return value
-    if isinstance(value, list) and all(isinstance(node, str) for node in value):
-        return value
-    raise InvalidError(f'{name} is "*" or a list of nodes')
 
 
 def _headers(run: Run, what: str) -> dict[str, str]:

@@ -1,16 +1,26 @@
-"""Threads on LangGraph's API: create, get, search, update, delete; state, history."""
+"""Threads on LangGraph's API: create, get, search, update, copy, delete; state, history."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from langgraph.pregel import Pregel
+from langgraph.types import StateUpdate
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tokenweir.serving.bodies import field, flag, number, read_body
 from tokenweir.serving.encoding import encode, plain, scrubbed
+from tokenweir.serving.execution import command_of
+from tokenweir.serving.langgraph_states import (
+    checkpoint_of,
+    config_of,
+    names_of,
+    no_state,
+    selected,
+    shown_state,
+)
 from tokenweir.serving.problems import ConflictError, InvalidError
 from tokenweir.serving.records import Thread, now
 from tokenweir.serving.runs import LONGEST_ID, new_id
@@ -18,7 +28,15 @@ from tokenweir.serving.runs import LONGEST_ID, new_id
 if TYPE_CHECKING:
     from tokenweir.serving.app import Service
 
-__all__ = ["routes", "shown_state"]
+__all__ = ["routes"]
+
+_SORTED_BY = {
+    "thread_id": "id",
+    "status": "status",
+    "created_at": "created_at",
+    "updated_at": "updated_at",
+    "state_updated_at": "state_updated_at",
+}
 
 
 def routes(service: Service) -> list[BaseRoute]:
@@ -29,9 +47,11 @@ def routes(service: Service) -> list[BaseRoute]:
         Route("/threads", handlers.create, methods=["POST"]),
         Route("/threads/search", handlers.search, methods=["POST"]),
         Route("/threads/count", handlers.count, methods=["POST"]),
+        Route("/threads/prune", handlers.prune, methods=["POST"]),
         Route(one, handlers.get, methods=["GET"]),
         Route(one, handlers.update, methods=["PATCH"]),
         Route(one, handlers.delete, methods=["DELETE"]),
+        Route(f"{one}/copy", handlers.copy, methods=["POST"]),
         Route(f"{one}/state", handlers.state, methods=["GET"]),
         Route(f"{one}/state", handlers.update_state, methods=["POST"]),
         Route(f"{one}/state/checkpoint", handlers.state_at, methods=["POST"]),
@@ -61,7 +81,14 @@ class _Handlers:
         made = Thread(id=thread_id, owner=owner, metadata=metadata)
         graph = field(body, "graph_id", str) or metadata.get("graph_id")
         made.graph = graph if graph in self._runs.graphs else None
+        steps = field(body, "supersteps", list)
         self._table.save(made)
+        if steps:
+            try:
+                await self._apply(made, steps)
+            except InvalidError:
+                await self._runs.forget_thread(thread_id, owner)
+                raise
         await self._runs.log.saved()
         return _json(_thread(made))
 
@@ -76,10 +103,9 @@ class _Handlers:
         if offset + limit < len(found):
             headers["X-Pagination-Next"] = str(offset + limit)
         page = [_thread(each) for each in found[offset : offset + limit]]
-        select = field(body, "select", list)
-        if not all(isinstance(name, str) for name in select or ()):
-            raise InvalidError("select is a list of keys")
-        if select:
+        if body.get("extract"):
+            raise InvalidError("this server does not offer extract; select values instead")
+        if select := names_of(body):
             page = [{name: each[name] for name in select if name in each} for each in page]
         return Response(encode(page), media_type="application/json", headers=headers)
 
@@ -90,7 +116,25 @@ class _Handlers:
         body = await read_body(request)
         thread = self._thread(request)
         thread.metadata = {**thread.metadata, **(field(body, "metadata", dict) or {})}
-        return _json(_thread(self._table.save(thread)))
+        self._table.save(thread)
+        if "return=minimal" in request.headers.get("prefer", ""):
+            return Response(status_code=204)
+        return _json(_thread(thread))
+
+    async def copy(self, request: Request) -> Response:
+        owner = self._service.owner(request)
+        return _json(_thread(await self._runs.copy_thread(request.path_params["thread_id"], owner)))
+
+    async def prune(self, request: Request) -> Response:
+        body = await read_body(request)
+        owner = self._service.owner(request)
+        ids = field(body, "thread_ids", list) or []
+        if body.get("strategy") not in (None, "delete"):
+            raise InvalidError("this server does not offer to prune threads but by delete")
+        threads = [each for each in self._table.all() if each.id in ids and each.owner == owner]
+        for thread in threads:
+            await self._runs.forget_thread(thread.id, owner)
+        return JSONResponse({"pruned_count": len(threads)})
 
     async def delete(self, request: Request) -> Response:
         await self._runs.forget_thread(
@@ -102,7 +146,7 @@ class _Handlers:
         thread = self._thread(request)
         place = {"checkpoint_id": request.path_params.get("checkpoint_id")}
         found = await self._state(thread, place, flag(request, "subgraphs"))
-        return _json(found or _nothing(None))
+        return _json(selected(found or no_state(None), request.query_params.getlist("select")))
 
     async def state_at(self, request: Request) -> Response:
         body = await read_body(request)
@@ -111,7 +155,8 @@ class _Handlers:
         found = await self._state(thread, place, bool(body.get("subgraphs")))
         # RemoteGraph reads these keys of a thread that has no state yet, too.
         empty = {"thread_id": thread.id, "checkpoint_ns": "", "checkpoint_id": None}
-        return _json(found or {**_nothing(empty), "metadata": {}})
+        shown = found or {**no_state(empty), "metadata": {}}
+        return _json(selected(shown, names_of(body)))
 
     async def update_state(self, request: Request) -> Response:
         body = await read_body(request)
@@ -126,13 +171,13 @@ class _Handlers:
             place = {**place, "checkpoint_id": given}
         try:
             made = await graph.aupdate_state(
-                _config(thread, place), body.get("values"), as_node=field(body, "as_node", str)
+                config_of(thread, place), body.get("values"), as_node=field(body, "as_node", str)
             )
         except Exception as error:  # noqa: BLE001 - reducers fail in ways of their own
             said = scrubbed(str(error))
             raise InvalidError(f"the state cannot be updated so: {said}") from None
         await self._refresh(thread, graph)
-        checkpoint = _checkpoint(made, thread)
+        checkpoint = checkpoint_of(made, thread)
         return _json(
             {
                 "checkpoint": checkpoint,
@@ -152,13 +197,14 @@ class _Handlers:
             before = (field(before, "configurable", dict) or before).get("checkpoint_id")
         source = body if request.method == "POST" else request.query_params
         history = graph.aget_state_history(
-            _config(thread, field(body, "checkpoint", dict) or {}),
+            config_of(thread, field(body, "checkpoint", dict) or {}),
             filter=field(body, "metadata", dict),
-            before=_config(thread, {"checkpoint_id": before}) if before else None,
+            before=config_of(thread, {"checkpoint_id": before}) if before else None,
             limit=number(source, "limit", 10),
         )
+        select = names_of(body)
         try:
-            found = [shown_state(snapshot, thread) async for snapshot in history]
+            found = [selected(shown_state(each, thread), select) async for each in history]
         except ValueError as error:  # keys of metadata that the checkpointer does not take
             raise InvalidError(f"there is no such history: {error}") from None
         return _json(found)
@@ -179,12 +225,26 @@ class _Handlers:
         if graph is None:
             return None
         try:
-            snapshot = await graph.aget_state(_config(thread, place), subgraphs=subgraphs)
+            snapshot = await graph.aget_state(config_of(thread, place), subgraphs=subgraphs)
         except ValueError as error:
             raise InvalidError(f"there is no such checkpoint: {error}") from None
         if snapshot.metadata is None and snapshot.created_at is None:
             return None
         return shown_state(snapshot, thread)
+
+    async def _apply(self, thread: Thread, steps: list[Any]) -> None:
+        """Bring a thread to a state by updates, as another server's history tells them."""
+        graph = self._graph(thread)
+        if graph is None:
+            raise InvalidError("supersteps need graph_id, the name of a graph here")
+        try:
+            updates = [[_update(each) for each in step["updates"]] for step in steps]
+            await graph.abulk_update_state(config_of(thread, {}), updates)
+        except InvalidError:
+            raise
+        except Exception as error:  # noqa: BLE001 - reducers fail in ways of their own
+            raise InvalidError(f"supersteps cannot be applied: {scrubbed(str(error))}") from None
+        await self._refresh(thread, graph)
 
     async def _refresh(self, thread: Thread, graph: Any) -> None:
         snapshot = await graph.aget_state({"configurable": {"thread_id": thread.id}})
@@ -213,93 +273,18 @@ class _Handlers:
             and all(each.metadata.get(key) == value for key, value in metadata.items())
             and all((each.values or {}).get(key) == value for key, value in values.items())
         ]
-        by = body.get("sort_by")
-        name = by if by in ("created_at", "updated_at", "status") else "created_at"
-        found.sort(key=lambda each: str(getattr(each, name)))
+        name = field(body, "sort_by", str) or "created_at"
+        if name not in _SORTED_BY:
+            raise InvalidError(f"sort_by is one of {', '.join(_SORTED_BY)}")
+        found.sort(key=lambda each: str(getattr(each, _SORTED_BY[name])))
         if body.get("sort_order") != "asc":
             found.reverse()
         return found
 
 
-def shown_state(snapshot: Any, thread: Thread) -> dict[str, Any]:
-    """A ``StateSnapshot`` as clients read it."""
-    checkpoint = _checkpoint(snapshot.config, thread)
-    parent = _checkpoint(snapshot.parent_config, thread)
-    return {
-        "values": snapshot.values,
-        "next": list(snapshot.next),
-        "tasks": [_task(task, thread) for task in snapshot.tasks],
-        "metadata": snapshot.metadata,
-        "created_at": snapshot.created_at,
-        "checkpoint": checkpoint,
-        "parent_checkpoint": parent,
-        "interrupts": [_interrupt(each) for each in snapshot.interrupts],
-        "checkpoint_id": (checkpoint or {}).get("checkpoint_id"),
-        "parent_checkpoint_id": (parent or {}).get("checkpoint_id"),
-    }
-
-
-def _task(task: Any, thread: Thread) -> dict[str, Any]:
-    state, checkpoint = None, None
-    if isinstance(task.state, dict):
-        checkpoint = _checkpoint(task.state, thread)
-    elif task.state is not None:
-        state = shown_state(task.state, thread)
-        checkpoint = state["checkpoint"]
-    error = task.error
-    return {
-        "id": task.id,
-        "name": task.name,
-        "path": list(task.path),
-        "error": None if error is None else str(error),
-        "interrupts": [_interrupt(each) for each in task.interrupts],
-        "checkpoint": checkpoint,
-        "state": state,
-        "result": task.result,
-    }
-
-
-def _interrupt(each: Any) -> dict[str, Any]:
-    return {"id": each.id, "value": each.value}
-
-
-def _checkpoint(config: Any, thread: Thread) -> dict[str, Any] | None:
-    configurable = (config or {}).get("configurable")
-    if not configurable:
-        return None
-    return {
-        "thread_id": thread.id,
-        "checkpoint_ns": configurable.get("checkpoint_ns", ""),
-        "checkpoint_id": configurable.get("checkpoint_id"),
-    }
-
-
-def _config(thread: Thread, place: dict[str, Any]) -> Any:
-    """The config of a place in a thread; of what a client says, only where it is."""
-    configurable: dict[str, Any] = {"thread_id": thread.id}
-    for name in ("checkpoint_ns", "checkpoint_id"):
-        value = place.get(name)
-        if value is not None and not isinstance(value, str):
-            raise InvalidError(f"{name} must be a string")
-        if value:
-            configurable[name] = value
-    return {"configurable": configurable}
-
-
-def _nothing(checkpoint: dict[str, Any] | None) -> dict[str, Any]:
-    """The state of a thread on which nothing ran."""
-    return {
-        "values": {},
-        "next": [],
-        "tasks": [],
-        "metadata": None,
-        "created_at": None,
-        "checkpoint": checkpoint,
-        "parent_checkpoint": None,
-        "interrupts": [],
-        "checkpoint_id": None,
-        "parent_checkpoint_id": None,
-    }
+def _update(given: dict[str, Any]) -> StateUpdate:
+    values: Any = command_of(given.get("command")) or given.get("values")
+    return StateUpdate(values=values, as_node=given.get("as_node"))
 
 
 def _thread(thread: Thread) -> dict[str, Any]:

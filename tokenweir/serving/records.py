@@ -43,6 +43,7 @@ class RunRequest(msgspec.Struct, kw_only=True):
         context: The run's context, for graphs with a context schema.
         modes: LangGraph's stream modes: which events to record. ``messages`` is ``(chunk,
             metadata)``.
+        asked: The modes as a client of LangGraph's API named them, for readers who name none.
         subgraphs: Also record the events of subgraphs.
         only: Which model calls pass, as text: ``"tag:joke"``. None for all.
         interrupt_before: Nodes before which to stop; ``"*"`` for all.
@@ -57,6 +58,7 @@ class RunRequest(msgspec.Struct, kw_only=True):
     config: dict[str, Any] = {}
     context: Any = None
     modes: list[str] = msgspec.field(default_factory=lambda: ["messages"])
+    asked: list[str] = []
     subgraphs: bool = False
     only: str | None = None
     interrupt_before: list[str] | str | None = None
@@ -79,6 +81,8 @@ class Run(msgspec.Struct, kw_only=True):
     attempt: int = 1
     metadata: dict[str, Any] = {}
     strategy: str = "enqueue"
+    undone: bool = False
+    """Whether its checkpoints and its record go when it has stopped."""
     error: dict[str, str] | None = None
     created_at: str = msgspec.field(default_factory=now)
     updated_at: str = msgspec.field(default_factory=now)

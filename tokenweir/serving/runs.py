@@ -13,6 +13,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
+import msgspec
+
 from tokenweir.serving.encoding import encode, explain
 from tokenweir.serving.events import END, Event, EventLog
 from tokenweir.serving.execution import Executor, Outcome
@@ -64,6 +66,7 @@ class Runs:
         self._executor = Executor(graphs, log, checkpointer)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._why: dict[str, str] = {}
+        self._forgetting: set[asyncio.Future[None]] = set()
         self._order: dict[str, list[str]] = {}
         self._running = 0
         self._free = asyncio.Event()
@@ -199,7 +202,7 @@ class Runs:
         self.records.runs.save(run)
         if strategy in ("interrupt", "rollback"):
             for other in busy:
-                self._stop(other, "cancel")
+                self._cancel(other, undo=strategy == "rollback")
         self._begin(run, after_seconds)
         await self.log.saved(run.id)  # whoever is told of a run finds it again, whatever happens
         return run
@@ -213,8 +216,12 @@ class Runs:
             for event in events:
                 yield event
 
-    async def cancel(self, run_id: str, owner: str = "", *, wait: bool = False) -> None:
+    async def cancel(
+        self, run_id: str, owner: str = "", *, wait: bool = False, undo: bool = False
+    ) -> None:
         """Stop a run: its provider's connection is closed, its status becomes ``interrupted``.
+
+        With ``undo`` its checkpoints go, and its record: the thread is as it was before.
 
         Raises:
             NotFoundError: If it is not there, or over.
@@ -222,7 +229,7 @@ class Runs:
         run = self.get(run_id, owner)
         if run.final:
             raise NotFoundError(f"run {run_id} is over")
-        self._stop(run_id, "cancel")
+        self._cancel(run_id, undo=undo)
         if wait:
             await self.wait(run_id, owner)
 
@@ -254,6 +261,16 @@ class Runs:
         self.records.runs.remove(run_id)
         await self.log.delete(run_id)
 
+    async def copy_thread(self, thread_id: str, owner: str = "") -> Thread:
+        """A new thread with what a thread holds: metadata, state and history, no runs."""
+        known = self.thread(thread_id, owner)
+        made = msgspec.structs.replace(known, id=new_id(), created_at=now())
+        made.status = "interrupted" if known.interrupts else "idle"
+        await self._executor.copy(thread_id, made.id)
+        self.records.threads.save(made)
+        await self.log.saved()
+        return made
+
     async def forget_thread(self, thread_id: str, owner: str = "") -> None:
         """Remove a thread with its runs, stopping them, their events and its checkpoints."""
         self.thread(thread_id, owner)
@@ -275,6 +292,12 @@ class Runs:
                 reason = f"the server was started again without the graph {run.request.graph!r}"
                 error = {"error": "GraphMissing", "message": reason}
                 self._finish(run, Outcome("error", error))
+                continue
+            if run.undone:
+                await self.log.reopen(run.id)
+                await self._executor.undo(run)
+                self._finish(run, Outcome("interrupted"))
+                await self.forget(run.id, run.owner)
                 continue
             if run.status == "running":
                 run.attempt += 1
@@ -322,6 +345,10 @@ class Runs:
                 self._finish(run, Outcome("error", explain(error)))
         elif why == "cancel" and not run.final:
             self._finish(run, Outcome("interrupted"))  # stopped before its first step
+            if run.undone:
+                forgetting = asyncio.ensure_future(self.forget(run.id, run.owner))
+                self._forgetting.add(forgetting)
+                forgetting.add_done_callback(self._forgetting.discard)
         self._tasks.pop(run.id, None)
         order = self._order[run.thread_id]
         order.remove(run.id)
@@ -330,6 +357,13 @@ class Runs:
 
     def stop(self, run_id: str) -> None:
         """As ``cancel``, without a word if the run is over."""
+        self._stop(run_id, "cancel")
+
+    def _cancel(self, run_id: str, *, undo: bool) -> None:
+        run = self.records.runs.get(run_id)
+        if undo and run is not None and run_id in self._tasks:
+            run.undone = True
+            self.records.runs.save(run)
         self._stop(run_id, "cancel")
 
     def _stop(self, run_id: str, why: str) -> None:
@@ -354,8 +388,12 @@ class Runs:
                 return
             outcome = Outcome("timeout" if self._why[run.id] == "timeout" else "interrupted")
             with contextlib.suppress(asyncio.CancelledError):
+                if run.undone:
+                    await self._executor.undo(run)
                 await self._executor.settle(run, outcome)
         self._finish(run, outcome)
+        if run.undone:
+            await self.forget(run.id, run.owner)
         if run.temporary:
             await self._executor.forget(run.thread_id)
 
@@ -397,7 +435,7 @@ class Runs:
             others = [other for other in self._order.get(run.thread_id, ()) if other != run.id]
             statuses = {"success": "idle", "interrupted": "interrupted"}
             thread.status = "busy" if others else statuses.get(run.status, "error")
-            if run.status == "interrupted" and not outcome.interrupts:
+            if run.status == "interrupted" and not outcome.waits:
                 thread.status = "busy" if others else "idle"
             if outcome.values is not None:
                 thread.values = outcome.values

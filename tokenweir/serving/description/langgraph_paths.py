@@ -58,6 +58,11 @@ _VALUES = answer(
 )
 _LEAVES = query("cancel_on_disconnect", boolean("Whether the run stops if this connection does."))
 
+_UNDO = query(
+    "action",
+    choice(["interrupt", "rollback"], "Whether to undo it as well: its checkpoints go, and it."),
+)
+
 
 def paths() -> Paths:
     """The operations of LangGraph's API."""
@@ -203,12 +208,29 @@ def _threads() -> Paths:
                 body=asked,
             )
         },
+        "/threads/prune": {
+            "post": operation(
+                _THREADS,
+                "Forget several threads, stopping their runs.",
+                {200: answer("How many went.", record("", {"pruned_count": integer(minimum=0)}))},
+                errors=(422,),
+                body=record("", {"thread_ids": array(string())}, required=()),
+            )
+        },
+        f"{one}/copy": {
+            "post": operation(
+                _THREADS,
+                "Create a thread with the state and the history of another.",
+                {200: found},
+                errors=(404,),
+            )
+        },
         one: {
             "get": operation(_THREADS, "Read a thread.", {200: found}, errors=(404,)),
             "patch": operation(
                 _THREADS,
                 "Change a thread's metadata.",
-                {200: found},
+                {200: found, 204: answer("Changed, with `Prefer: return=minimal`.")},
                 errors=(404, 422),
                 body=record("", {"metadata": mapping("Added to what is there.")}, required=()),
             ),
@@ -321,6 +343,26 @@ def _runs() -> Paths:
     )
     return {
         **found,
+        "/runs/batch": {
+            "post": operation(
+                _RUNS,
+                "Start several runs, each on a thread of its own, and do not wait.",
+                {200: answer("The runs.", array(reference("Run")))},
+                errors=(422, 503),
+                body=array(reference("RunCreate")),
+                needs_body=True,
+            )
+        },
+        "/runs/cancel": {
+            "post": operation(
+                _RUNS,
+                "Stop several runs.",
+                {204: answer("They are being stopped.")},
+                errors=(422,),
+                body=reference("RunsAsked"),
+                parameters=[_UNDO],
+            )
+        },
         one: {
             "get": operation(_RUNS, "Read a run.", {200: run}, errors=(404,)),
             "delete": operation(
@@ -364,10 +406,7 @@ def _runs() -> Paths:
                 errors=(404, 422),
                 parameters=[
                     query("wait", boolean("Answer when it is over.")),
-                    query(
-                        "action",
-                        choice(["interrupt", "rollback"], "Whether to forget it as well."),
-                    ),
+                    _UNDO,
                 ],
             )
         },

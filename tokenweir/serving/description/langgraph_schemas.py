@@ -145,6 +145,11 @@ def _about_threads() -> dict[str, Schema]:
                 "metadata": _METADATA,
                 "graph_id": string("The graph that it is for.", null=True),
                 "if_exists": choice(["raise", "do_nothing"]),
+                "supersteps": array(
+                    mapping(),
+                    "Changes that bring it to a state: `updates`, a list of `values`, `as_node`.",
+                    null=True,
+                ),
             },
             required=(),
         ),
@@ -156,7 +161,9 @@ def _about_threads() -> dict[str, Schema]:
                 "metadata": _METADATA,
                 "values": mapping("Of the state.", null=True),
                 **_PAGE,
-                "sort_by": choice(["created_at", "updated_at", "status", "thread_id"]),
+                "sort_by": choice(
+                    ["thread_id", "status", "created_at", "updated_at", "state_updated_at"]
+                ),
                 "sort_order": _ORDER,
                 "select": array(string(), "Only these keys.", null=True),
             },
@@ -257,6 +264,15 @@ def _about_runs() -> dict[str, Schema]:
                 "after_seconds": number("Wait so long first.", null=True, minimum=0, maximum=86400),
             },
             required=("assistant_id",),
+        ),
+        "RunsAsked": record(
+            "Which runs that are not over: by id, or by status.",
+            {
+                "thread_id": string(null=True),
+                "run_ids": array(string(), null=True),
+                "status": choice(["pending", "running", "all"]),
+            },
+            required=(),
         ),
         "Run": record(
             "A run.",

@@ -1,0 +1,146 @@
+"""Checkpoints beside an event log: never ahead of it, copied with a thread, gone with a run.
+
+LangGraph's own savers, with what their interface names and they leave out. What a checkpoint holds
+is LangGraph's matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import aiosqlite
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+)
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+__all__ = ["MemoryCheckpoints", "SqliteCheckpoints"]
+
+_TURNS = 10
+"""Of the event loop, in which what a node has just streamed comes out of LangGraph's own queue."""
+
+
+class SqliteCheckpoints(AsyncSqliteSaver):
+    """Checkpoints in a file.
+
+    What a run has said is saved before what it has done: a node that is done does not run again
+    after a kill, so its events must not be lost.
+    """
+
+    def __init__(
+        self,
+        connection: aiosqlite.Connection,
+        saved: Callable[[str], Awaitable[None]],
+        *,
+        serde: SerializerProtocol | None = None,
+    ) -> None:
+        """``saved`` waits until the events of a run, given by its id, would survive."""
+        super().__init__(connection, serde=serde)
+        self._saved = saved
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        await self._said(config)
+        return await super().aput(config, checkpoint, metadata, new_versions)
+
+    async def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        await self._said(config)
+        await super().aput_writes(config, writes, task_id, task_path)
+
+    async def _said(self, config: RunnableConfig) -> None:
+        run_id = (config.get("metadata") or {}).get("run_id")
+        if isinstance(run_id, str):
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+            await self._saved(run_id)
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Remove what runs wrote, all or nothing, as if they had never been."""
+        made = (
+            "SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints "
+            "WHERE json_extract(CAST(metadata AS TEXT), '$.run_id') = ?"
+        )
+        which = f"(thread_id, checkpoint_ns, checkpoint_id) IN ({made})"
+        ids = [(each,) for each in run_ids]
+        await self.setup()
+        async with self.lock, self.conn.cursor() as cursor:
+            for table in ("writes", "checkpoints"):
+                await cursor.executemany(f"DELETE FROM {table} WHERE {which}", ids)
+            await self.conn.commit()
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy a thread's checkpoints and writes."""
+        await self.setup()
+        rest = {
+            "checkpoints": "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, "
+            "metadata",
+            "writes": "checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value",
+        }
+        async with self.lock, self.conn.cursor() as cursor:
+            for table, columns in rest.items():
+                await cursor.execute(
+                    f"INSERT INTO {table} (thread_id, {columns}) "
+                    f"SELECT ?, {columns} FROM {table} WHERE thread_id = ?",
+                    (target_thread_id, source_thread_id),
+                )
+            await self.conn.commit()
+
+
+class MemoryCheckpoints(InMemorySaver):
+    """Checkpoints in memory: gone with the process."""
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Remove what runs wrote, as if they had never been."""
+        for thread_id in list(self.storage):
+            config: RunnableConfig = {"configurable": {"thread_id": thread_id}}
+            found = list(self.list(config))
+            kept = [each for each in found if each.metadata.get("run_id") not in run_ids]
+            if len(kept) < len(found):
+                self.delete_thread(thread_id)
+                _put_all(self, thread_id, kept)
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy a thread's checkpoints and writes."""
+        found = list(self.list({"configurable": {"thread_id": source_thread_id}}))
+        _put_all(self, target_thread_id, found)
+
+
+def _put_all(saver: BaseCheckpointSaver[Any], thread_id: str, found: list[CheckpointTuple]) -> None:
+    """Write checkpoints, given newest first, under a thread's id."""
+    for each in reversed(found):
+        parent = (each.parent_config or {}).get("configurable", {}).get("checkpoint_id")
+        place = {
+            "thread_id": thread_id,
+            "checkpoint_ns": each.config["configurable"]["checkpoint_ns"],
+            "checkpoint_id": parent,
+        }
+        versions = each.checkpoint["channel_versions"]
+        saved = saver.put({"configurable": place}, each.checkpoint, each.metadata, versions)
+        for task_id, writes in _by_task(each):
+            saver.put_writes(saved, writes, task_id)
+
+
+def _by_task(each: CheckpointTuple) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
+    for task_id, writes in groupby(each.pending_writes or (), key=lambda write: write[0]):
+        yield task_id, [(channel, value) for _, channel, value in writes]
