@@ -67,6 +67,14 @@ SHAPES: dict[str, dict[str, str]] = {
         "interrupt": r"it asks: Which title\?\ntokens came before: True\n",
         "resume": r"updates {'approve': {'title': 'The Lamp'}}\n",
     },
+    "06_serve_and_resume": {
+        "serve": r"http://127\.0\.0\.1:\d+\n",
+        "cut": r"([^|]+\|){8}\nlast event: [-0-9a-f]{36}:\d+\n",
+        "resume": TOKENS,
+        "again": r"True\n",
+        "remote": rf"joke\n.+\n\npoem\n{REPORT}",
+        "stop": r"exit code 0\n",
+    },
 }
 """What each cell that prints or shows something must look like, whole."""
 
