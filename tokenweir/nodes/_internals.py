@@ -10,7 +10,10 @@ What is assumed, each with a test:
   ``_convert_chunk_to_generation_chunk`` makes of each event of ``_get_request_payload``'s request.
 - A resource of the openai SDK keeps its client as ``_client``, and everything that a client asks
   goes through its ``request(cast_to, options, stream=..., stream_cls=...)``.
+- ``post`` of the SDK's clients is ``request`` with ``FinalRequestOptions.construct(...)``, of which
+  a copy can be given another ``json_data``.
 - The openai SDK's response over aiohttp keeps aiohttp's own in ``stream._stream``.
+- The SDK's streams read their events from their ``_iter_events()``, once they are iterated.
 - LangGraph runs an async node under ``arun_with_retry``, whose first argument is the task, with
   the node's name.
 """
@@ -18,10 +21,11 @@ What is assumed, each with a test:
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import lru_cache
 from inspect import signature
 from types import FrameType
@@ -35,6 +39,9 @@ from langchain_core.globals import get_llm_cache
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_openai import ChatOpenAI, OpenAI
+from openai.types.chat import ChatCompletion
+
+logger = logging.getLogger(__name__)
 
 try:
     from langchain_openai.chat_models._client_utils import (
@@ -49,13 +56,16 @@ try:
     )
 
     _KNOWN = True
-except ImportError:  # a langchain-openai that moved its rooms
+except ImportError as error:  # a langchain-openai that moved its rooms
     _KNOWN = False
+    logger.warning("tokens take the slow path with this langchain-openai: %s", error)
 
 __all__ = [
     "aiohttp_body",
     "aiohttp_transport",
+    "ask",
     "async_http_client",
+    "call_at_done",
     "client_of",
     "converter",
     "events_request",
@@ -148,6 +158,32 @@ def _aiohttps(response: Any) -> Any:
     return getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
 
 
+def call_at_done(stream: Any, done: Callable[[], object]) -> None:
+    """Have ``done`` called when the provider ends one of the SDK's streams with ``[DONE]``.
+
+    The SDK ends a stream alike whether the provider said so or its connection was closed.
+    """
+    events = getattr(stream, "_iter_events", None)
+    if isinstance(stream, openai.AsyncStream) and events is not None:
+
+        async def seen() -> AsyncIterator[Any]:
+            async for event in events():
+                if event.data.startswith("[DONE]"):
+                    done()
+                yield event
+
+        stream._iter_events = seen  # type: ignore[method-assign]
+    elif isinstance(stream, openai.Stream) and events is not None:
+
+        def seen_sync() -> Iterator[Any]:
+            for event in events():
+                if event.data.startswith("[DONE]"):
+                    done()
+                yield event
+
+        stream._iter_events = seen_sync  # type: ignore[method-assign]
+
+
 def running_node() -> str | None:
     """The name of the LangGraph node that this coroutine is running in, if it is in one.
 
@@ -198,7 +234,7 @@ def events_request(
         return "the answer is structured"
     if (payload.get("n") or 1) != 1:
         return "more than one answer is asked for"
-    options: dict[str, Any] = {"security": {"bearer_auth": True}}
+    options: dict[str, Any] = {**_PLAIN_OPTIONS}
     for name, option in _EXTRAS.items():
         if name in payload:
             given = payload.pop(name)
@@ -206,8 +242,41 @@ def events_request(
                 options[option] = given
     if unknown := payload.keys() - _PARAMETERS:
         return f"the openai SDK does not know {', '.join(sorted(unknown))}"
-    return {"path": "/chat/completions", "body": payload, "options": options}
+    return {"path": _PATH, "body": payload, "options": options}
 
+
+def ask(client: Any, request: dict[str, Any], stream_cls: Any) -> Any:
+    """Make a request of ``events_request``: the stream, or of an async client what to await for it.
+
+    As ``client.post`` does, but the options of a request without any of its own are copied.
+    """
+    options, body = request["options"], request["body"]
+    if _PLAIN is None or options != _PLAIN_OPTIONS or not _all_given(body):
+        return client.post(**request, cast_to=ChatCompletion, stream=True, stream_cls=stream_cls)
+    plain = _PLAIN.model_copy(update={"json_data": body})
+    return client.request(ChatCompletion, plain, stream=True, stream_cls=stream_cls)
+
+
+def _all_given(body: dict[str, Any]) -> bool:
+    return not any(isinstance(value, (openai.NotGiven, openai.Omit)) for value in body.values())
+
+
+def _plain_options() -> Any:
+    """The openai SDK's options of a streamed chat request, as its ``post`` makes them."""
+    try:
+        from openai._models import FinalRequestOptions
+
+        made: Any = FinalRequestOptions.construct(
+            method="post", url=_PATH, json_data=None, content=None, files=None, **_PLAIN_OPTIONS
+        )
+    except Exception:  # noqa: BLE001 - whatever a new SDK may raise
+        return None
+    return made
+
+
+_PATH = "/chat/completions"
+_PLAIN_OPTIONS: Any = {"security": {"bearer_auth": True}}
+_PLAIN = _plain_options()
 
 _EXTRAS = {
     "extra_headers": "headers",

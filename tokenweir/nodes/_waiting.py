@@ -47,10 +47,13 @@ class Border:
         look: Of an event: its characters (0 for a tool call, None if it is empty), and whether
             it says that the answer is over. One that stands for several says so as ``chunks``.
         understand: Of an error.
+        call_at_done: Of a stream just opened: has a function called when the provider says that it
+            is done, where no event says so.
     """
 
     look: Callable[[Any], tuple[int | None, bool]]
     understand: Callable[[BaseException, Progress], Failure]
+    call_at_done: Callable[[Any, Callable[[], object]], None] = lambda stream, done: None
 
 
 async def patiently(call: Callable[[], Awaitable[Any]], progress: Progress, border: Border) -> Any:
@@ -132,6 +135,7 @@ class AsyncPatientStream:
 
         self._inner = await patiently(connect, self._progress, self._border)
         if hasattr(self._inner, "__aiter__"):
+            self._border.call_at_done(self._inner, self._progress.done)
             self._events = aiter(self._inner)
             self._late = getattr(self._inner, "late", 0.0)
 
@@ -230,6 +234,7 @@ class PatientStream:
     def _connect(self) -> None:
         self._inner = patiently_sync(self._open, self._progress, self._border)
         if hasattr(self._inner, "__iter__"):
+            self._border.call_at_done(self._inner, self._progress.done)
             self._events = iter(self._inner)
             # From here on the watchdog waits, by tokens; the client would wait by bytes.
             timeouts = self._inner.response.request.extensions.get("timeout")

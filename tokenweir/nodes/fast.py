@@ -14,7 +14,6 @@ from typing import Any
 import openai
 from langchain_core.outputs import ChatResult
 from langchain_openai import ChatOpenAI
-from openai.types.chat import ChatCompletion
 from pydantic import PrivateAttr
 
 from tokenweir.nodes import _internals
@@ -34,6 +33,9 @@ class FastCalls(ChatOpenAI):
     _pattern: Pattern | str | None = PrivateAttr(default=None)
     """How chunks are made; or why LangChain must make them."""
 
+    _told: bool = PrivateAttr(default=False)
+    """Whether it has been said that LangChain has other insides."""
+
     async def _aready(self) -> None:
         """Called before each call; may start what is to be called."""
 
@@ -51,12 +53,8 @@ class FastCalls(ChatOpenAI):
         request, answer, receivers = call
         await self._aready()
         try:
-            stream = await self.root_async_client.post(
-                **request,
-                cast_to=ChatCompletion,
-                stream=True,
-                stream_cls=AsyncBatches if receivers.wanted else QuietBatches,
-            )
+            kind = AsyncBatches if receivers.wanted else QuietBatches
+            stream = await _internals.ask(self.root_async_client, request, kind)
             async with aclosing(stream):
                 async for batch in stream:
                     for items in receivers.portions(batch.items):
@@ -78,9 +76,7 @@ class FastCalls(ChatOpenAI):
         request, answer, receivers = call
         self._ready()
         try:
-            stream = self.root_client.post(
-                **request, cast_to=ChatCompletion, stream=True, stream_cls=Batches
-            )
+            stream = _internals.ask(self.root_client, request, Batches)
             with closing(stream):
                 for batch in stream:
                     for items in receivers.portions(batch.items):
@@ -99,7 +95,12 @@ class FastCalls(ChatOpenAI):
             return self._prepared(messages, stop, run_manager, kwargs, is_async)
         except _LeaveItError as reason:
             logger.debug("LangChain makes this call itself: %s", reason)
-            return None
+        except (AttributeError, TypeError) as error:
+            # Its insides have changed; or it will stumble over the same, and say so itself.
+            if not self._told:
+                self._told = True
+                logger.warning("tokens take the slow path with this LangChain: %s", error)
+        return None
 
     def _prepared(
         self, messages: Any, stop: Any, run_manager: Any, kwargs: dict[str, Any], is_async: bool

@@ -95,6 +95,10 @@ class Progress:
         if ended:
             self.ended = True
 
+    def done(self) -> None:
+        """The provider has said that the stream is over."""
+        self.ended = True
+
     @property
     def limit(self) -> float:
         """The seconds that the next event may take; ``math.inf`` for no limit."""

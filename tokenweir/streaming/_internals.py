@@ -22,6 +22,7 @@ Where an assumption does not hold, ``direct_reason`` says so and streams take La
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from threading import get_ident
 from typing import Any, Literal
@@ -58,6 +59,7 @@ except ImportError as error:  # a LangGraph that moved its rooms
     CONFIG_KEY_TASK_ID = "__pregel_task_id"
     StreamMessagesHandler = BaseCallbackHandler  # type: ignore[assignment,misc]
     _MISSING = f"this LangGraph has other insides ({error})"
+    logging.getLogger(__name__).warning("streams take LangGraph's own way: %s", error)
 
 __all__ = [
     "GateHandler",
@@ -423,8 +425,13 @@ def completions_handler(
     subgraphs: bool,
     only: Filter | None,
     config: RunnableConfig | None,
-) -> MessagesHandler:
-    """What ``GateHandler`` gives completions to; no handler of the run by itself."""
+) -> MessagesHandler | None:
+    """What ``GateHandler`` gives completions to; no handler of the run by itself.
+
+    None with a LangGraph of other insides: then completions do not come, as LangGraph has it.
+    """
+    if _MISSING is not None:
+        return None
     handler = MessagesHandler(emit, gate, calls, subgraphs=subgraphs, only=only)
     handler.subgraphs = subgraphs
     namespace = (ensure_config(config).get("configurable") or {}).get("checkpoint_ns")
