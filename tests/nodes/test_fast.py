@@ -6,6 +6,7 @@ import json
 import logging
 from typing import Any
 
+import openai
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,9 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import RunnableConfig
+from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
+from pydantic import SecretStr
 
 from tokenweir.nodes.chat_model import ChatModel, chat_model
 from tokenweir.nodes.fast import FastCalls
@@ -198,6 +201,35 @@ async def test_stepping_aside(
     assert said in caplog.text
     assert found[-1][1]["messages"][-1].content
     assert len([part for mode, part in found if mode == "messages"]) > 0
+
+
+@pytest.mark.parametrize(("arguments", "said"), settings_that_leave())
+async def test_stepping_aside_gives_langchains_stream(
+    provider: Provider, arguments: dict[str, Any], said: str
+) -> None:
+    """The chunks, metadata and answers of two calls are those that ChatOpenAI itself streams."""
+    provider.default = Reply('{"a": 1}', usage="always")
+
+    async def both(make: Any, way: str) -> Any:
+        # A cache of its own, or the second model would be answered from the first one's.
+        own = {**arguments, "cache": InMemoryCache()} if "cache" in arguments else arguments
+        model = make(own)
+        return [without_run_ids(await parts(way, model)) for _ in range(2)]
+
+    def theirs(own: dict[str, Any]) -> BaseChatModel:
+        return ChatOpenAI(
+            model="gpt-4o-mini",
+            base_url=provider.base_url,
+            api_key=SecretStr("test"),
+            tags=["joke"],
+            http_async_client=http,
+            **own,
+        )
+
+    async with openai.DefaultAsyncHttpxClient() as http:
+        plain = await both(theirs, "plain")
+    ours = await both(lambda own: model_of(provider, **own), "ours")
+    assert ours == plain
 
 
 def test_a_langchain_that_makes_other_chunks(
