@@ -2,5 +2,5 @@
 
 Not part of the package. ``python -m benchmarks`` (or ``make bench``) runs every way side by side
 against a scripted server on loopback, and prints ratios: only these mean anything, because only
-these were taken on one machine in one run.
+these were taken on one machine in one run. ``serving/`` does the same for servers.
 """

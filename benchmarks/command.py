@@ -14,12 +14,14 @@ from benchmarks.report import report
 from benchmarks.results import Results
 from benchmarks.run import Runner
 from benchmarks.scenarios import SCENARIOS, Scenario
+from benchmarks.serving import run as serving
+from benchmarks.serving.servers import MEANINGS as SERVERS
 from benchmarks.targets import missed
 from benchmarks.ways import MEANINGS, PEERS
 
 __all__ = ["main"]
 
-_NAMES = (*(scenario.name for scenario in SCENARIOS), imports.NAME)
+_NAMES = (*(scenario.name for scenario in SCENARIOS), imports.NAME, *serving.SCENARIOS)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,25 +43,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
         pythons |= made
         results.peers = environments.versions(made)
     rounds = options.rounds or (2 if options.quick else 5)
+    replies = [scenario for scenario in SCENARIOS if scenario.name in chosen]
     with Server() as server:
         runner = Runner(
             server.base_url, rounds=rounds, limit=options.limit, pythons=pythons, tell=_tell
         )
-        for scenario in SCENARIOS:
-            if scenario.name not in chosen:
-                continue
+        for scenario in replies:
             if able := _of(scenario, ways, peers):
                 runner.run(scenario, able, results)
             else:
                 _tell(f"{scenario.name}: left out, no way that was named can do it")
     if imports.NAME in chosen:
         imports.run(results, rounds, _tell)
+    for name in serving.SCENARIOS:
+        if name in chosen:
+            servers = serving.WAYS[name] if not options.ways else [*filter(SERVERS.get, ways)]
+            if servers:
+                serving.run(name, servers, results, min(rounds, 3), _tell)
     if options.json:
         print(json.dumps(results.to_json(), indent=1))
     else:
         units = {scenario.name: scenario.units for scenario in SCENARIOS}
         titles = {scenario.name: scenario.title for scenario in SCENARIOS}
         units[imports.NAME], titles[imports.NAME] = imports.UNITS, imports.TITLE
+        units |= dict.fromkeys(serving.SCENARIOS, serving.UNITS)
+        titles |= serving.SCENARIOS
         print(report(results, units, titles))
     if options.plot is not None:
         plot.draw(results, options.plot)
@@ -91,9 +99,14 @@ def _list() -> None:
     print("scenarios")
     for scenario in SCENARIOS:
         print(f"  {scenario.name:16}{scenario.title}")
-    print(f"  {imports.NAME:16}{imports.TITLE}\nways")
+    for name, title in {imports.NAME: imports.TITLE, **serving.SCENARIOS}.items():
+        print(f"  {name:16}{title}")
+    print("ways")
     for way, meaning in MEANINGS.items():
         print(f"  {way:18}{meaning}{' (with --peers)' if way in PEERS else ''}")
+    print("servers, for serve-*")
+    for server, meaning in SERVERS.items():
+        print(f"  {server:18}{meaning}")
 
 
 def _chosen(parser: argparse.ArgumentParser, names: Sequence[str]) -> set[str]:
@@ -109,8 +122,9 @@ def _chosen(parser: argparse.ArgumentParser, names: Sequence[str]) -> set[str]:
 def _ways(parser: argparse.ArgumentParser, given: str | None, *, peers: bool) -> list[str]:
     names = [name.strip() for name in given.split(",")] if given else []
     for name in names:
-        if name not in MEANINGS:
-            parser.error(f"no way {name!r}: there are {', '.join(MEANINGS)}")
+        if name not in MEANINGS and name not in SERVERS:
+            there = ", ".join([*MEANINGS, *SERVERS])
+            parser.error(f"no way {name!r}: there are {there}")
         if name in PEERS and not peers:
             parser.error(f"{name} needs --peers, which installs it")
     return names

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from benchmarks.results import Results, Sample, machine
+from benchmarks.serving.servers import MEANINGS as SERVERS
 from benchmarks.targets import TARGETS
 from benchmarks.ways import MEANINGS
 
@@ -44,7 +45,7 @@ def _scenario(
         row = results.rows[scenario][way]
         found = [row.rounds.get(name) for name in metrics]
         shown = [_sample(Sample.of(values)) if values else "-" for values in found]
-        note = row.problem or MEANINGS.get(way, "")
+        note = row.problem or {**SERVERS, **MEANINGS}.get(way, "")
         cells.append([way, *shown, note])
     return _table([[*heads, ""], *cells], right=range(1, len(metrics) + 1))
 

@@ -65,6 +65,18 @@ TARGETS = (
         for scenario in ("burst", "paced")
         for peer in PEERS
     ),
+    *(
+        target
+        for streams in (50, 100, 200, 500)
+        for target in (
+            Target(f"serve-{streams}", "us/token", "fastapi", "serve", 6, 9),
+            Target(f"serve-{streams}", "us/token", "serve", "proxy", 1.5, 1.2, at_most=True),
+            Target(f"serve-{streams}", "us/token", "serve", "serve-memory", 1.3, at_most=True),
+        )
+    ),
+    Target("serve-200", "p99", "serve", None, 5, at_most=True),
+    Target("serve-800", "pace", "serve", None, 99),
+    Target("serve-1500", "pace", "serve", None, 99),
     Target("import", "ms", "import tokenweir", "import langgraph", 1.0, at_most=True),
     # Flat is 1; two slopes of one run differ by this much by chance.
     *(

@@ -47,9 +47,14 @@ def state_types(graphs: Iterable[Any]) -> list[tuple[str, ...]]:
 
 
 def abortable(app: ASGIApp) -> ASGIApp:
-    """Let an application drop connections by ``scope["tokenweir.abort"]``, if uvicorn can."""
+    """Let an application drop connections by ``scope["tokenweir.abort"]``, if uvicorn can.
+
+    And write parts of a response that has begun by ``scope["tokenweir.send"]``: past the layers of
+    middleware, which do nothing about them, for each token.
+    """
 
     async def with_abort(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["tokenweir.send"] = send
         transport = getattr(getattr(send, "__self__", None), "transport", None)
         if transport is not None:
             scope["tokenweir.abort"] = transport.abort

@@ -56,8 +56,8 @@ class EventStream:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        writer = _Writer(send, self._heartbeat)
-        writing = asyncio.ensure_future(self._write(writer))
+        writer = _Writer(scope.get("tokenweir.send", send), self._heartbeat)
+        writing = asyncio.ensure_future(self._write(writer, send))
         leaving = asyncio.ensure_future(_left(receive))
         watch = _Watch(writer, self._limits)
         try:
@@ -86,12 +86,12 @@ class EventStream:
             if close is not None:
                 await close()
 
-    async def _write(self, writer: _Writer) -> None:
+    async def _write(self, writer: _Writer, begin: Send) -> None:
         headers = [
             (name.encode("latin-1"), value.encode("latin-1"))
             for name, value in self._headers.items()
         ]
-        await writer.send({"type": "http.response.start", "status": 200, "headers": headers})
+        await begin({"type": "http.response.start", "status": 200, "headers": headers})
         # At once, not with the first event: clients wait for the headers.
         await writer.write(b"")
         async for part in self._parts:

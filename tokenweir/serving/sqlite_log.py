@@ -63,7 +63,9 @@ class SqliteLog:
         """When the events of all runs are to be written."""
         self._savers: list[asyncio.Future[None]] = []
         self._waiting_bytes = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._soon = False
+        """Whether the timer is for the loop's next turn."""
         self._writing: asyncio.Future[None] | None = None
         self._room = asyncio.Event()
         self._room.set()
@@ -238,17 +240,18 @@ class SqliteLog:
             self._urgent.add(run_id)
         if self._writing is not None or self._problem is not None:
             return
-        now = self._loop.time()
         if self._timer is not None:
-            if self._timer.when() <= now:
+            if self._soon:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(now, self._flush)
+        self._timer = self._loop.call_soon(self._flush)
+        self._soon = True
 
     def _schedule(self) -> None:
         if self._writing is None:
             delay = max(0.0, self._all_at - self._loop.time())
             self._timer = self._loop.call_later(delay, self._flush)
+            self._soon = False
 
     def _flush(self) -> None:
         self._timer = None
@@ -284,6 +287,7 @@ class SqliteLog:
             self._savers[:0] = savers
             if not self._closing:
                 self._timer = self._loop.call_later(_RETRY, self._flush)
+                self._soon = False
             return
         self._problem = None
         for run_id, events in batch.events.items():
