@@ -16,7 +16,7 @@ from tokenweir.serving.encoding import TokenEncoder, encode
 from tokenweir.serving.events import EventLog
 from tokenweir.serving.records import Run
 from tokenweir.streaming.run import Plan, run
-from tokenweir.streaming.sink import Closed, Empty, Sink
+from tokenweir.streaming.sink import Closed, Sink
 from tokenweir.streaming.stream import DEFAULT_BUFFER
 
 __all__ = ["Recorder"]
@@ -45,7 +45,7 @@ class Recorder:
     async def record(self, plan: Plan) -> None:
         """Run a graph to its end, in this task. Raises what the run raises."""
         sink = self._sink
-        sink.on_ready(self._come)
+        sink.on_ready(self._take)
         try:
             await run(plan, sink)
             while self._waiting is not None:
@@ -58,28 +58,25 @@ class Recorder:
         if self._failed is not None:
             raise self._failed
 
-    def _come(self) -> None:
-        if get_ident() == self._thread:
-            self._take()
-        else:
-            self._loop.call_soon_threadsafe(self._take)
-
     def _take(self) -> None:
         """Record what waits in the sink."""
-        get, log = self._sink.get_nowait, self._log
+        if get_ident() != self._thread:
+            self._loop.call_soon_threadsafe(self._take)
+            return
         if self._waiting is not None or self._failed is not None:
             return
+        sink, log, put = self._sink, self._log, self._put
         try:
-            while True:
+            while sink.ready:
                 if log.full:
                     self._waiting = self._loop.create_task(self._wait())
                     return
-                self._put(get())
-        except (Empty, Closed):
+                put(sink.get_nowait())
+        except Closed:
             return
         except Exception as error:  # noqa: BLE001 - it ended the run, and is raised by record
             self._failed = error
-            self._sink.close()
+            sink.close()
 
     async def _wait(self) -> None:
         await self._log.ready()
