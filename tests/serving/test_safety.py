@@ -15,6 +15,7 @@ from tokenweir.serving.encoding import scrubbed
 from tokenweir.serving.memory_log import MemoryLog
 from tokenweir.serving.problems import Limits
 from tokenweir.serving.records import RunRequest
+from tokenweir.serving.retention import sweep
 from tokenweir.serving.runs import Runs
 from tokenweir.testing import Provider, Reply
 
@@ -243,10 +244,30 @@ async def test_what_is_old_or_too_much_goes() -> None:
     request = RunRequest(graph="graph", input={"answer": ""}, modes=["values"])
     runs = Runs({"graph": graph}, MemoryLog(), InMemorySaver(), limits=Limits(keep_bytes=2500))
     made = [await runs.wait((await runs.start(request)).id) for _ in range(4)]
-    assert await runs.sweep() == 2
+    assert await sweep(runs) == 2
     assert [run.id for run in runs.records.runs.all()] == [run.id for run in made[2:]]
     assert [event async for event in runs.follow(made[0].id)] == []
     assert [event async for event in runs.follow(made[3].id)] != []
     runs.limits = Limits(keep_seconds=0)
-    assert await runs.sweep() == 2
+    assert await sweep(runs) == 2
     assert runs.log.size == 0
+
+
+async def test_old_threads_go_with_their_checkpoints() -> None:
+    """A thread that nobody touches is forgotten when its last run is, and not before."""
+
+    async def answer(state: State) -> State:
+        return {"answer": "said"}
+
+    graph = StateGraph(State).add_node("answer", answer).add_edge(START, "answer").compile()
+    request = RunRequest(graph="graph", input={"answer": ""}, modes=["values"])
+    checkpointer = InMemorySaver()
+    runs = Runs({"graph": graph}, MemoryLog(), checkpointer)
+    await runs.wait((await runs.start(request, thread_id="thread")).id)
+    assert await sweep(runs) == 0
+    assert runs.thread("thread").values == {"answer": "said"}
+    assert "thread" in checkpointer.storage
+    runs.limits = Limits(keep_seconds=0)
+    assert await sweep(runs) == 2
+    assert len(runs.records.threads) == len(runs.records.runs) == 0
+    assert "thread" not in checkpointer.storage

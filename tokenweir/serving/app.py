@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,12 +27,15 @@ from tokenweir.serving.memory_log import MemoryLog
 from tokenweir.serving.problems import EmptyKeyError, Limits
 from tokenweir.serving.records import Records
 from tokenweir.serving.refusals import body_of
+from tokenweir.serving.retention import sweep
 from tokenweir.serving.runs import Runs
 
 __all__ = ["PROTOCOLS", "Home", "Service", "create_app", "in_memory", "protocol_routes"]
 
 PROTOCOLS = (langgraph_protocol, openai_protocol, sse_protocol, page, docs_page)
 """The modules of this room that speak to clients: each has ``routes(service)``."""
+
+_logger = logging.getLogger("tokenweir.serving")
 
 _SWEEP = 60.0
 """Seconds between looks for what need not be kept any more."""
@@ -140,7 +144,10 @@ async def in_memory() -> AsyncIterator[Home]:
 
 async def _sweep(runs: Runs) -> None:
     while True:
-        await runs.sweep()
+        try:
+            await sweep(runs)
+        except Exception as error:  # a full disk, say: the next time it may go
+            _logger.error("what is old could not be removed", exc_info=error)
         await asyncio.sleep(_SWEEP)
 
 

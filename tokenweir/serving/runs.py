@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping
-from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -128,6 +127,10 @@ class Runs:
             there = ", ".join(self.graphs)
             raise NotFoundError(f"there is no assistant {name!r}; graphs here: {there}")
         return found
+
+    def is_live(self, run_id: str) -> bool:
+        """Whether a run waits, runs, or is just being ended."""
+        return run_id in self._tasks
 
     # The life of a run
 
@@ -305,19 +308,6 @@ class Runs:
                 self.log.open(run.id)
             self._begin(run, 0.0)
         return len(left)
-
-    async def sweep(self) -> int:
-        """Forget runs that are over, by age and by the size of all events; how many went."""
-        oldest = datetime.now(timezone.utc) - timedelta(seconds=self.limits.keep_seconds)
-        gone = 0
-        for run in self.records.runs.all():
-            if not run.final or run.id in self._tasks:
-                continue
-            too_old = datetime.fromisoformat(run.updated_at) < oldest
-            if too_old or self.log.size > self.limits.keep_bytes:
-                await self.forget(run.id, run.owner)
-                gone += 1
-        return gone
 
     async def drain(self) -> None:
         """Take no more runs; let those there are finish, then stop them, to be resumed later."""
