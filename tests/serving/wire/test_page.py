@@ -294,11 +294,30 @@ def test_reasoning_and_tools_stand_apart(page: Page, provider: Provider) -> None
     expect(page.locator(".text")).to_have_text("It is 42.")
 
 
+def test_what_was_said_is_seen_at_once(page: Page, provider: Provider) -> None:
+    """A message is shown while the model has not yet answered, and afterwards once, in its lane."""
+    provider.reply(Reply("Hello you", hold_after=1), Reply("Again there", hold_after=1))
+    held: list[Any] = []
+    page.route("**/events", lambda route: held.append(route))
+    run(page, "chat", messages="hi")
+    for number, said in enumerate((["hi"], ["hi", "more"])):
+        expect(page.locator(".said:visible")).to_have_text(said)
+        held[number].continue_()
+        expect(page.locator(".text")).to_have_count(number + 1)
+        expect(page.locator(".body .said:visible")).to_have_text(said)
+        expect(page.locator("#asked")).to_be_hidden()
+        provider.release()
+        expect(page.locator("#status")).to_have_text("Done.")
+        page.fill("#field-messages", "more")
+        page.keyboard.press("Enter")
+
+
 def test_a_conversation_goes_on(page: Page, provider: Provider) -> None:
     """A second message is answered on the same thread, and a reload shows both turns."""
     provider.reply("Hello Ann.", "You are Ann.")
     run(page, "chat", messages="I am Ann")
     expect(page.locator("#status")).to_have_text("Done.")
+    expect(page.locator(".said:visible")).to_have_text("I am Ann")
     page.fill("#field-messages", "Who am I?")
     page.keyboard.press("Enter")
     expect(page.locator(".text")).to_have_text(["Hello Ann.", "You are Ann."])

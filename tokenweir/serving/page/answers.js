@@ -35,7 +35,8 @@ export function readAnswers(place) {
 
 /** What was answered, in one line. */
 export function answered(resume) {
-  const values = typeof resume === "object" && resume !== null ? Object.values(resume) : [resume];
+  const several = typeof resume === "object" && resume !== null;
+  const values = several ? Object.values(resume) : [resume];
   return values.map((each) => (typeof each === "string" ? each : JSON.stringify(each))).join(" · ");
 }
 

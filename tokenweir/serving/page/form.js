@@ -20,7 +20,8 @@ export function showFields(place, keys) {
       field.required = key.required && key.type !== "boolean";
       label.htmlFor = field.id;
       label.textContent = key.type === "messages" ? "message" : key.name || "input";
-      const notes = [isJson(key.type) && "JSON", !key.required && key.type !== "boolean" && "optional"];
+      const optional = !key.required && key.type !== "boolean";
+      const notes = [isJson(key.type) && "JSON", optional && "optional"];
       const note = notes.filter(Boolean).join(", ");
       if (note) label.append(" ", element("small", "", `(${note})`));
       if (key.description) field.title = key.description;

@@ -1,4 +1,4 @@
-/** What outlives a reload, as JSON: of a window, or of the browser. Keeps nothing where it may not. */
+/** What outlives a reload, as JSON, of a window or of the browser; nothing where none may be kept. */
 
 const PREFIX = "tokenweir-";
 

@@ -27,6 +27,10 @@ export class Lanes {
     this.calls = new Map();
     this.unwritten = new Set();
     this.moved = new Set();
+    /** Whether anything was written in this turn. */
+    this.wrote = false;
+    /** Where it stands what the user said in this turn. */
+    this.spoken = null;
     this.said = "";
     this.meters = {};
   }
@@ -42,6 +46,7 @@ export class Lanes {
 
   /** Begin a turn: what the user said stands before what is written to it. */
   turn(said, meters = {}) {
+    this.wrote = false;
     for (const [name, lane] of this.lanes) {
       lane.said = said;
       lane.meter = new Meter(meters[name]);
@@ -49,6 +54,14 @@ export class Lanes {
     }
     this.said = said;
     this.meters = meters;
+    // With one lane only it is clear where the answer will stand.
+    this.spoken = null;
+    if (this.lanes.size === 1) for (const lane of this.lanes.values()) this.say(lane);
+  }
+
+  /** What the user said was not taken. */
+  unsay() {
+    this.spoken?.remove();
   }
 
   /**
@@ -75,6 +88,7 @@ export class Lanes {
       lane.meter.feed(call, at, began);
       lane.last = at;
     }
+    this.wrote = true;
     this.unwritten.add(message);
     this.moved.add(lane);
     return true;
@@ -143,11 +157,19 @@ export class Lanes {
     return lane;
   }
 
+  /** Put what the user said into a lane, once. */
+  say(lane) {
+    if (!lane.said) return;
+    this.spoken = element("p", "said", lane.said);
+    lane.body.append(this.spoken);
+    lane.said = "";
+    lane.stays = true;
+  }
+
   message(call, lane) {
     const known = this.messages.get(call);
     if (known) return known;
-    if (lane.said) lane.body.append(element("p", "said", lane.said));
-    lane.said = "";
+    this.say(lane);
     const message = new Message(element("article"));
     lane.body.append(message.place);
     this.messages.set(call, message);

@@ -27,7 +27,7 @@ let graphs = [];
 let talk = null;
 /** Enter was pressed while a run was going: what is typed is the next run's. */
 let queued = false;
-/** Whether what the run writes was brought into view. */
+/** Whether something of what the run writes is on the page. */
 let seen = true;
 
 // Which graph
@@ -67,6 +67,7 @@ function fresh(graph, kept) {
   talk = new Conversation(graph, stage, kept);
   stage.lanes.clear();
   stage.picture.begin(false);
+  $("asked").hidden = true;
   talk.tell("ready");
 }
 
@@ -85,21 +86,21 @@ function tell(phase, { problem, interrupts } = {}) {
   if (problem?.status === 401) wantKey();
   if (problem?.kind === "refused") giveBack();
   if (phase === "starting") begun();
-  if (over) talk.draw(Date.now());
+  if (over) redraw();
   $("empty").hidden = phase !== "ready";
   $("answer").hidden = phase !== "waiting";
   if (interrupts) {
     showQuestions($("questions"), interrupts);
     $("questions").querySelector("textarea").focus();
   }
-  figures();
+  if (!over) figures();
   remember();
   if (over) next(phase === "done");
 }
 
 function begun() {
   seen = false;
-  const shown = talk.isTalk ? talk.turn.said : "";
+  const shown = talk.isTalk && !stage.lanes.spoken ? talk.turn.said : "";
   $("asked").textContent = shown ?? "";
   $("asked").hidden = !shown;
 }
@@ -122,11 +123,13 @@ function giveBack() {
   if (!message || message.value || talk.turn.command) return;
   message.value = talk.turn.said ?? "";
   $("asked").hidden = true;
+  stage.lanes.unsay();
 }
 
-/** On a phone what is written comes below the input: show it once it begins to come. */
+/** Something is written now; on a phone it comes below the input, and is brought into view. */
 function look() {
   seen = true;
+  $("asked").hidden = true;
   if (matchMedia("(max-width: 48rem)").matches) $("picture").scrollIntoView({ block: "start" });
 }
 
@@ -160,12 +163,15 @@ function show(id, text) {
 
 function eachFrame() {
   if (talk && (talk.busy || stage.lanes.moved.size)) {
-    talk.draw(Date.now());
-    figures();
-    if (!$("asked").hidden && stage.lanes.messages.size) $("asked").hidden = true;
-    if (!seen && stage.lanes.messages.size) look();
+    redraw();
   }
   requestAnimationFrame(eachFrame);
+}
+
+function redraw() {
+  talk.draw(Date.now());
+  figures();
+  if (!seen && stage.lanes.wrote) look();
 }
 
 /** Enabled or not, a button keeps the focus, so that the keyboard's user is not thrown out. */
