@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -24,6 +25,8 @@ from nbclient.exceptions import CellExecutionError
 from tokenweir import show
 from tokenweir.streaming.notebook import TAIL, Bundle, NotebookDisplay
 from tokenweir.testing import Provider, Reply
+
+CHROMIUM = shutil.which("chromium")
 
 
 class Page:
@@ -111,6 +114,33 @@ def test_a_long_stream_is_painted_in_part() -> None:
         assert len(page.lanes["joke"]) < TAIL + 50
         assert page.lanes["joke"].startswith("…")
     assert page.lanes["joke"] == "begin" + "".join(f" t{number}" for number in range(5_000))
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_a_full_lane_shows_its_newest_lines() -> None:
+    """While it fills, the end of a lane is what is seen, where a page lets <pre> scroll too."""
+    from playwright.sync_api import sync_playwright
+
+    page = Page()
+    with NotebookDisplay(page.show) as display:
+        display.feed(*chunk("joke", "line\n" * 300))
+        display.feed(*chunk("joke", "the end"))
+        page.wait_for("the end")
+        live = page.html
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        shown = browser.new_page()
+        shown.set_content(f"<style>pre {{overflow: auto}}</style>{live}")
+        hidden = shown.evaluate(
+            """() => {
+                const pre = document.querySelector("pre").getBoundingClientRect();
+                const box = document.querySelector("pre").parentElement.getBoundingClientRect();
+                return [pre.height > box.height, Math.round(pre.bottom - box.bottom)];
+            }"""
+        )
+        browser.close()
+    assert hidden == [True, 0]
 
 
 def test_it_is_painted_at_most_20_times_a_second() -> None:

@@ -172,13 +172,13 @@ def _joined(parts: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
 # Colours that can be read on white and on black; all else is the page's own.
 _COLOURS = ("#0e8a9e", "#c2449a", "#3f9142", "#b7791f", "#4a78d6", "#d2524a")
 _SIDE_BY_SIDE = (
-    "display:grid;gap:0.8em;align-items:start;"
-    "grid-template-columns:repeat(auto-fit,minmax(min(18em,100%),1fr))"
+    "display:grid;gap:0.8em;grid-template-columns:repeat(auto-fit,minmax(min(18em,100%),1fr))"
 )
 _FRAME = "min-width:0;padding:0.3em 0.7em;border:1px solid rgba(128,128,128,0.35);border-radius:3px"
 _LIVE = "display:flex;flex-direction:column-reverse;max-height:24em;overflow:hidden"
+# Never shrunk: where a page lets <pre> scroll, as JupyterLab does, its oldest lines would show.
 _TEXT = (
-    "margin:0.3em 0 0;padding:0;font-family:inherit;line-height:1.45;background:none;"
+    "flex:none;margin:0.3em 0 0;padding:0;font-family:inherit;line-height:1.45;background:none;"
     "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere"
 )
 _REPORT = (
