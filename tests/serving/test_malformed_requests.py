@@ -131,7 +131,7 @@ KINDS = [
     "",
     "a" * 999,
 ]
-METHODS = ["PUT", "TRACE", "BREW", "OPTIONS", "CONNECT", "post"]
+METHODS = ["PUT", "TRACE", "OPTIONS", "PATCH"]
 
 
 def framed(chance: random.Random) -> bytes:
@@ -193,6 +193,9 @@ def torn(chance: random.Random) -> bytes:
             b"GET / HTTP/9.9\r\n\r\n",
             b"GET /\r\n\r\n",
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + chance.randbytes(500),
+            b"BREW /ok HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            b"post /ok HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            b"CONNECT localhost:1 HTTP/1.1\r\nhost: localhost\r\n\r\n",
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
             b"GET / HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
             b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n",

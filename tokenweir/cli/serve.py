@@ -54,7 +54,7 @@ __all__ = ["serve"]
     show_default=True,
     help="How long runs may go on when the server is told to stop.",
 )
-@click.option("--slow-seconds", default=30.0, show_default=True, help="Drop who does not read.")
+@click.option("--slow-seconds", default=30.0, show_default=True, help="Drop who does not go on.")
 @click.option("--heartbeat-seconds", default=5.0, show_default=True, help="On silent streams.")
 @click.option("--keep-days", default=7.0, show_default=True, help="Keep finished runs.")
 @click.option("--keep-mb", default=4096, show_default=True, help="Keep that much of them.")
@@ -118,7 +118,7 @@ def serve(
         ),
     )
     with _listening(host, port) as listening:
-        return _serve(app, listening, host, list(loaded))
+        return _serve(app, listening, host, list(loaded), limits["slow_seconds"])
 
 
 def _loaded(specs: tuple[str, ...]) -> dict[str, Any]:
@@ -159,11 +159,14 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listening
 
 
-def _serve(app: Starlette, listening: socket.socket, host: str, names: list[str]) -> int:
+def _serve(
+    app: Starlette, listening: socket.socket, host: str, names: list[str], slow_seconds: float
+) -> int:
     """Serve until told to stop; the exit code."""
     import uvicorn
 
     from tokenweir.serving._internals import abortable, new_loop
+    from tokenweir.serving.connections import protocol
 
     class Server(uvicorn.Server):
         """Says where it is when it can be reached, and lets runs finish before it goes."""
@@ -228,6 +231,7 @@ def _serve(app: Starlette, listening: socket.socket, host: str, names: list[str]
     logging.getLogger("uvicorn.error").addFilter(is_ours)
     config = uvicorn.Config(
         watched,
+        http=protocol(slow_seconds),
         log_config=None,
         lifespan="on",
         log_level="warning",

@@ -5,6 +5,7 @@ Plain ASGI, so that streams pass through untouched.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -13,6 +14,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tokenweir.serving.problems import (
@@ -84,6 +86,10 @@ class Guard:
             scope["tokenweir.owner"] = self._owner(scope, headers)
             limited = self._limited(headers, receive)
             await self._app(scope, limited, sending)
+        except ClientDisconnect:
+            if not started:
+                body = body_of(scope["path"], 408, "the body did not come to its end")
+                await _answer(sending, 408, body, [(b"connection", b"close")])
         except ServingError as error:
             if started:
                 raise
@@ -129,11 +135,18 @@ class Guard:
         if length.isdigit() and int(length) > most:
             raise TooBigError(f"the body is larger than {most} bytes")
         seen = 0
+        whole = length == b"0" if length else b"transfer-encoding" not in headers
 
         async def receiving() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, whole
+            if whole:
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), self._limits.slow_seconds)
+            except asyncio.TimeoutError:
+                return {"type": "http.disconnect"}
             if message["type"] == "http.request":
+                whole = not message.get("more_body", False)
                 seen += len(message.get("body", b""))
                 if seen > most:
                     raise TooBigError(f"the body is larger than {most} bytes")

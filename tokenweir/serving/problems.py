@@ -98,7 +98,8 @@ class Limits:
         run_seconds: How long a run may run.
         drain_seconds: How long runs may go on when the server is told to stop; what runs longer
             is resumed from its last checkpoint at the next start.
-        slow_seconds: How long a reader may not read before its connection is dropped.
+        slow_seconds: How long a reader may not read before its connection is dropped, and how
+            long the head of a request, or the next part of its body, may take.
         heartbeat_seconds: Between comments on a silent stream.
         keep_seconds: How long finished runs and their events are kept.
         keep_bytes: How many bytes of events are kept; the oldest finished runs go first.

@@ -48,6 +48,7 @@ _PROBLEMS = {
     "Forbidden": "Pages of this origin may not call, or the host is not this machine.",
     "NotFound": "It is not there, or is another key's.",
     "Conflict": "It is there already, or is busy.",
+    "TooSlow": "The body did not come to its end.",
     "TooBig": "The body is too large.",
     "Failed": "The run failed.",
     "TooBusy": "Too many runs wait, or the server is stopping. Come back later.",

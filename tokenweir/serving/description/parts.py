@@ -46,6 +46,7 @@ _PROBLEMS = {
     401: "Unauthorized",
     403: "Forbidden",
     404: "NotFound",
+    408: "TooSlow",
     409: "Conflict",
     413: "TooBig",
     422: "Invalid",
@@ -186,7 +187,7 @@ def operation(
         if example is not None:
             content["example"] = example
         made["requestBody"] = {"required": needs_body, "content": {JSON: content}}
-    common = {403, 413} | (set() if open else {401})
+    common = {403, 413} | (set() if open else {401}) | (set() if body is None else {408})
     found: dict[str, Schema] = {str(status): each for status, each in answers.items()}
     for status in sorted(common | set(errors)):
         shared = {"$ref": f"#/components/responses/{shape}{_PROBLEMS[status]}"}
