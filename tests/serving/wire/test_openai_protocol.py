@@ -40,8 +40,12 @@ def text_of(chunks: list[Any]) -> str:
 
 
 def test_models_are_graphs(client: openai.OpenAI) -> None:
-    """Every graph is listed; a graph with a tag is a model as well; others are not found."""
-    assert {"joke_poem", "chat", "repeat"} <= {model.id for model in client.models.list()}
+    """Every graph is listed, and with the tags of its models; any other tag may be asked for."""
+    listed = [model.id for model in client.models.list()]
+    assert {"chat", "repeat", "tagged_agent:talk", "story:outline"} <= set(listed)
+    assert listed[:3] == ["joke_poem", "joke_poem:joke", "joke_poem:poem"]
+    assert len(listed) == len(set(listed))
+    assert client.models.retrieve("chat:unknown").id == "chat:unknown"
     assert client.models.retrieve("joke_poem:joke").id == "joke_poem:joke"
     with pytest.raises(openai.NotFoundError, match="models here are graphs"):
         client.models.retrieve("gpt-4o")
