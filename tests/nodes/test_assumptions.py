@@ -123,6 +123,34 @@ async def test_a_request_made_from_one_before() -> None:
     assert len(shared._built) < 100
 
 
+def test_a_path_is_joined_once(provider: Provider) -> None:
+    """A client asks ``_prepare_url`` for each address; a new base URL or path is a new address."""
+    ours: Any = openai.OpenAI(base_url="http://127.0.0.1/v1", api_key="test")
+    theirs: Any = openai.OpenAI(base_url="http://127.0.0.1/v1", api_key="test")
+    asked: list[str] = []
+    join = ours._prepare_url
+
+    def seen(path: str) -> Any:
+        asked.append(path)
+        return join(path)
+
+    ours._prepare_url = seen
+    _internals.remember_urls(ours)
+    paths = ("/chat/completions", "/chat/completions", "models", "http://other/x")
+    for base in ("http://127.0.0.1/v1", "http://127.0.0.1:81/v2/"):
+        ours.base_url = theirs.base_url = base
+        for path in paths:
+            assert ours._prepare_url(path) == theirs._prepare_url(path)
+    assert len(asked) == 6
+
+    ours.base_url = provider.base_url
+    for _ in range(2):
+        ours.chat.completions.create(**{**BODY, "stream": False})
+    assert len(asked) == 7
+    ours.close()
+    theirs.close()
+
+
 async def test_aiohttps_response(provider: Provider) -> None:
     """The body and the connection of a response over aiohttp are found; of another, none."""
     provider.default = Reply("one two", hold_after=1)

@@ -21,11 +21,16 @@ __all__ = ["Alarm", "Deadline"]
 
 
 class Deadline:
-    """Cancels the task that waits for longer than it may."""
+    """Cancels the task that waits for longer than it may.
 
-    __slots__ = ("_at", "_handle", "_over", "_task")
+    Args:
+        shortest: The shortest wait in seconds that is to come, so that one timer does for all.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_at", "_handle", "_over", "_shortest", "_task")
+
+    def __init__(self, shortest: float = math.inf) -> None:
+        self._shortest = shortest
         self._at = math.inf
         self._handle: asyncio.TimerHandle | None = None
         self._over = False
@@ -36,12 +41,14 @@ class Deadline:
         if seconds == math.inf:
             return
         loop = asyncio.get_running_loop()
-        self._at = loop.time() + seconds
-        self._task = asyncio.current_task()
+        now = loop.time()
+        self._at = now + seconds
+        self._task = asyncio.current_task(loop)
         if self._handle is None or self._handle.when() > self._at:
             self.cancel()
+            at = now + min(seconds, self._shortest)
             # A cancelled timer is kept until its time; with this context it would keep the run.
-            self._handle = loop.call_at(self._at, self._ring, loop, context=Context())
+            self._handle = loop.call_at(at, self._ring, loop, context=Context())
 
     def stop(self) -> None:
         """End the wait."""

@@ -10,6 +10,7 @@ What is assumed, each with a test:
   ``_convert_chunk_to_generation_chunk`` makes of each event of ``_get_request_payload``'s request.
 - A resource of the openai SDK keeps its client as ``_client``, and everything that a client asks
   goes through its ``request(cast_to, options, stream=..., stream_cls=...)``.
+- An SDK client joins its ``base_url`` and a path in ``_prepare_url``.
 - ``post`` of the SDK's clients is ``request`` with ``FinalRequestOptions.construct(...)``, of which
   a copy can be given another ``json_data``.
 - The openai SDK's response over aiohttp keeps aiohttp's own in ``stream._stream``.
@@ -71,6 +72,7 @@ __all__ = [
     "events_request",
     "is_openais_own",
     "raise_langchains",
+    "remember_urls",
     "running_node",
     "step_aside",
     "sync_http_client",
@@ -80,6 +82,28 @@ __all__ = [
 def client_of(resource: Any) -> Any:
     """The client that a resource (``client.completions``) belongs to."""
     return resource._client
+
+
+def remember_urls(client: Any) -> None:
+    """Have a client of the SDK join its base URL and a path once, not for each request."""
+    join = getattr(client, "_prepare_url", None)
+    if join is None:
+        return
+    known: dict[str, tuple[Any, Any]] = {}
+
+    def remembered(path: str) -> Any:
+        base = client.base_url
+        found = known.get(path)
+        if found is None or found[0] is not base:
+            if len(known) >= _KNOWN_PATHS:
+                known.clear()
+            found = known[path] = (base, join(path))
+        return found[1]
+
+    client._prepare_url = remembered
+
+
+_KNOWN_PATHS = 16
 
 
 def is_openais_own(client: Any) -> bool:

@@ -44,6 +44,7 @@ def make_patient(
     ``timeout`` is the HTTP client's, where a call does not bring its own.
     """
     request = client.request
+    _internals.remember_urls(client)
     border = Border(look, _understanding(secrets), _internals.call_at_done)
     # Batches are waited for here, by tokens; the HTTP client would set a timer per packet as well.
     without_read = _without_read(client.timeout if timeout is None else timeout)
@@ -73,6 +74,7 @@ def make_patient_sync(
 ) -> None:
     """As ``make_patient``, for an ``OpenAI`` client."""
     request = client.request
+    _internals.remember_urls(client)
     border = Border(look, _understanding(secrets), _internals.call_at_done)
 
     def patient(cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:

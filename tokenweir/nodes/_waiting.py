@@ -113,7 +113,7 @@ class AsyncPatientStream:
         self._open = open
         self._progress = progress
         self._border = border
-        self._deadline = Deadline()
+        self._deadline = Deadline(progress.patience.gap)
         self._inner: Any = None
         self._events: Any = None
         self._handed_on = False
