@@ -322,6 +322,7 @@ async def test_what_a_client_may_send_besides(client: Any, shared: Any, topic: s
     body = {
         "assistant_id": "two_steps",
         "input": {"topic": topic},
+        "stream_mode": [],
         "feedback_keys": ["likes"],
         "langsmith_tracer": {"project_name": "p"},
         "strict_resume": True,

@@ -1,10 +1,16 @@
-"""LangGraph's npm client under Node, unmodified. Needs ``npm install`` in ``tests/serving/npm``."""
+"""LangGraph's npm client and React's ``useStream`` under Node, unmodified.
+
+Their packages are installed once into ``.cache``, as ``npm/package-lock.json`` says.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,28 +19,63 @@ import pytest
 
 from tokenweir.testing import Provider, Reply
 
-FOLDER = Path(__file__).parent / "npm"
+SOURCES = Path(__file__).parent / "npm"
+CACHE = Path(__file__).parent.parent.parent / ".cache"
 
 
-@pytest.mark.skipif(
-    shutil.which("node") is None or not (FOLDER / "node_modules").is_dir(),
-    reason="needs Node, and npm install in tests/serving/npm",
-)
-def test_the_npm_client(serve: Callable[..., Any], provider: Provider) -> None:
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    """A folder with the clients' packages and our scripts; skips where there cannot be one."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip("Node and npm are not installed")
+    lock = (SOURCES / "package-lock.json").read_bytes()
+    folder = CACHE / f"npm-{hashlib.sha256(lock).hexdigest()[:16]}"
+    if not folder.exists():
+        CACHE.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE, ignore_cleanup_errors=True) as new:
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(SOURCES / name, new)
+            asked = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+            done = subprocess.run(asked, cwd=new, capture_output=True, text=True, check=False)
+            if done.returncode != 0 and any(code in done.stderr for code in _UNREACHABLE):
+                pytest.skip("npm's registry cannot be reached")
+            assert done.returncode == 0, done.stderr
+            with contextlib.suppress(OSError):  # another process was quicker
+                Path(new).rename(folder)
+    for script in SOURCES.glob("*.mjs"):  # modules are looked for beside the script
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as copy:
+            copy.write(script.read_bytes())
+        Path(copy.name).replace(folder / script.name)
+    return folder
+
+
+_UNREACHABLE = ("ENOTFOUND", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "EAI_AGAIN", "ENETUNREACH")
+
+
+def run(script: Path, url: str, provider: Provider) -> Any:
+    """What a script printed last; the model goes on when it says so."""
+    with subprocess.Popen(
+        ["node", str(script), url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line = ""
+        for line in process.stdout:
+            if line == "go on\n":
+                provider.release()
+        errors = process.stderr.read()
+    assert process.returncode == 0, errors
+    return json.loads(line)
+
+
+def test_the_npm_client(serve: Callable[..., Any], provider: Provider, folder: Path) -> None:
     """Streams, resumes, asks and answers, cancels, reads state and history, deletes."""
     provider.on("first stall", Reply("a b", stall_after=1))
     provider.on("first", "one two")
     provider.on("second", "three")
     server = serve("sample:two_steps", "sample:asks", "stalls=sample:two_steps")
-    ended = subprocess.run(
-        ["node", str(FOLDER / "client.mjs"), server.url],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    seen = json.loads(ended.stdout)
+    seen = run(folder / "client.mjs", server.url, provider)
     assert seen["last"].pop("id", None) is not None
     assert seen == {
         "texts": ["one two", "three"],
@@ -52,3 +93,25 @@ def test_the_npm_client(serve: Callable[..., Any], provider: Provider) -> None:
         "assistants": ["two_steps", "asks", "stalls"],
         "gone": 404,
     }
+
+
+def test_use_stream(serve: Callable[..., Any], provider: Provider, folder: Path) -> None:
+    """React's hook: tokens one by one, reload, interrupt and answer, stop, error."""
+    provider.on("count", Reply("one two three four", hold_after=2))
+    provider.on("again", Reply("three four five", hold_after=2))
+    provider.on("never", Reply("la la", stall_after=1))
+    server = serve("talk=sample:talk", "sample:asks", "sample:fails")
+    seen = run(folder / "use_stream.mjs", server.url, provider)
+    assert "one two" in seen["texts"]
+    for shorter, longer in zip(seen["texts"], seen["texts"][1:], strict=False):
+        assert longer.startswith(shorter)
+    assert seen["values"] == ["count", "one two three four"]
+    assert seen["joined"] == ["again", "three four five"]
+    assert seen["left"] == []
+    assert seen["question"] == {"question": "about cats?"}
+    assert seen["answer"] == "yes"
+    assert seen["kept"] == "la"
+    assert seen["stopped"] == "interrupted"
+    assert seen["error"] == ["ValueError", "boom", True]
+    stalled = next(request for request in provider.requests if request.prompt == "never ending")
+    stalled.wait_closed(10)

@@ -152,6 +152,94 @@ def test_a_killed_server_goes_on(serve: Callable[..., Any], provider: Provider, 
     assert joined(server.url, run)["second"] == "the second"
 
 
+@pytest.mark.parametrize(("durability", "kept"), [("async", True), ("exit", False)])
+def test_what_a_killed_run_does_again(
+    serve: Callable[..., Any], provider: Provider, durability: str, kept: bool
+) -> None:
+    """Without checkpoints on the way it begins anew, and all that it had said is void."""
+    provider.on("first", "the first")
+    provider.on("second", Reply("cut off here", hold_after=2), "the second")
+    server = serve("sample:two_steps")
+    run = start(server.url, "two_steps", durability=durability)
+    cut = Reader(server.url, run)
+    cut.read(lambda: "cut off" in cut.said())
+    server.kill()
+    asked = len(provider.requests)
+    server = serve("sample:two_steps")
+    cut.url = server.url
+    cut.read()
+    assert cut.said() == ["the first", "the second"]
+    messages = [data[0] for kind, data in cut.events if kind == "messages"]
+    removed = {each["id"] for each in messages if each["type"] == "remove"}
+    assert len(removed) == (1 if kept else 2)
+    again = [request.prompt for request in provider.requests[asked:]]
+    assert again == (["second x"] if kept else ["first x", "second x"])
+    assert joined(server.url, run) == {"topic": "x", "first": "the first", "second": "the second"}
+
+
+def test_of_parallel_tasks_only_the_cut_off_run_again(
+    serve: Callable[..., Any], provider: Provider
+) -> None:
+    """Of one node's tasks at once, those that were done are kept, and their messages."""
+    for topic in ("a", "b", "d"):
+        provider.on(f"about {topic}", f"text {topic}")
+    provider.on("about cut", Reply("lost words", stall_after=1), "whole words")
+    provider.on("about late", Reply("gone words", stall_after=1), "late words")
+    server = serve("sample:fans")
+    topics = ["a", "cut", "b", "late", "d"]
+    run = start(server.url, "fans", input={"topics": topics})
+    cut = Reader(server.url, run)
+    wanted = {"text a", "text b", "text d", "lost", "gone"}
+    cut.read(lambda: set(cut.said()) == wanted)
+    while len(_writes(server.url, run)) < 3:  # done, and kept
+        time.sleep(0.02)
+    server.kill()
+    asked = len(provider.requests)
+    server = serve("sample:fans")
+    cut.url = server.url
+    cut.read()
+    expected = ["text a", "whole words", "text b", "late words", "text d"]
+    assert sorted(cut.said()) == sorted(expected)
+    assert sorted(request.prompt for request in provider.requests[asked:]) == [
+        "about cut",
+        "about late",
+    ]
+    assert joined(server.url, run)["texts"] == expected
+
+
+def _writes(url: str, run: dict[str, Any]) -> list[Any]:
+    """The results of tasks that are kept, of a thread's newest state."""
+    state = httpx.get(f"{url}/threads/{run['thread_id']}/state").json()
+    return [task for task in state["tasks"] if task["result"] is not None]
+
+
+def test_a_fork_that_was_killed(serve: Callable[..., Any], provider: Provider) -> None:
+    """A run from an older checkpoint goes on where it was; what the thread said before stays."""
+    provider.on("first", "the first")
+    provider.on("second", "the second", Reply("cut off here", hold_after=2), "another second")
+    server = serve("sample:two_steps")
+    whole = start(server.url, "two_steps")
+    assert joined(server.url, whole)["second"] == "the second"
+    thread = f"{server.url}/threads/{whole['thread_id']}"
+    history = httpx.post(f"{thread}/history", json={}).json()
+    [older] = [state for state in history if state["next"] == ["second_step"]]
+    body = {"assistant_id": "two_steps", "checkpoint_id": older["checkpoint_id"]}
+    fork = httpx.post(f"{thread}/runs", json={**body, "stream_mode": "messages-tuple"}).json()
+    cut = Reader(server.url, fork)
+    cut.read(lambda: "cut off" in cut.said())
+    server.kill()
+    asked = len(provider.requests)
+    server = serve("sample:two_steps")
+    cut.url = server.url
+    cut.read()
+    assert cut.said() == ["another second"]
+    assert [request.prompt for request in provider.requests[asked:]] == ["second x"]
+    assert joined(server.url, fork)["second"] == "another second"
+    first = Reader(server.url, whole)
+    first.read()
+    assert first.said() == ["the first", "the second"]
+
+
 @pytest.mark.parametrize(
     ("durability", "modes"), [("sync", ["messages-tuple", "values"]), ("async", "messages-tuple")]
 )

@@ -25,9 +25,11 @@ _DROPPED = ("tool_call_chunks", "chunk_position")
 
 def wire_modes(given: Any, default: str = "values") -> list[str]:
     """The stream modes of a request, one name or a list. Raises InvalidError."""
-    names = given if isinstance(given, list) else [default if given is None else given]
+    if given is None or given == []:  # React's hook names none when nothing of it is looked at
+        return [default]
+    names = given if isinstance(given, list) else [given]
     unknown = [name for name in names if not isinstance(name, str) or name not in _MODES]
-    if unknown or not names:
+    if unknown:
         raise InvalidError(f"stream_mode is any of {', '.join(sorted(_MODES))}; got {given!r}")
     return names
 

@@ -235,7 +235,7 @@ def _about_runs() -> dict[str, Schema]:
                     "default": "values",
                     "anyOf": [
                         reference("StreamMode"),
-                        array(reference("StreamMode"), minItems=1),
+                        array(reference("StreamMode")),
                         {"type": "null"},
                     ],
                 },
