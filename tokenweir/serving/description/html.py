@@ -147,11 +147,11 @@ def _shape(schema: Mapping[str, Any]) -> str:
 def _about(schema: Mapping[str, Any], said: str = "") -> str:
     said = said or schema.get("description", "")
     default = (
-        f" Default: <code>{escape(json.dumps(schema['default']))}</code>."
+        f". Default: <code>{escape(json.dumps(schema['default']))}</code>"
         if "default" in schema
         else ""
     )
-    return f": {_shape(schema)}{'. ' + _text(said) if said else ''}{default}"
+    return f": {_shape(schema)}{default}{'. ' + _text(said) if said else ''}"
 
 
 def _type(schema: Mapping[str, Any]) -> str:
