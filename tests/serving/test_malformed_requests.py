@@ -61,7 +61,6 @@ FIELDS: list[tuple[str, Any]] = [
 ] + [
     ("stream_mode", "everything"),
     ("stream_mode", ["values"] * 50 + ["nothing"]),
-    ("stream_mode", []),
     ("multitask_strategy", "win"),
     ("durability", "never"),
     ("after_seconds", -1),
