@@ -18,6 +18,7 @@ from benchmarks.report import report
 from benchmarks.results import Results
 from benchmarks.scenarios import SCENARIOS, Point
 from benchmarks.script import Script
+from benchmarks.serving import run as serving
 from benchmarks.targets import TARGETS, Target, missed
 from benchmarks.ways import MEANINGS
 
@@ -155,6 +156,10 @@ def test_targets_name_what_is_measured() -> None:
     for target in TARGETS:
         if target.scenario == "import":
             continue
+        if target.scenario in serving.SCENARIOS:
+            assert target.metric in serving.UNITS
+            assert {target.over, target.under or target.over} <= set(serving.WAYS[target.scenario])
+            continue
         scenario = scenarios[target.scenario]
         assert target.metric in scenario.units
         for way in (target.over, target.under):
@@ -183,6 +188,21 @@ def test_a_tiny_run_measures_each_way() -> None:
         assert row["problem"] is None
         assert len(row["rounds"]["ms/call"]) == 2
         assert min(row["rounds"]["ms/call"]) > 0
+
+
+def test_a_tiny_run_measures_servers() -> None:
+    """Each server carries all its streams at their pace, and its CPU time and delays are found."""
+    ways = "fastapi,proxy,proxy-asyncio,serve,serve-langgraph,serve-openai"
+    done = run("serve-50", "--quick", "--rounds", "1", "--ways", ways, "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["scenarios"]["serve-50"]
+    assert set(rows) == set(ways.split(","))
+    for row in rows.values():
+        assert row["problem"] is None
+        [found] = [{name: each for name, [each] in row["rounds"].items()}]
+        assert found["us/token"] > 0
+        assert 0 < found["p50"] <= found["p99"]
+        assert found["pace"] > 50
 
 
 def test_a_scenario_that_no_named_way_can_do_is_left_out() -> None:

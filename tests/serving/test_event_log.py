@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tokenweir.serving.events import END, Event, EventLog
+from tokenweir.serving.events import END, Envelope, Event, EventLog
 from tokenweir.serving.memory_log import MemoryLog
 from tokenweir.serving.sqlite_log import SqliteLog
 
@@ -84,6 +84,38 @@ async def test_leaving_a_reader_changes_nothing(log: EventLog) -> None:
             break
     log.append("run", END, b"{}")
     assert len(await asyncio.wait_for(read(log, "run"), 10)) == 2
+
+
+async def test_tokens_share_what_they_have_in_common(log: EventLog) -> None:
+    """Of tokens with one envelope each keeps its text only; read again they are whole."""
+    log.open("run")
+    envelope = Envelope(b'[{"content":', b',"id":"m"},{"tags":["%s"]}]' % (b"x" * 1000))
+    texts = [b'"one"', b'" two"', b'"\\n"']
+    events = [log.append("run", "messages", text, envelope=envelope) for text in texts]
+    end = log.append("run", END, b"{}")
+    assert log.size == sum(map(len, texts)) + len(envelope.head) + len(envelope.tail) + 2
+    for after in range(4):
+        assert await read(log, "run", after) == [*events, end][after:]
+    await log.saved()
+    for event, text in zip(await read(log, "run"), ["one", " two", "\n"], strict=False):
+        assert event.value == [{"content": text, "id": "m"}, {"tags": ["x" * 1000]}]
+    await log.delete("run")
+    assert log.size == 0
+
+
+async def test_the_newest_of_a_kind(log: EventLog) -> None:
+    """The last event of a kind is found before and after it was written, or none."""
+    log.open("run")
+    for number in range(3):
+        log.append("run", "values", b"%d" % number)
+        log.append("run", "updates", b"%d" % number)
+    for _ in ("not written yet", "written"):
+        newest = await log.newest("run", "values")
+        assert newest is not None
+        assert newest.value == 2
+        assert await log.newest("run", "custom") is None
+        await log.saved()
+    assert await log.newest("unknown", "values") is None
 
 
 # Only on a disk

@@ -1,0 +1,60 @@
+"""A run's way into the event log, when the log cannot take any more."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+from typing import Any, TypedDict
+
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.config import get_stream_writer
+from langgraph.graph import START, StateGraph
+
+from tokenweir.nodes.node import node
+from tokenweir.serving.records import RunRequest
+from tokenweir.serving.runs import Runs
+from tokenweir.serving.sqlite_log import SqliteLog
+
+
+class State(TypedDict):
+    """One value."""
+
+    answer: str
+
+
+async def test_a_full_log_holds_what_comes_and_loses_nothing(tmp_path: Path) -> None:
+    """While the disk takes nothing, a run's events wait outside of the log; then all are there."""
+    log = SqliteLog(tmp_path / "log.sqlite")
+    other = sqlite3.connect(tmp_path / "log.sqlite", isolation_level=None)
+    log._file.writing.execute("PRAGMA busy_timeout = 10")
+    started, wrote = asyncio.Event(), asyncio.Event()
+
+    @node
+    async def write(state: State) -> State:
+        await started.wait()
+        other.execute("BEGIN IMMEDIATE")
+        for number in range(40):
+            get_stream_writer()({"number": number, "filling": "x" * (1 << 20)})
+        wrote.set()
+        return {"answer": "said"}
+
+    builder = StateGraph(State).add_node("write", write).add_edge(START, "write")
+    graph: Any = builder.compile()
+    runs = Runs({"graph": graph}, log, InMemorySaver())
+    request = RunRequest(graph="graph", input={"answer": ""}, modes=["custom", "messages"])
+    run = await runs.start(request)
+    await log.saved()
+    started.set()
+    await asyncio.wait_for(wrote.wait(), 10)
+    while not log.problem:
+        await asyncio.sleep(0.01)
+    assert log.full
+    assert log.size < 20 << 20
+    assert not run.final
+    other.execute("COMMIT")
+    await asyncio.wait_for(runs.wait(run.id), 20)
+    events = [event async for event in runs.follow(run.id) if event.kind == "custom"]
+    assert [event.value["number"] for event in events] == list(range(40))
+    other.close()
+    await log.close()
