@@ -91,7 +91,7 @@ def given() -> dict[str, Any]:
     from tokenweir.graphs.joke_poem import build
 
     return {
-        "__name__": "__page__",
+        "__name__": "__main__",
         "graph": build("openai:gpt-4o-mini"),
         "inputs": {"topic": "cats"},
         "client": AsyncOpenAI(),
