@@ -10,9 +10,9 @@ from langgraph.config import get_stream_writer
 from langgraph.graph import START, StateGraph
 
 from tokenweir.nodes.node import node
-from tokenweir.serving.data_folder import data_folder
-from tokenweir.serving.records import RunRequest
-from tokenweir.serving.runs import Runs
+from tokenweir.serving.running.data_folder import data_folder
+from tokenweir.serving.running.records import RunRequest
+from tokenweir.serving.running.runs import Runs
 
 
 class State(TypedDict):

@@ -12,11 +12,12 @@ from langgraph.checkpoint.memory import InMemorySaver
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.routing import Route
 
-from tokenweir.serving.app import Service, protocol_routes
+from tokenweir.serving.app import protocol_routes
 from tokenweir.serving.description import describe
-from tokenweir.serving.memory_log import MemoryLog
-from tokenweir.serving.problems import Limits
-from tokenweir.serving.runs import Runs
+from tokenweir.serving.http.problems import Limits
+from tokenweir.serving.log.memory import MemoryLog
+from tokenweir.serving.running.runs import Runs
+from tokenweir.serving.service import Service
 
 
 def operations(document: dict[str, Any]) -> set[tuple[str, str]]:

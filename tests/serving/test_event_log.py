@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tokenweir.serving.events import END, Envelope, Event, EventLog
-from tokenweir.serving.memory_log import MemoryLog
-from tokenweir.serving.sqlite_log import SqliteLog
+from tokenweir.serving.log.events import END, Envelope, Event, EventLog
+from tokenweir.serving.log.memory import MemoryLog
+from tokenweir.serving.log.sqlite import SqliteLog
 
 
 @pytest.fixture(params=["memory", "sqlite"])

@@ -12,9 +12,9 @@ from langgraph.config import get_stream_writer
 from langgraph.graph import START, StateGraph
 
 from tokenweir.nodes.node import node
-from tokenweir.serving.records import RunRequest
-from tokenweir.serving.runs import Runs
-from tokenweir.serving.sqlite_log import SqliteLog
+from tokenweir.serving.log.sqlite import SqliteLog
+from tokenweir.serving.running.records import RunRequest
+from tokenweir.serving.running.runs import Runs
 
 
 class State(TypedDict):

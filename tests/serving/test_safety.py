@@ -11,12 +11,12 @@ import httpx
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 
-from tokenweir.serving.encoding import scrubbed
-from tokenweir.serving.memory_log import MemoryLog
-from tokenweir.serving.problems import Limits
-from tokenweir.serving.records import RunRequest
-from tokenweir.serving.retention import sweep
-from tokenweir.serving.runs import Runs
+from tokenweir.serving.http.problems import Limits
+from tokenweir.serving.log.memory import MemoryLog
+from tokenweir.serving.running.encoding import scrubbed
+from tokenweir.serving.running.records import RunRequest
+from tokenweir.serving.running.retention import sweep
+from tokenweir.serving.running.runs import Runs
 from tokenweir.testing import Provider, Reply
 
 

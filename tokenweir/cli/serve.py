@@ -92,9 +92,10 @@ def serve(
             err=True,
         )
     try:
-        from tokenweir.serving.app import create_app, in_memory
-        from tokenweir.serving.data_folder import data_folder
-        from tokenweir.serving.problems import Limits
+        from tokenweir.serving.app import create_app
+        from tokenweir.serving.http.problems import Limits
+        from tokenweir.serving.running.data_folder import data_folder
+        from tokenweir.serving.running.home import in_memory
     except ModuleNotFoundError as error:
         raise click.ClickException(
             f"serving needs {error.name}: pip install 'tokenweir[serve]'"
@@ -166,7 +167,7 @@ def _serve(
     import uvicorn
 
     from tokenweir.serving._internals import abortable, new_loop
-    from tokenweir.serving.connections import protocol
+    from tokenweir.serving.http.connections import protocol
 
     class Server(uvicorn.Server):
         """Says where it is when it can be reached, and lets runs finish before it goes."""

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
@@ -18,55 +17,28 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from tokenweir.serving import docs_page, langgraph_protocol, openai_protocol, page, sse_protocol
-from tokenweir.serving.checkpoints import MemoryCheckpoints
-from tokenweir.serving.events import EventLog
-from tokenweir.serving.guard import Guard, owner_of
-from tokenweir.serving.health import routes as health_routes
-from tokenweir.serving.memory_log import MemoryLog
-from tokenweir.serving.problems import EmptyKeyError, Limits
-from tokenweir.serving.records import Records
-from tokenweir.serving.refusals import body_of
-from tokenweir.serving.retention import sweep
-from tokenweir.serving.runs import Runs
+from tokenweir.serving import docs_page, page
+from tokenweir.serving.http import health
+from tokenweir.serving.http.guard import Guard
+from tokenweir.serving.http.problems import EmptyKeyError, Limits
+from tokenweir.serving.http.refusals import body_of
+from tokenweir.serving.langgraph import protocol as langgraph_protocol
+from tokenweir.serving.openai import protocol as openai_protocol
+from tokenweir.serving.running.home import Home, in_memory
+from tokenweir.serving.running.retention import sweep
+from tokenweir.serving.running.runs import Runs
+from tokenweir.serving.service import Service
+from tokenweir.serving.sse import protocol as sse_protocol
 
-__all__ = ["PROTOCOLS", "Home", "Service", "create_app", "in_memory", "protocol_routes"]
+__all__ = ["create_app", "protocol_routes"]
 
-PROTOCOLS = (langgraph_protocol, openai_protocol, sse_protocol, page, docs_page)
+_PROTOCOLS = (health, langgraph_protocol, openai_protocol, sse_protocol, page, docs_page)
 """The modules of this room that speak to clients: each has ``routes(service)``."""
 
 _logger = logging.getLogger("tokenweir.serving")
 
 _SWEEP = 60.0
 """Seconds between looks for what need not be kept any more."""
-
-
-@dataclass(frozen=True)
-class Service:
-    """What a protocol works with.
-
-    Attributes:
-        runs: Starts, follows, cancels runs; knows the graphs (``runs.graphs``).
-        limits: What the server takes on.
-        keyed: Whether requests must carry an API key.
-    """
-
-    runs: Runs
-    limits: Limits
-    keyed: bool = False
-
-    def owner(self, request: Request) -> str:
-        """Whose request it is; "" where there are no API keys. Give it to every call of runs."""
-        return owner_of(request.scope)
-
-
-@dataclass(frozen=True)
-class Home:
-    """Where things are kept: an event log, a checkpointer, records."""
-
-    log: EventLog
-    checkpointer: Any
-    records: Records
 
 
 def create_app(
@@ -82,7 +54,7 @@ def create_app(
 
     Args:
         graphs: The graphs by name. Each gets the server's checkpointer in place of its own.
-        home: Opens where runs are kept, when the server starts (``sqlite_log.folder(path)``);
+        home: Opens where runs are kept, when the server starts (``data_folder.folder(path)``);
             in memory if None.
         keys: API keys; a request must carry one of them, and sees only what was made with it. No
             keys: everybody may do everything.
@@ -125,21 +97,8 @@ def create_app(
 
 
 def protocol_routes(service: Service) -> list[BaseRoute]:
-    """The routes of health and of all protocols."""
-    found: list[BaseRoute] = health_routes(service)
-    for protocol in PROTOCOLS:
-        found += protocol.routes(service)
-    return found
-
-
-@contextlib.asynccontextmanager
-async def in_memory() -> AsyncIterator[Home]:
-    """A home in memory: gone with the process."""
-    log = MemoryLog()
-    try:
-        yield Home(log, MemoryCheckpoints(), Records())
-    finally:
-        await log.close()
+    """The routes of all protocols."""
+    return [route for protocol in _PROTOCOLS for route in protocol.routes(service)]
 
 
 async def _sweep(runs: Runs) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -15,9 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from tokenweir.serving.description import describe
 from tokenweir.serving.description.html import STYLE, page_of
-
-if TYPE_CHECKING:
-    from tokenweir.serving.app import Service
+from tokenweir.serving.service import Service
 
 __all__ = ["routes"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 
-from tokenweir.serving.openai_answer import Answer
+from tokenweir.serving.openai.answer import Answer
 from tokenweir.testing import Provider, Reply, ToolCall
 
 

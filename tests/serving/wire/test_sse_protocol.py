@@ -15,11 +15,11 @@ from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
 from langchain_core.messages.tool import tool_call_chunk
 
 from tokenweir.cli import records
-from tokenweir.serving.encoding import TokenEncoder
-from tokenweir.serving.events import Event
-from tokenweir.serving.records import Run, RunRequest
-from tokenweir.serving.sse_frames import Frames
-from tokenweir.serving.token_records import accepts, record_of
+from tokenweir.serving.log.events import Event
+from tokenweir.serving.running.encoding import TokenEncoder
+from tokenweir.serving.running.records import Run, RunRequest
+from tokenweir.serving.sse.frames import Frames
+from tokenweir.serving.sse.token_records import accepts, record_of
 from tokenweir.streaming.filters import reasoning, tag, text
 from tokenweir.testing import Provider, Reply, ToolCall
 

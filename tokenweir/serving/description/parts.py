@@ -24,6 +24,7 @@ __all__ = [
     "header",
     "integer",
     "mapping",
+    "named",
     "number",
     "operation",
     "query",

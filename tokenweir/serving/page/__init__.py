@@ -5,16 +5,13 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from tokenweir.serving.problems import NotFoundError
-
-if TYPE_CHECKING:
-    from tokenweir.serving.app import Service
+from tokenweir.serving.http.problems import NotFoundError
+from tokenweir.serving.service import Service
 
 __all__ = ["routes"]
 

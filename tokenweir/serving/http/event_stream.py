@@ -1,0 +1,198 @@
+"""A response that streams: written as it comes, kept alive by comments, dropped if nobody reads.
+
+What the bytes are is the protocols' matter. Streams are many and their parts small, so there is no
+task and no timer for a part: one task writes, one waits for the client to leave, and one timer of
+the stream looks now and then at what the writer does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from tokenweir.serving.http.problems import Limits
+
+__all__ = ["EventStream"]
+
+
+class EventStream:
+    """An ASGI response of server-sent events.
+
+    Memory stays bounded by what the socket's buffers hold and one part: the next part is asked for
+    when the last one has gone. A client that does not read for ``limits.slow_seconds`` (up to twice
+    that) loses its connection, and can come back with the last id it has.
+    """
+
+    def __init__(
+        self,
+        parts: AsyncIterator[bytes],
+        limits: Limits,
+        *,
+        headers: Mapping[str, str] | None = None,
+        on_leave: Callable[[], Any] | None = None,
+        heartbeat: bytes = b": heartbeat\n\n",
+    ) -> None:
+        """
+        Args:
+            parts: Whole events, encoded; several at once are written at once. Closed at the end.
+            limits: How long to wait, and how often to write the heartbeat on a silent stream.
+            headers: More headers of the response.
+            on_leave: Called when the client left, or was dropped, before the end.
+            heartbeat: Written when nothing was for ``limits.heartbeat_seconds``; b"" for none.
+        """
+        self._parts = parts
+        self._limits = limits
+        self._on_leave = on_leave
+        self._heartbeat = heartbeat
+        self._headers = {
+            "content-type": "text/event-stream; charset=utf-8",
+            "cache-control": "no-store",
+            "x-accel-buffering": "no",
+            **{name.lower(): value for name, value in (headers or {}).items()},
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        writer = _Writer(scope.get("tokenweir.send", send), self._heartbeat)
+        writing = asyncio.ensure_future(self._write(writer, send))
+        leaving = asyncio.ensure_future(_left(receive))
+        watch = _Watch(writer, self._limits)
+        try:
+            await asyncio.wait(
+                {writing, leaving, watch.given_up}, return_when=asyncio.FIRST_COMPLETED
+            )
+            if writing.done() and not writing.cancelled() and writing.exception() is None:
+                return
+            if self._on_leave is not None:
+                self._on_leave()
+            if watch.given_up.done() and "tokenweir.abort" in scope:
+                # Closing alone would wait until all that was written has been read.
+                scope["tokenweir.abort"]()
+                await asyncio.sleep(0)
+            if writing.done():
+                error = writing.exception()
+                if error is not None and not isinstance(error, OSError):
+                    raise error
+        finally:
+            watch.stop()
+            for task in (writing, leaving):
+                task.cancel()
+            await asyncio.wait({writing, leaving})
+            await writer.close()
+            close = getattr(self._parts, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _write(self, writer: _Writer, begin: Send) -> None:
+        headers = [
+            (name.encode("latin-1"), value.encode("latin-1"))
+            for name, value in self._headers.items()
+        ]
+        await begin({"type": "http.response.start", "status": 200, "headers": headers})
+        # At once, not with the first event: clients wait for the headers.
+        await writer.write(b"")
+        async for part in self._parts:
+            await writer.write(part)
+        await writer.end()
+
+
+class _Writer:
+    """Writes parts, and heartbeats between them; knows since when it is at it.
+
+    Attributes:
+        since: When the last write began, in the loop's time.
+        busy: Whether it has not ended yet, which is so while the client does not read.
+    """
+
+    def __init__(self, send: Send, heartbeat: bytes) -> None:
+        self.send = send
+        self._clock = asyncio.get_running_loop().time
+        self._heartbeat = heartbeat
+        self._beating: asyncio.Task[None] | None = None
+        self.since = self._clock()
+        self.busy = False
+
+    async def write(self, part: bytes) -> None:
+        if self._beating is not None:
+            await self._beat_is_out()
+        self.since = self._clock()
+        self.busy = True
+        await self.send({"type": "http.response.body", "body": part, "more_body": True})
+        self.busy = False
+
+    async def end(self) -> None:
+        if self._beating is not None:
+            await self._beat_is_out()
+        self.since = self._clock()
+        self.busy = True
+        await self.send({"type": "http.response.body", "body": b""})
+        self.busy = False
+
+    def beat(self) -> None:
+        """Write a heartbeat; only while not busy."""
+        if self._heartbeat:
+            self.since = self._clock()
+            self.busy = True
+            self._beating = asyncio.ensure_future(self._beat())
+
+    async def close(self) -> None:
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.wait({self._beating})
+
+    async def _beat(self) -> None:
+        with contextlib.suppress(OSError):
+            await self.send(
+                {"type": "http.response.body", "body": self._heartbeat, "more_body": True}
+            )
+        self.busy = False
+        self._beating = None
+
+    async def _beat_is_out(self) -> None:
+        if self._beating is not None:
+            await asyncio.wait({self._beating})
+
+
+class _Watch:
+    """Looks at a writer now and then: gives it up, or has it write a heartbeat.
+
+    Attributes:
+        given_up: Done when the client has not read for too long.
+    """
+
+    def __init__(self, writer: _Writer, limits: Limits) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._writer = writer
+        self._limits = limits
+        self.given_up: asyncio.Future[None] = self._loop.create_future()
+        self._timer = self._loop.call_later(self._pause, self._look)
+
+    @property
+    def _pause(self) -> float:
+        return min(self._limits.heartbeat_seconds, self._limits.slow_seconds)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+        self.given_up.cancel()
+
+    def _look(self) -> None:
+        writer, now = self._writer, self._loop.time()
+        lasted = now - writer.since
+        if writer.busy and lasted >= self._limits.slow_seconds:
+            self.given_up.set_result(None)
+            return
+        due = self._limits.heartbeat_seconds - lasted
+        if not writer.busy and due <= 0:
+            writer.beat()
+        wait = min(due, self._pause) if due > 0 else self._pause
+        self._timer = self._loop.call_later(wait, self._look)
+
+
+async def _left(receive: Receive) -> None:
+    """Return when the client has left."""
+    with contextlib.suppress(OSError):
+        while (await receive())["type"] != "http.disconnect":
+            pass

@@ -1,0 +1,197 @@
+"""What stands before every route: keys, origins, the size of bodies, and errors told as JSON.
+
+Plain ASGI, so that streams pass through untouched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tokenweir.serving.http.problems import (
+    ForbiddenError,
+    Limits,
+    ServingError,
+    TooBigError,
+    UnauthorizedError,
+)
+from tokenweir.serving.http.refusals import body_of, status_of
+
+__all__ = ["OPEN", "Guard", "owner_of"]
+
+OPEN = frozenset({"/ok", "/", "/docs", "/openapi.json"})
+"""Paths that need no key: whether the server lives, the page that asks for the key, and the
+description, which is the same for every server."""
+
+_EXPOSED = b"Content-Location, Location, X-Pagination-Total, X-Pagination-Next"
+_METHODS = b"GET, POST, PUT, PATCH, DELETE, OPTIONS"
+_HEADERS = b"content-type, authorization, x-api-key, last-event-id, cache-control"
+_logger = logging.getLogger("tokenweir.serving")
+
+
+def owner_of(scope: Any) -> str:
+    """Whose request it is, as ``Guard`` found; "" where there are no keys."""
+    owner: str = scope.get("tokenweir.owner", "")
+    return owner
+
+
+class Guard:
+    """The outermost middleware."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: Sequence[str],
+        cors: Sequence[str],
+        limits: Limits,
+        local: bool = False,
+    ) -> None:
+        self._app = app
+        # Digests have one length, so comparing them tells nothing of the keys'.
+        self._keys = [hashlib.sha256(key.encode()).digest() for key in keys]
+        self._cors = frozenset(cors)
+        self._limits = limits
+        self._local = local and not keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        shared = self._shared(headers)
+        started = False
+
+        async def sending(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                if shared:
+                    message["headers"] = [*message.get("headers", ()), *shared]
+            await send(message)
+
+        try:
+            if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
+                await _answer(sending, 200 if shared else 400, {}, _preflight(headers))
+                return
+            self._check_origin(headers)
+            scope["tokenweir.owner"] = self._owner(scope, headers)
+            limited = self._limited(headers, receive)
+            await self._app(scope, limited, sending)
+        except ClientDisconnect:
+            if not started:
+                body = body_of(scope["path"], 408, "the body did not come to its end")
+                await _answer(sending, 408, body, [(b"connection", b"close")])
+        except ServingError as error:
+            if started:
+                raise
+            path, status = scope["path"], status_of(scope["path"], error)
+            body = body_of(path, status, str(error), code=error.code, param=error.param)
+            await _answer(sending, status, body, _extra(error))
+        except Exception as error:
+            if started:
+                raise
+            _logger.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+            body = body_of(scope["path"], 500, "the server failed; its log says why")
+            await _answer(sending, 500, body)
+
+    def _owner(self, scope: Scope, headers: dict[bytes, bytes]) -> str:
+        if not self._keys:
+            return ""
+        given = headers.get(b"x-api-key", b"")
+        bearer = headers.get(b"authorization", b"")
+        if not given and bearer[:7].lower() == b"bearer ":
+            given = bearer[7:].strip()
+        digest = hashlib.sha256(given).digest()
+        matches = [hmac.compare_digest(digest, key) for key in self._keys]
+        if any(matches):
+            return digest.hex()[:16]
+        if scope["path"] in OPEN or scope["path"].startswith("/page/"):
+            return ""
+        raise UnauthorizedError("an API key is needed: send it as x-api-key, or as a bearer token")
+
+    def _check_origin(self, headers: dict[bytes, bytes]) -> None:
+        """Refuse other origins' pages: browsers send some requests without asking first."""
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        if self._local and not _is_loopback(host):
+            raise ForbiddenError("this server answers to localhost only; see --host")
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if not origin or origin in self._cors or "*" in self._cors:
+            return
+        if origin.lower().partition("://")[2] != host:
+            raise ForbiddenError(f"pages of {origin} may not call; list it with --cors")
+
+    def _limited(self, headers: dict[bytes, bytes], receive: Receive) -> Receive:
+        most = self._limits.body
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > most:
+            raise TooBigError(f"the body is larger than {most} bytes")
+        seen = 0
+        whole = length == b"0" if length else b"transfer-encoding" not in headers
+
+        async def receiving() -> Message:
+            nonlocal seen, whole
+            if whole:
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), self._limits.slow_seconds)
+            except asyncio.TimeoutError:
+                return {"type": "http.disconnect"}
+            if message["type"] == "http.request":
+                whole = not message.get("more_body", False)
+                seen += len(message.get("body", b""))
+                if seen > most:
+                    raise TooBigError(f"the body is larger than {most} bytes")
+            return message
+
+        return receiving
+
+    def _shared(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+        """The CORS headers for this request's origin; none if it is not listed."""
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if not origin or ("*" not in self._cors and origin not in self._cors):
+            return []
+        allowed = b"*" if "*" in self._cors else origin.encode("latin-1")
+        return [
+            (b"access-control-allow-origin", allowed),
+            (b"access-control-expose-headers", _EXPOSED),
+            (b"vary", b"Origin"),
+        ]
+
+
+def _is_loopback(host: str) -> bool:
+    name = host[: host.rfind(":")] if re.search(r":\d+$", host) else host
+    return name in ("localhost", "[::1]", "") or re.fullmatch(r"127(\.\d+){3}", name) is not None
+
+
+def _preflight(headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+    wanted = headers.get(b"access-control-request-headers", _HEADERS)
+    return [
+        (b"access-control-allow-methods", _METHODS),
+        (b"access-control-allow-headers", wanted),
+        (b"access-control-max-age", b"600"),
+    ]
+
+
+def _extra(error: ServingError) -> list[tuple[bytes, bytes]]:
+    if error.status == 401:
+        return [(b"www-authenticate", b"Bearer")]
+    return [(b"retry-after", b"1")] if error.status == 503 else []
+
+
+async def _answer(
+    send: Send, status: int, body: dict[str, Any], headers: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
+    data = json.dumps(body).encode()
+    length = (b"content-length", str(len(data)).encode())
+    head = [(b"content-type", b"application/json"), length, *headers]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": data})

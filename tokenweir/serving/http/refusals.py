@@ -1,0 +1,44 @@
+"""How a client is told that something went wrong: in the shape of the protocol that it speaks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tokenweir.serving.http.problems import InvalidError, ServingError
+
+__all__ = ["OPENAI", "body_of", "openai_body", "status_of"]
+
+OPENAI = "/v1/"
+"""What the paths of OpenAI's protocol begin with."""
+
+
+def status_of(path: str, error: ServingError) -> int:
+    """The status for an error: OpenAI's clients know 400 for what others call 422."""
+    if path.startswith(OPENAI) and isinstance(error, InvalidError):
+        return 400
+    return error.status
+
+
+def body_of(
+    path: str, status: int, message: str, *, code: str | None = None, param: str | None = None
+) -> dict[str, Any]:
+    """The body of an error: ``{"detail": ...}``, or as ``openai_body`` where OpenAI's clients ask.
+
+    Args:
+        path: Where the request went.
+        status: The status that goes with it.
+        message: What to do; fit for clients.
+        code: A word for programs, where the protocol has a place for it.
+        param: The field that is wrong, likewise.
+    """
+    if path.startswith(OPENAI):
+        return openai_body(status, message, code=code, param=param)
+    return {"detail": message}
+
+
+def openai_body(
+    status: int, message: str, *, code: str | None = None, param: str | None = None
+) -> dict[str, Any]:
+    """An error as OpenAI's clients read it."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}

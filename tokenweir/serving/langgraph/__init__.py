@@ -1,0 +1,1 @@
+"""LangGraph's API, for its own clients."""

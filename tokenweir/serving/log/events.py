@@ -1,0 +1,201 @@
+"""The record of a run: events with increasing ids, appended once and read from any id.
+
+The interface; its homes are in ``memory.py`` and ``sqlite.py``. What the events mean is the
+runs' matter, how they look on a wire the protocols'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+import msgspec
+
+__all__ = ["END", "PAGE", "Envelope", "Event", "EventLog"]
+
+END = "end"
+"""The kind of a record's last event. Its data says how the run ended: ``{"status": "success"}``,
+or ``error``, ``interrupted``, ``timeout``."""
+
+
+PAGE = 256
+"""The most events that a reader is given at once, which bounds what is written for it at once."""
+
+
+class Envelope:
+    """What the tokens of one message have in common, which is all but their text.
+
+    It is kept once, and each token is kept as its text alone.
+
+    Attributes:
+        head: What comes before a text in an event's data: up to ``"content":``.
+        tail: What comes after it: the rest of the message, and its metadata.
+        id: The id of the first event that has it, which names it in its run; 0 before that.
+    """
+
+    __slots__ = ("_value", "head", "id", "tail")
+
+    def __init__(self, head: bytes, tail: bytes, id: int = 0) -> None:
+        self.head = head
+        self.tail = tail
+        self.id = id
+        self._value: Any = None
+
+    def around(self, text: bytes) -> bytes:
+        """The data of a token, whose text is given as JSON."""
+        return b"".join((self.head, text, self.tail))
+
+    def value_of(self, text: bytes) -> list[Any]:
+        """``[message, metadata]`` of a token; tokens share the metadata, decoded once."""
+        if self._value is None:
+            self._value = msgspec.json.decode(self.around(b'""'))
+        message, metadata = self._value
+        return [{**message, "content": msgspec.json.decode(text)}, metadata]
+
+
+class Event(msgspec.Struct, gc=False, eq=False):
+    """One event of a run. All readers of a run share its events: treat them as read-only.
+
+    Attributes:
+        id: Greater than the id of every event before it, from 1; there may be gaps.
+        kind: What ``data`` is, followed by ``|`` and the namespace for a subgraph's events
+            (``messages|editor:<task id>|child:<task id>``). The kinds of a graph's run:
+
+            - ``metadata``: ``{"run_id", "attempt"}``, the first event;
+            - ``messages``: ``[message, metadata]``, a chunk (``type`` ``AIMessageChunk``) or a
+              whole message. ``type`` ``remove`` says that all that came under this ``id`` is void;
+            - ``custom``: what a node wrote; a token as ``messages`` has it, if it wrote one;
+            - ``values``, ``updates``, ``debug``, ``tasks``, ``checkpoints``: as LangGraph has them;
+            - ``error``: ``{"error": name, "message": text}``, fit for clients;
+            - ``end``: the last event, see ``END``.
+        body: What is kept of it: its data, or a token's text as JSON, with an envelope around it.
+        envelope: What the token shares with the others of its message; None for all else.
+    """
+
+    # There are many: the garbage collector need not look at them, as they are in no circle.
+
+    id: int
+    kind: str
+    body: bytes
+    envelope: Envelope | None = None
+    _value: Any = msgspec.UNSET
+
+    @property
+    def data(self) -> bytes:
+        """A JSON document in UTF-8 on one line."""
+        return self.body if self.envelope is None else self.envelope.around(self.body)
+
+    @property
+    def mode(self) -> str:
+        """The kind without the namespace."""
+        return self.kind.partition("|")[0]
+
+    @property
+    def namespace(self) -> tuple[str, ...]:
+        """The path of the subgraph that it comes from; empty for the graph itself."""
+        return tuple(self.kind.split("|")[1:])
+
+    @property
+    def value(self) -> Any:
+        """``data`` decoded; of an event that is no token only once, however many readers ask."""
+        if self.envelope is not None:
+            return self.envelope.value_of(self.body)
+        if self._value is msgspec.UNSET:
+            self._value = msgspec.json.decode(self.body)
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"Event({self.id}, {self.kind!r}, {self.data!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Event):
+            return NotImplemented
+        return (self.id, self.kind, self.data) == (other.id, other.kind, other.data)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class EventLog(Protocol):
+    """Where the events of all runs are kept. All of it is called in one event loop."""
+
+    def open(self, run_id: str) -> None:
+        """Begin a run's record, so that readers wait for its events."""
+        ...
+
+    def append(
+        self,
+        run_id: str,
+        kind: str,
+        body: bytes,
+        *,
+        envelope: Envelope | None = None,
+        durable: bool = False,
+    ) -> Event:
+        """Put one event behind the others of an open run, and return it at once.
+
+        Nothing waits for a disk. With ``durable`` readers see this event, and what is appended
+        after it, only when it would survive the process: milliseconds later, where there is a
+        disk. An event of the kind ``END`` closes the record and is always durable.
+        """
+        ...
+
+    def follow(self, run_id: str, after: int = 0) -> AsyncIterator[list[Event]]:
+        """The events with ids greater than ``after``: those there are, then live ones to the end.
+
+        In lists of at most ``PAGE``, never empty: what has come since the last one. A reader may be
+        as slow as it likes: nothing is kept for it. A run that is not known, or no longer kept, has
+        no events and ends at once.
+        """
+        ...
+
+    async def newest(self, run_id: str, kind: str) -> Event | None:
+        """The last event of a kind that a run has, visible or not yet; None if it has none."""
+        ...
+
+    def last_id(self, run_id: str) -> int:
+        """The greatest id that readers of a run in progress may have; 0 if it is over."""
+        ...
+
+    async def reopen(self, run_id: str) -> int:
+        """Go on with a record that was cut off; the greatest id kept.
+
+        Ids that a reader may have seen and that were lost are not given a second time.
+
+        Readers see the events up to it, and wait for more.
+        """
+        ...
+
+    @property
+    def full(self) -> bool:
+        """Whether more waits for the disk than may, so that writers should wait for ``ready``."""
+        ...
+
+    async def ready(self) -> None:
+        """Wait until it is not full."""
+        ...
+
+    async def saved(self, run_id: str | None = None) -> None:
+        """Wait until what was written so far would survive the process: of one run, or all."""
+        ...
+
+    async def delete(self, run_id: str) -> None:
+        """Forget a run; its readers end."""
+        ...
+
+    def suspend(self, run_id: str) -> None:
+        """Let a run's readers end, although its record does not: another process goes on."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes of data in all records."""
+        ...
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be written just now; None if all is well."""
+        ...
+
+    async def close(self) -> None:
+        """Write what is not written, and end all readers."""
+        ...

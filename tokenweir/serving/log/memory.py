@@ -1,0 +1,89 @@
+"""The event log in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from tokenweir.serving.log.events import END, Envelope, Event
+from tokenweir.serving.log.tail import Tail
+
+__all__ = ["MemoryLog"]
+
+
+class MemoryLog:
+    """An event log in memory: gone with the process. Finished runs are kept until deleted."""
+
+    def __init__(self) -> None:
+        self._tails: dict[str, Tail] = {}
+        self._size = 0
+
+    def open(self, run_id: str) -> None:
+        self._tails.setdefault(run_id, Tail())
+
+    def append(
+        self,
+        run_id: str,
+        kind: str,
+        body: bytes,
+        *,
+        envelope: Envelope | None = None,
+        durable: bool = False,
+    ) -> Event:
+        tail = self._tails[run_id]
+        event = tail.add(kind, body, envelope)
+        tail.show(event.id)
+        if kind == END:
+            tail.end()
+        self._size += len(body)
+        if envelope is not None and envelope.id == event.id:
+            self._size += len(envelope.head) + len(envelope.tail)
+        return event
+
+    async def follow(self, run_id: str, after: int = 0) -> AsyncIterator[list[Event]]:
+        tail = self._tails.get(run_id)
+        if tail is not None:
+            async for events in tail.follow(after):
+                yield events
+
+    async def newest(self, run_id: str, kind: str) -> Event | None:
+        tail = self._tails.get(run_id)
+        return None if tail is None else tail.newest(kind)
+
+    def last_id(self, run_id: str) -> int:
+        tail = self._tails.get(run_id)
+        return 0 if tail is None else tail.visible
+
+    async def reopen(self, run_id: str) -> int:
+        tail = self._tails.get(run_id)
+        return 0 if tail is None else tail.last
+
+    @property
+    def full(self) -> bool:
+        return False
+
+    async def ready(self) -> None:
+        return
+
+    async def saved(self, run_id: str | None = None) -> None:
+        return
+
+    async def delete(self, run_id: str) -> None:
+        tail = self._tails.pop(run_id, None)
+        if tail is not None:
+            self._size -= tail.bytes()
+            tail.end()
+
+    def suspend(self, run_id: str) -> None:
+        self._tails[run_id].end()
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    @property
+    def problem(self) -> str | None:
+        return None
+
+    async def close(self) -> None:
+        for tail in self._tails.values():
+            tail.end()

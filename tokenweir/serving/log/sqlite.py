@@ -1,0 +1,336 @@
+"""The event log on a disk: SQLite in WAL mode, written behind in batches by one thread.
+
+A batch of all runs is written every ``_PACE`` seconds, and one of some runs at once when an event
+of theirs has to be durable. A commit is handed to the operating system, not waited for on the disk:
+it survives the process being killed; a machine that loses its power may lose the last moments. The
+same writer keeps the records of runs, so that what is written of a run is in the order in which it
+happened. How events lie in the file is ``sqlite_file.py``'s matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tokenweir.serving.log.events import END, PAGE, Envelope, Event
+from tokenweir.serving.log.sqlite_file import Batch, SqliteFile, weight
+from tokenweir.serving.log.tail import Tail
+
+__all__ = ["SqliteLog"]
+
+T = TypeVar("T")
+
+_PACE = 0.5
+"""Seconds between batches of all runs. What a kill takes of this was of unfinished nodes: a node's
+events are saved before its checkpoint, see ``data_folder.py``."""
+
+_MOST_WAITING = 16 << 20
+"""Bytes that may wait for the disk before writers of many events are held back."""
+
+_IN_MEMORY = 256
+"""Events of a run in progress that stay in memory; slower readers read from the disk."""
+
+_GAP = 1_000_000
+"""Ids after a record was cut off go on at the next multiple: more than a batch can have lost."""
+
+_RETRY = 0.5
+"""Seconds until a batch that could not be written is tried again."""
+
+_logger = logging.getLogger("tokenweir.serving")
+
+
+class SqliteLog:
+    """An event log in a file, and a journal of records. For one process at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._file = SqliteFile(path)
+        self._size = self._file.size()
+        self._writer = ThreadPoolExecutor(1, "tokenweir-log")
+        self._reader = ThreadPoolExecutor(1, "tokenweir-log-reader")
+        self._tails: dict[str, Tail] = {}
+        self._unsaved: dict[str, deque[int]] = {}
+        """By run: ids of durable events that are not on the disk yet."""
+        self._next = Batch()
+        self._urgent: set[str] = set()
+        """Runs whose events are to be written at once."""
+        self._all_at = 0.0
+        """When the events of all runs are to be written."""
+        self._savers: list[asyncio.Future[None]] = []
+        self._waiting_bytes = 0
+        self._timer: asyncio.Handle | None = None
+        self._soon = False
+        """Whether the timer is for the loop's next turn."""
+        self._writing: asyncio.Future[None] | None = None
+        self._room = asyncio.Event()
+        self._room.set()
+        self._closing = False
+        self._problem: str | None = None
+
+    # The event log
+
+    def open(self, run_id: str) -> None:
+        if run_id not in self._tails:
+            self._tails[run_id] = Tail()
+            self._put("INSERT OR IGNORE INTO logs (run) VALUES (?)", (run_id,))
+
+    def append(
+        self,
+        run_id: str,
+        kind: str,
+        body: bytes,
+        *,
+        envelope: Envelope | None = None,
+        durable: bool = False,
+    ) -> Event:
+        tail = self._tails[run_id]
+        event = tail.add(kind, body, envelope)
+        waiting = self._next.events.get(run_id)
+        if waiting is None:
+            self._next.events[run_id] = [event]
+        else:
+            waiting.append(event)
+        size = weight(event)
+        self._size += size
+        self._waiting_bytes += size
+        if self._waiting_bytes > _MOST_WAITING:
+            self._room.clear()
+        if durable or kind == END:
+            self._unsaved.setdefault(run_id, deque()).append(event.id)
+            self._hurry(run_id)
+        else:
+            if run_id not in self._unsaved:
+                tail.show(event.id)
+            if self._timer is None:
+                self._schedule()
+        return event
+
+    async def follow(self, run_id: str, after: int = 0) -> AsyncIterator[list[Event]]:
+        while True:
+            tail = self._tails.get(run_id)
+            if tail is not None and after >= tail.dropped:
+                async for events in tail.follow(after):
+                    after = events[-1].id
+                    yield events
+                if after >= tail.dropped:
+                    return
+                continue  # too slow: what comes next is on the disk only
+            found = await self._fetch(lambda: self._file.page(run_id, after))  # noqa: B023
+            for start in range(0, len(found), PAGE):
+                events = found[start : start + PAGE]
+                after = events[-1].id
+                yield events
+                if events[-1].kind == END:
+                    return
+            if not found and self._tails.get(run_id) is tail:
+                return
+
+    async def newest(self, run_id: str, kind: str) -> Event | None:
+        tail = self._tails.get(run_id)
+        found = tail.newest(kind) if tail is not None else None
+        return found or await self._fetch(lambda: self._file.newest(run_id, kind))
+
+    def last_id(self, run_id: str) -> int:
+        tail = self._tails.get(run_id)
+        return 0 if tail is None else tail.visible
+
+    async def reopen(self, run_id: str) -> int:
+        self.open(run_id)
+        kept = await self._fetch(lambda: self._file.last_id(run_id))
+        # Nothing of it is in memory; readers that are there already wait for what comes next.
+        next_id = (kept // _GAP + 1) * _GAP
+        self._tails[run_id] = Tail(last=next_id, dropped=kept)
+        return kept
+
+    @property
+    def full(self) -> bool:
+        return not self._room.is_set()
+
+    async def ready(self) -> None:
+        await self._room.wait()
+
+    async def saved(self, run_id: str | None = None) -> None:
+        if run_id is None:
+            self._urgent.update(self._next.events)
+        if not self._next and self._writing is None:
+            return
+        waiting = self._loop.create_future()
+        self._savers.append(waiting)
+        self._hurry(run_id)
+        await waiting
+
+    async def delete(self, run_id: str) -> None:
+        tail = self._tails.pop(run_id, None)
+        if tail is not None:
+            tail.end()
+        await self.saved(run_id)
+        self._size -= self._file.forget(run_id)
+        self._size -= await self._fetch(lambda: self._file.size(run_id))
+        for table in ("blocks", "envelopes"):
+            which = "(SELECT key FROM logs WHERE run = ?)"
+            self._put(f"DELETE FROM {table} WHERE key = {which}", (run_id,))
+        self._put("DELETE FROM logs WHERE run = ?", (run_id,))
+        await self.saved(run_id)
+
+    def suspend(self, run_id: str) -> None:
+        if tail := self._tails.get(run_id):
+            tail.end()
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    @property
+    def problem(self) -> str | None:
+        return self._problem
+
+    async def close(self) -> None:
+        self._closing = True
+        while self._writing is not None or self._next:
+            if self._writing is None:
+                self._all_at = 0.0
+                self._flush()
+            assert self._writing is not None
+            await asyncio.wait([self._writing])
+            if self._problem is not None:
+                _logger.error("events were lost: %s", self._problem)
+                break
+        if self._timer is not None:
+            self._timer.cancel()
+        for tail in self._tails.values():
+            tail.end()
+        file = self._file
+        for threads, close in (
+            (self._writer, file.close_writing),
+            (self._reader, file.reading.close),
+        ):
+            await self._loop.run_in_executor(threads, close)
+            threads.shutdown()
+
+    # The journal
+
+    def save(self, table: str, id: str, record: bytes) -> None:
+        sql = (
+            "INSERT INTO records (kind, id, data) VALUES (?, ?, ?) "
+            "ON CONFLICT (kind, id) DO UPDATE SET data = excluded.data"
+        )
+        self._put(sql, (table, id, record))
+
+    def remove(self, table: str, id: str) -> None:
+        self._put("DELETE FROM records WHERE kind = ? AND id = ?", (table, id))
+
+    def load(self, table: str) -> Iterable[bytes]:
+        return self._file.records(table)
+
+    # Writing
+
+    def _put(self, sql: str, values: tuple[Any, ...]) -> None:
+        self._next.statements.append((sql, values))
+        if self._timer is None:
+            self._schedule()
+
+    def _hurry(self, run_id: str | None) -> None:
+        """Have the events of a run written at once, with all records."""
+        if run_id is not None:
+            self._urgent.add(run_id)
+        if self._writing is not None or self._problem is not None:
+            return
+        if self._timer is not None:
+            if self._soon:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_soon(self._flush)
+        self._soon = True
+
+    def _schedule(self) -> None:
+        if self._writing is None:
+            delay = max(0.0, self._all_at - self._loop.time())
+            self._timer = self._loop.call_later(delay, self._flush)
+            self._soon = False
+
+    def _flush(self) -> None:
+        self._timer = None
+        if self._writing is not None:
+            return
+        now = self._loop.time()
+        if now >= self._all_at:
+            batch, self._next = self._next, Batch()
+            self._all_at = now + _PACE
+        else:
+            waiting = self._next.events
+            some = {run: waiting.pop(run) for run in self._urgent if run in waiting}
+            batch = Batch(self._next.statements, some)
+            self._next.statements = []
+        self._urgent.clear()
+        savers, self._savers = self._savers, []
+        if not batch:
+            _resolve(savers)
+            return
+        self._writing = self._loop.run_in_executor(self._writer, self._file.commit, batch)
+        self._writing.add_done_callback(lambda done: self._written(done, batch, savers))
+
+    def _written(
+        self, done: asyncio.Future[None], batch: Batch, savers: list[asyncio.Future[None]]
+    ) -> None:
+        self._writing = None
+        error = done.exception()
+        if error is not None:
+            if self._problem is None:
+                _logger.error("the event log cannot be written; trying again: %s", error)
+            self._problem = str(error)
+            self._put_back(batch)
+            self._savers[:0] = savers
+            if not self._closing:
+                self._timer = self._loop.call_later(_RETRY, self._flush)
+                self._soon = False
+            return
+        self._problem = None
+        for run_id, events in batch.events.items():
+            self._waiting_bytes -= sum(map(weight, events))
+            self._saved(run_id, events[-1])
+        if self._waiting_bytes <= _MOST_WAITING:
+            self._room.set()
+        _resolve(savers)
+        if self._urgent or self._savers:
+            self._hurry(None)
+        elif self._next:
+            self._schedule()
+
+    def _put_back(self, batch: Batch) -> None:
+        """A batch was not written: put it before what came since."""
+        self._all_at = 0.0
+        self._next.statements[:0] = batch.statements
+        for run_id, events in batch.events.items():
+            self._next.events[run_id] = events + self._next.events.get(run_id, [])
+
+    def _saved(self, run_id: str, last: Event) -> None:
+        """The events of a run up to one of them are on the disk."""
+        tail = self._tails.get(run_id)
+        unsaved = self._unsaved.get(run_id)
+        if unsaved is not None:
+            while unsaved and unsaved[0] <= last.id:
+                unsaved.popleft()
+            if not unsaved:
+                del self._unsaved[run_id]
+        if tail is None:
+            return
+        tail.show(unsaved[0] - 1 if unsaved else tail.last)
+        if last.kind == END:
+            tail.end()
+            del self._tails[run_id]
+        elif tail.last - tail.dropped > 2 * _IN_MEMORY:
+            tail.drop(max(_IN_MEMORY, tail.last - last.id))
+
+    async def _fetch(self, read: Callable[[], T]) -> T:
+        return await self._loop.run_in_executor(self._reader, read)
+
+
+def _resolve(savers: list[asyncio.Future[None]]) -> None:
+    for saver in savers:
+        if not saver.done():
+            saver.set_result(None)

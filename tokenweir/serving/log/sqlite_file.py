@@ -1,0 +1,224 @@
+"""The file of the event log on a disk: its tables, and how events lie in them.
+
+All of it blocks; ``sqlite.py`` calls it in threads. Events are written in blocks, those of one
+run that came in one batch, as a row costs much more than an event. What the tokens of a message
+have in common is a row of its own.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from tokenweir.serving.log.events import END, PAGE, Envelope, Event
+
+__all__ = ["Batch", "SqliteFile", "weight"]
+
+_BLOCKS = 64
+"""Blocks that are read at once."""
+
+_ROWS = 100
+"""Rows of one statement. Each statement lets go of the interpreter and has to get it back, which
+the event loop gives up only every few milliseconds when it is busy."""
+
+_SIZES_AFTER = 32
+"""Batches after which the sizes of runs in progress are written; those that end are at once."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS logs (
+    key INTEGER PRIMARY KEY, run TEXT NOT NULL UNIQUE, size INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS blocks (
+    key INTEGER NOT NULL, last INTEGER NOT NULL, events BLOB NOT NULL,
+    PRIMARY KEY (key, last)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS envelopes (
+    key INTEGER NOT NULL, id INTEGER NOT NULL, head BLOB NOT NULL, tail BLOB NOT NULL,
+    PRIMARY KEY (key, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS records (
+    place INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, data BLOB NOT NULL,
+    UNIQUE (kind, id));
+"""
+
+_Stored: TypeAlias = "tuple[int, str, bytes, int]"
+"""An event: its id, kind and body, and the id of its envelope, 0 for none."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[tuple[int, str, bytes, int]]).decode
+
+
+def weight(event: Event) -> int:
+    """Bytes that an event adds to its record; its envelope counts with the first that has it."""
+    envelope = event.envelope
+    if envelope is None or envelope.id != event.id:
+        return len(event.body)
+    return len(event.body) + len(envelope.head) + len(envelope.tail)
+
+
+@dataclass
+class Batch:
+    """What is written at once: statements in their order, and then events by run."""
+
+    statements: list[tuple[str, tuple[Any, ...]]] = field(default_factory=list)
+    events: dict[str, list[Event]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.statements or self.events)
+
+
+class SqliteFile:
+    """The file, by two connections: one writes, in one thread, the other reads, in another."""
+
+    def __init__(self, path: Path) -> None:
+        self.writing = _connect(path)
+        self.writing.executescript(_SCHEMA)
+        self.reading = _connect(path)
+        self._keys: dict[str, int] = {}
+        self._sizes: dict[int, int] = {}
+        """By key: bytes that are not in the run's size yet."""
+        self._commits = 0
+
+    # The thread that writes
+
+    def commit(self, batch: Batch) -> None:
+        """Write a batch, all or nothing."""
+        execute = self.writing.execute
+        self._commits += 1
+        execute("BEGIN IMMEDIATE")
+        try:
+            for sql, values in batch.statements:
+                execute(sql, values)
+            blocks: list[Any] = []
+            envelopes: list[Any] = []
+            added: dict[int, int] = {}
+            complete: list[int] = []
+            for run_id, events in batch.events.items():
+                key = self._key(run_id)
+                if key is None:  # forgotten meanwhile
+                    continue
+                for start in range(0, len(events), PAGE):
+                    some = events[start : start + PAGE]
+                    blocks += (key, some[-1].id, _encode([_stored(event) for event in some]))
+                for event in events:
+                    envelope = event.envelope
+                    if envelope is not None and envelope.id == event.id:
+                        envelopes += (key, event.id, envelope.head, envelope.tail)
+                added[key] = sum(map(weight, events))
+                if events[-1].kind == END:
+                    complete.append(key)
+                    self._keys.pop(run_id, None)
+            self._insert("INSERT INTO envelopes VALUES", 4, envelopes)
+            self._insert("INSERT INTO blocks VALUES", 3, blocks)
+            if self._commits % _SIZES_AFTER == 0:
+                complete = [*{**self._sizes, **added}]
+            sizes = {key: self._sizes.get(key, 0) + added.get(key, 0) for key in complete}
+            self._write_sizes(sizes)
+            execute("COMMIT")
+        except BaseException:
+            self._keys.clear()  # some may be of rows that are not there now
+            if self.writing.in_transaction:
+                execute("ROLLBACK")
+            raise
+        for key, size in added.items():
+            self._sizes[key] = self._sizes.get(key, 0) + size
+        for key in sizes:
+            self._sizes.pop(key, None)
+
+    def close_writing(self) -> None:
+        """Write what was put off, and close."""
+        self._write_sizes(self._sizes)
+        self.writing.close()
+
+    def _write_sizes(self, sizes: dict[int, int]) -> None:
+        self.writing.executemany(
+            "UPDATE logs SET size = size + ? WHERE key = ?",
+            [(size, key) for key, size in sizes.items()],
+        )
+
+    def _key(self, run_id: str) -> int | None:
+        key = self._keys.get(run_id)
+        if key is None:
+            sql = "SELECT key FROM logs WHERE run = ?"
+            found = self.writing.execute(sql, (run_id,)).fetchone()
+            if found is None:
+                return None
+            key = self._keys[run_id] = found[0]
+        return key
+
+    def _insert(self, sql: str, columns: int, values: list[Any]) -> None:
+        row = f"({', '.join('?' * columns)})"
+        step = _ROWS * columns
+        for start in range(0, len(values), step):
+            some = values[start : start + step]
+            rows = ", ".join([row] * (len(some) // columns))
+            self.writing.execute(f"{sql} {rows}", some)
+
+    # While nothing of the run is being written
+
+    def forget(self, run_id: str) -> int:
+        """A run is about to be removed; bytes of its events that are not in its size yet."""
+        key = self._keys.pop(run_id, None)
+        return 0 if key is None else self._sizes.pop(key, 0)
+
+    # The thread that reads
+
+    def page(self, run_id: str, after: int) -> list[Event]:
+        """Some events of a run with ids greater than ``after``; none if there are no more."""
+        sql = (
+            "SELECT key, events FROM blocks JOIN logs USING (key) "
+            "WHERE run = ? AND last > ? ORDER BY last LIMIT ?"
+        )
+        rows = self.reading.execute(sql, (run_id, after, _BLOCKS)).fetchall()
+        stored = [each for _, block in rows for each in _decode(block) if each[0] > after]
+        return self._events(rows[0][0], stored) if rows else []
+
+    def newest(self, run_id: str, kind: str) -> Event | None:
+        """The last event of a kind of a run."""
+        sql = (
+            "SELECT key, events FROM blocks JOIN logs USING (key) WHERE run = ? ORDER BY last DESC"
+        )
+        for key, block in self.reading.execute(sql, (run_id,)):
+            for each in reversed(_decode(block)):
+                if each[1] == kind:
+                    return self._events(key, [each])[0]
+        return None
+
+    def last_id(self, run_id: str) -> int:
+        """The greatest id of a run; 0 if there is none."""
+        sql = "SELECT max(last) FROM blocks JOIN logs USING (key) WHERE run = ?"
+        return self.reading.execute(sql, (run_id,)).fetchone()[0] or 0
+
+    def size(self, run_id: str | None = None) -> int:
+        """Bytes of a run's events, or of all."""
+        sql = "SELECT coalesce(sum(size), 0) FROM logs WHERE ? IS NULL OR run = ?"
+        size: int = self.reading.execute(sql, (run_id, run_id)).fetchone()[0]
+        return size
+
+    def records(self, table: str) -> Iterable[bytes]:
+        """All records of a table, oldest first."""
+        sql = "SELECT data FROM records WHERE kind = ? ORDER BY place"
+        return [data for (data,) in self.reading.execute(sql, (table,))]
+
+    def _events(self, key: int, stored: Sequence[_Stored]) -> list[Event]:
+        sql = "SELECT head, tail FROM envelopes WHERE key = ? AND id = ?"
+        known: dict[int, Envelope | None] = {0: None}
+        for *_, name in stored:
+            if name not in known:
+                head, tail = self.reading.execute(sql, (key, name)).fetchone()
+                known[name] = Envelope(head, tail, name)
+        return [Event(number, kind, body, known[name]) for number, kind, body, name in stored]
+
+
+def _stored(event: Event) -> _Stored:
+    envelope = event.envelope
+    return event.id, event.kind, event.body, envelope.id if envelope is not None else 0
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection

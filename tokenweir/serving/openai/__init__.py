@@ -1,0 +1,1 @@
+"""OpenAI's protocol: each graph is a model."""

@@ -1,0 +1,208 @@
+"""A graph's run as one answer in OpenAI's chat protocol. No I/O.
+
+A run may hold several model calls, and some at once; an answer is one text. So the text of the call
+that began first passes as it comes; calls beside it wait for its end and follow after an empty
+line. Tool calls that the graph answers by itself are its own matter: they pass in the extra field
+``tokenweir`` only, and those that nobody answered are handed to the client when the run ends.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from tokenweir.serving.sse.token_records import Record
+
+__all__ = ["Answer"]
+
+_FINISH = ("stop", "length", "content_filter", "tool_calls")
+_BETWEEN = "\n\n"
+
+
+class Answer:
+    """Takes the records of a run, and makes chunks of an answer, and the whole answer.
+
+    Args:
+        id: The answer's id.
+        model: The model's name, as the client asked for it.
+        created: When it was asked, in seconds since 1970.
+    """
+
+    def __init__(self, id: str, model: str, created: int) -> None:
+        self._head = {"id": id, "created": created, "model": model}
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._usage: dict[str, int] | None = None
+        self._finish = "stop"
+        self._live: _Call | None = None
+        self._spoke: _Call | None = None
+        self._waiting: dict[_Call, list[Record]] = {}
+        self._over: set[_Call] = set()
+        self._calls: dict[Any, dict[str, Any]] = {}
+        self._answered: set[str] = set()
+
+    def start(self) -> dict[str, Any]:
+        """The first chunk: who speaks."""
+        return self._chunk({"role": "assistant", "content": ""})
+
+    def feed(self, record: Record) -> Iterator[dict[str, Any]]:
+        """The chunks that a record makes."""
+        kind = record["type"]
+        if kind == "node":
+            if record["state"] != "started":
+                yield from self._node_ended(record)
+        elif kind == "message" and record.get("role") != "ai":
+            if answered := record.get("tool_call_id"):
+                self._answered.add(answered)
+                yield self._chunk({}, record)
+        elif kind in ("token", "message"):
+            self._count(record)
+            yield from self._token(record)
+
+    def end(self, text: str = "") -> Iterator[dict[str, Any]]:
+        """The last chunks: what still waited, tool calls that nobody answered, why it ended.
+
+        Args:
+            text: What to say if no model said anything: the graph's output.
+        """
+        self._live = None
+        yield from self._next(everything=True)
+        if text and not self._text and not self._open_calls():
+            self._text.append(text)
+            yield self._chunk({"content": text})
+        calls = self._open_calls()
+        if calls:
+            self._finish = "tool_calls"
+            numbered = [{"index": number, **call} for number, call in enumerate(calls)]
+            yield self._chunk({"tool_calls": numbered})
+        yield self._chunk({}, finish=self._finish)
+
+    def usage(self) -> dict[str, Any]:
+        """The chunk after the last, for clients that asked for usage."""
+        counted = self._usage or {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+        return {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": counted}
+
+    def whole(self) -> dict[str, Any]:
+        """The whole answer, after ``end``."""
+        calls = self._open_calls()
+        text = "".join(self._text)
+        message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else "")}
+        if self._reasoning:
+            message["reasoning_content"] = "".join(self._reasoning)
+        if calls:
+            message["tool_calls"] = calls
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._finish}
+        whole = {**self._head, "object": "chat.completion", "choices": [choice]}
+        return whole | ({"usage": self._usage} if self._usage else {})
+
+    # What passes
+
+    def _token(self, record: Record) -> Iterator[dict[str, Any]]:
+        call = _call_of(record)
+        if record["type"] == "message" and call in self._over | {self._live} | set(self._waiting):
+            return  # said already, token by token
+        if self._live is None and call not in self._over:
+            self._live = call
+        if call != self._live and call not in self._over:
+            self._waiting.setdefault(call, []).append(record)
+        else:
+            yield from self._say(record, call)
+        if record["type"] == "message" or record.get("finish_reason"):
+            self._over.add(call)
+            if call == self._live:
+                self._live = None
+                yield from self._next()
+
+    def _node_ended(self, record: Record) -> Iterator[dict[str, Any]]:
+        """Tokens that nodes write by hand have no end of their own; their node's end is theirs."""
+        self._over.update(call for call in self._waiting if call.task == record["task"])
+        if self._live is not None and self._live.task == record["task"]:
+            self._over.add(self._live)
+            self._live = None
+            yield from self._next()
+
+    def _next(self, *, everything: bool = False) -> Iterator[dict[str, Any]]:
+        """Let the calls that waited speak, up to the first that is not over."""
+        while self._waiting and self._live is None:
+            call = next(iter(self._waiting))
+            for record in self._waiting.pop(call):
+                yield from self._say(record, call)
+            if call not in self._over and not everything:
+                self._live = call
+
+    def _say(self, record: Record, call: _Call) -> Iterator[dict[str, Any]]:
+        delta: dict[str, Any] = {}
+        if reasoning := record.get("reasoning"):
+            self._reasoning.append(reasoning)
+            delta["reasoning_content"] = reasoning
+        if text := record["text"]:
+            if self._text and call != self._spoke:
+                text = _BETWEEN + text
+            self._spoke = call
+            self._text.append(text)
+            delta["content"] = text
+        self._collect_calls(record, call)
+        if delta or record.get("tool_calls"):
+            yield self._chunk(delta, record)
+
+    # What is added up
+
+    def _collect_calls(self, record: Record, call: _Call) -> None:
+        for number, part in enumerate(record.get("tool_calls") or ()):
+            index = part.get("index")
+            key = (call, number if index is None else index)
+            made = self._calls.setdefault(
+                key, {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
+            )
+            made["id"] = made["id"] or part.get("id")
+            function = made["function"]
+            function["name"] += part.get("name") or ""
+            args = part.get("args") or ""
+            function["arguments"] += args if isinstance(args, str) else json.dumps(args)
+
+    def _open_calls(self) -> list[dict[str, Any]]:
+        return [call for call in self._calls.values() if call["id"] not in self._answered]
+
+    def _count(self, record: Record) -> None:
+        if usage := record.get("usage"):
+            counted = {
+                "prompt_tokens": usage.get("input_tokens", 0),
+                "completion_tokens": usage.get("output_tokens", 0),
+                "total_tokens": usage.get("total_tokens", 0),
+            }
+            before = self._usage or dict.fromkeys(counted, 0)
+            self._usage = {key: before[key] + counted[key] for key in counted}
+        reason = record.get("finish_reason")
+        if reason in _FINISH:
+            self._finish = "stop" if reason == "tool_calls" else reason
+
+    def _chunk(
+        self,
+        delta: dict[str, Any],
+        record: Mapping[str, Any] | None = None,
+        finish: str | None = None,
+    ) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        chunk: dict[str, Any] = {**self._head, "object": "chat.completion.chunk"}
+        chunk["choices"] = [choice]
+        if record is not None:
+            kept = ("node", "tags", "namespace", "model", "id", "tool_calls", "tool_call_id")
+            chunk["tokenweir"] = {key: record[key] for key in kept if record.get(key)}
+            if record.get("role") == "tool":
+                chunk["tokenweir"]["result"] = record["text"]
+        return chunk
+
+
+class _Call(NamedTuple):
+    """What tells one model call from another: its message's id, else who writes."""
+
+    id: str | None
+    task: str | None
+    node: str | None
+    tags: tuple[str, ...]
+
+
+def _call_of(record: Record) -> _Call:
+    tags = () if record["id"] else tuple(record["tags"])
+    return _Call(record["id"], record["task"], record["node"], tags)

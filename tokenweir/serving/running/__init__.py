@@ -1,0 +1,1 @@
+"""Runs of graphs: asked for, queued, recorded into the event log, and taken up after a kill."""

@@ -1,0 +1,75 @@
+"""A folder in which a server keeps everything: events, records, checkpoints. One server each."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+from tokenweir.serving._internals import state_types
+from tokenweir.serving.log.sqlite import SqliteLog
+from tokenweir.serving.running.checkpoints import SqliteCheckpoints
+from tokenweir.serving.running.home import Home
+from tokenweir.serving.running.records import Records
+from tokenweir.streaming.errors import TokenweirError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["FolderError", "data_folder"]
+
+
+class FolderError(TokenweirError):
+    """Raised when a folder cannot hold a server's data."""
+
+
+def data_folder(
+    path: Path, graphs: Mapping[str, Any]
+) -> Callable[[], contextlib.AbstractAsyncContextManager[Home]]:
+    """A home in a folder, for ``create_app``; made if it is not there.
+
+    Checkpoints are read without reviving any object that is not part of these graphs' states.
+
+    Raises:
+        FolderError: On opening, when another server uses the folder, or it cannot be written.
+    """
+
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[Home]:
+        with _locked(path):
+            log = SqliteLog(path / "events.sqlite")
+            try:
+                async with aiosqlite.connect(path / "checkpoints.sqlite") as connection:
+                    serde = JsonPlusSerializer(allowed_msgpack_modules=state_types(graphs.values()))
+                    checkpointer = SqliteCheckpoints(connection, log.saved, serde=serde)
+                    await checkpointer.setup()
+                    await connection.execute("PRAGMA synchronous = NORMAL")
+                    yield Home(log, checkpointer, Records(log))
+            finally:
+                await log.close()
+
+    return opened
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Any:
+    """Hold the folder for this process; the lock goes with the process, however it ends."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        file = (path / "lock").open("w")
+    except OSError as error:
+        raise FolderError(f"cannot write into {path}: {error.strerror}") from None
+    with file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                reason = f"another server uses {path}; stop it, or give another --data folder"
+                raise FolderError(reason) from None
+        yield

@@ -1,0 +1,173 @@
+"""Values as JSON on one line: messages as LangGraph's server writes them, and what states hold.
+
+Chunks are most of what is written, and most are some text in the same envelope as the one before,
+so they have a way of their own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from typing import Any
+
+import msgspec
+from langchain_core.messages import AIMessageChunk, BaseMessage
+
+from tokenweir.serving.log.events import Envelope
+
+__all__ = ["TokenEncoder", "encode", "explain", "plain", "scrubbed"]
+
+_HEAD = b'{"content":'
+_MESSAGES = 64
+"""Messages of one run whose envelopes are remembered: more are hardly written at once."""
+_SHORTEST_SECRET = 8
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
+_KEY = re.compile(
+    r"(?<![\w-])(?:sk|pk|rk|gsk|xai|hf|ghp|lsv2|AIza)[-_]?[\w*-]{12,}|(?<=Bearer )[^\s'\",]+"
+)
+_PATH = re.compile(r"(?<![\w:/.])(?:/[\w.@+ -]+){2,}\.\w+|(?<!\w)[A-Za-z]:\\[^\s'\":]+")
+
+
+def encode(value: Any) -> bytes:
+    """A value as a JSON document in UTF-8. What JSON does not know becomes what describes it."""
+    try:
+        return _ENCODER.encode(value)
+    except Exception:  # noqa: BLE001 - tuples as keys, lone surrogates, recursion: the slow way
+        return json.dumps(_plain(value, 0), ensure_ascii=True).encode()
+
+
+def plain(value: Any) -> Any:
+    """A value as it is after being written as JSON and read again."""
+    return msgspec.json.decode(encode(value))
+
+
+class TokenEncoder:
+    """Writes the ``[chunk, metadata]`` of one run: a text, and the envelope that it goes into."""
+
+    def __init__(self, **more: Any) -> None:
+        """``more`` is added to all metadata."""
+        self._more = more
+        self._known: dict[tuple[str, Any], tuple[Any, Any, Envelope]] = {}
+        self._written: tuple[Any, bytes] = (None, b"")
+
+    def encode(self, kind: str, chunk: BaseMessage, metadata: Any) -> tuple[bytes, Envelope | None]:
+        """The body and the envelope of one token's event; no envelope for what is not only text."""
+        if type(chunk) is not AIMessageChunk or type(chunk.content) is not str or _carries(chunk):
+            return b"[%s,%s]" % (_message(chunk), self._metadata(metadata)), None
+        known = self._known.get((kind, chunk.id))
+        about = chunk.response_metadata
+        if known is None or known[0] is not metadata or known[1] != about:
+            if about.get("finish_reason") is not None:
+                return b"[%s,%s]" % (_message(chunk), self._metadata(metadata)), None
+            if len(self._known) >= _MESSAGES:
+                self._known.clear()
+            empty = chunk.model_copy(update={"content": ""})
+            rest = _message(empty).removeprefix(_HEAD + b'""')
+            tail = b"%s,%s]" % (rest, self._metadata(metadata))
+            known = self._known[kind, chunk.id] = (metadata, about, Envelope(b"[" + _HEAD, tail))
+        return encode(chunk.content), known[2]
+
+    def _metadata(self, metadata: Any) -> bytes:
+        before, written = self._written
+        if before is not metadata:
+            more = {**metadata, **self._more} if isinstance(metadata, dict) else metadata
+            written = encode(more)
+            self._written = (metadata, written)
+        return written
+
+
+def _carries(chunk: AIMessageChunk) -> Any:
+    """Whether there is more in a chunk than its text."""
+    return (
+        chunk.tool_call_chunks
+        or chunk.additional_kwargs
+        or chunk.usage_metadata
+        or chunk.chunk_position
+        or chunk.tool_calls
+        or chunk.invalid_tool_calls
+        or chunk.name
+    )
+
+
+def explain(error: BaseException) -> dict[str, str]:
+    """An error as clients may read it: its name and its message; no stack, folder, key or cause."""
+    return {"error": type(error).__name__, "message": scrubbed(str(error))}
+
+
+def scrubbed(text: str) -> str:
+    """A text without what looks like a key, without this process's secrets, and without folders."""
+    for name, value in os.environ.items():
+        if len(value) >= _SHORTEST_SECRET and _SECRET_NAME.search(name):
+            text = text.replace(value, "***")
+    text = _KEY.sub("***", text)
+    return _PATH.sub(lambda found: found[0].replace("\\", "/").rpartition("/")[2], text)
+
+
+def _message(message: BaseMessage) -> bytes:
+    if type(message) is AIMessageChunk:
+        try:
+            return _ENCODER.encode(
+                {
+                    "content": message.content,
+                    "additional_kwargs": message.additional_kwargs,
+                    "response_metadata": message.response_metadata,
+                    "type": "AIMessageChunk",
+                    "name": message.name,
+                    "id": message.id,
+                    "tool_calls": message.tool_calls,
+                    "invalid_tool_calls": message.invalid_tool_calls,
+                    "usage_metadata": message.usage_metadata,
+                    "tool_call_chunks": message.tool_call_chunks,
+                    "chunk_position": message.chunk_position,
+                }
+            )
+        except Exception:  # noqa: BLE001 - as in encode
+            return encode(message)
+    return encode(message)
+
+
+def _describe(value: Any) -> Any:
+    """One step from what JSON does not know towards what it knows."""
+    kinds: tuple[Any, ...] = (str, int, float, dict)
+    for kind in kinds:  # their subclasses, such as LangChain's message.text
+        if isinstance(value, kind):
+            return kind(value)
+    if hasattr(value, "model_dump"):
+        return value.model_dump()
+    if hasattr(value, "_asdict"):
+        return value._asdict()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, BaseException):
+        return explain(value)
+    if isinstance(value, (set, frozenset)):
+        return list(value)
+    if hasattr(value, "tolist"):  # an array
+        return value.tolist()
+    if isinstance(value, type) or callable(value):
+        return getattr(value, "__qualname__", type(value).__name__)
+    return str(value)
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_describe)
+
+
+def _plain(value: Any, depth: int) -> Any:
+    if depth > 100:
+        return "..."
+    if value is None or isinstance(value, (str, int, float, bool)):
+        if isinstance(value, float) and value - value != 0:
+            return None  # NaN and infinity are not JSON
+        return str(value) if isinstance(value, str) else value
+    if isinstance(value, dict):
+        return {
+            key if isinstance(key, str) else str(key): _plain(item, depth + 1)
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple, set, frozenset)) and not hasattr(value, "_asdict"):
+        return [_plain(item, depth + 1) for item in value]
+    if isinstance(value, (bytes, bytearray)):
+        return value.decode("utf-8", "replace")
+    return _plain(_describe(value), depth + 1)

@@ -1,0 +1,108 @@
+"""A run's stream on its way into the event log: each part is recorded where it is made.
+
+There is no task that reads the stream: a token goes from the model's call into the log in one step.
+While the log is full, parts wait in the sink, which holds the model calls back when it is full too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from threading import get_ident
+from typing import Any
+
+from langchain_core.messages import AIMessageChunk, BaseMessage
+
+from tokenweir.serving.log.events import EventLog
+from tokenweir.serving.running.encoding import TokenEncoder, encode
+from tokenweir.serving.running.records import Run
+from tokenweir.streaming.run import Plan, run
+from tokenweir.streaming.sink import Closed, Sink
+from tokenweir.streaming.stream import DEFAULT_BUFFER
+
+__all__ = ["Recorder"]
+
+
+class Recorder:
+    """Records one run's stream.
+
+    Attributes:
+        count: How many events it has recorded.
+    """
+
+    def __init__(self, run: Run, log: EventLog) -> None:
+        self.count = 0
+        self._run = run
+        self._log = log
+        self._sink: Sink[Any] = Sink(DEFAULT_BUFFER)
+        self._tokens = TokenEncoder(run_id=run.id, thread_id=run.thread_id)
+        self._seen = set[Any]()
+        self._subgraphs = run.request.subgraphs
+        self._loop = asyncio.get_running_loop()
+        self._thread = get_ident()
+        self._waiting: asyncio.Task[None] | None = None
+        self._failed: BaseException | None = None
+
+    async def record(self, plan: Plan) -> None:
+        """Run a graph to its end, in this task. Raises what the run raises."""
+        sink = self._sink
+        sink.on_ready(self._take)
+        try:
+            await run(plan, sink)
+            while self._waiting is not None:
+                await asyncio.wait([self._waiting])
+            self._take()
+        finally:
+            sink.close()
+            if self._waiting is not None:
+                self._waiting.cancel()
+        if self._failed is not None:
+            raise self._failed
+
+    def _take(self) -> None:
+        """Record what waits in the sink."""
+        if get_ident() != self._thread:
+            self._loop.call_soon_threadsafe(self._take)
+            return
+        if self._waiting is not None or self._failed is not None:
+            return
+        sink, log, put = self._sink, self._log, self._put
+        try:
+            while sink.ready:
+                if log.full:
+                    self._waiting = self._loop.create_task(self._wait())
+                    return
+                put(sink.get_nowait())
+        except Closed:
+            return
+        except Exception as error:  # noqa: BLE001 - it ended the run, and is raised by record
+            self._failed = error
+            sink.close()
+
+    async def _wait(self) -> None:
+        await self._log.ready()
+        self._waiting = None
+        self._take()
+
+    def _put(self, part: Any) -> None:
+        mode, payload = part[-2], part[-1]
+        kind = "|".join((mode, *part[0])) if self._subgraphs and part[0] else mode
+        self.count += 1
+        if mode not in ("messages", "custom") or not _is_token(payload):
+            self._log.append(self._run.id, kind, encode(payload))
+            return
+        # Whoever sees a message begin must be told if it becomes void after a kill.
+        message_id = payload[0].id
+        if begins := message_id not in self._seen:
+            self._seen.add(message_id)
+        body, envelope = self._tokens.encode(kind, *payload)
+        self._log.append(self._run.id, kind, body, envelope=envelope, durable=begins)
+
+
+def _is_token(payload: Any) -> bool:
+    if type(payload) is tuple and len(payload) == 2 and type(payload[0]) is AIMessageChunk:
+        return True  # as nearly always
+    return (
+        isinstance(payload, (tuple, list))
+        and len(payload) == 2
+        and isinstance(payload[0], BaseMessage)
+    )

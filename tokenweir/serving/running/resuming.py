@@ -1,0 +1,110 @@
+"""Where a run stands that was cut off by a kill: what is done, and which messages are void.
+
+A node that had not come to its end runs again, and its model answers anew under other ids. What it
+had written before must not stay with those who add up messages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from langgraph.pregel import Pregel
+
+from tokenweir.serving.log.events import EventLog
+from tokenweir.serving.running.records import Run
+
+__all__ = ["Left", "left_of"]
+
+
+@dataclass
+class Left:
+    """What a killed process left of a run."""
+
+    fresh: bool = False
+    """Nothing was checkpointed: the run begins with its input again."""
+    over: bool = False
+    """Only the end had not been recorded."""
+    void: list[tuple[str, str, Any]] = field(default_factory=list)
+    """Kind, message id and metadata of the messages that were cut off."""
+
+
+async def left_of(run: Run, graph: Any, config: Any, log: EventLog, kept: int) -> Left:
+    """Read checkpoints and events (up to the id ``kept``) of a run whose process was killed."""
+    messages = await _messages(run, log, kept)
+    if not isinstance(graph, Pregel):
+        return Left(fresh=True, void=list(messages.values()))
+    done = set[str]()
+    snapshot = await graph.aget_state(config, subgraphs=True)
+    if (snapshot.metadata or {}).get("run_id") != run.id:
+        return Left(fresh=True, void=list(messages.values()))
+    async for older in graph.aget_state_history(config):
+        if (older.metadata or {}).get("run_id") != run.id and older.next:
+            done |= {f"{task.name}:{task.id}" for task in older.tasks}
+            break
+        if older.config != snapshot.config:
+            done |= {f"{task.name}:{task.id}" for task in older.tasks}
+    await _finished(graph, snapshot, "", done)
+    void = [
+        (kind, message, metadata)
+        for kind, message, metadata in messages.values()
+        if not _covered(_path(metadata), done)
+    ]
+    return Left(over=not snapshot.next, void=void)
+
+
+async def _finished(graph: Any, snapshot: Any, above: str, done: set[str]) -> None:
+    """Collect the paths of tasks that are done below the newest checkpoint."""
+    for task in snapshot.tasks:
+        path = f"{above}{task.name}:{task.id}"
+        if task.result is not None or task.interrupts:
+            done.add(path)
+        elif task.state is not None and not isinstance(task.state, dict):
+            where = dict(task.state.config["configurable"])
+            where.pop("checkpoint_id", None)  # all of them, not this one alone
+            async for older in graph.aget_state_history({"configurable": where}):
+                if older.config != task.state.config:
+                    done |= {f"{path}|{each.name}:{each.id}" for each in older.tasks}
+            await _finished(graph, task.state, f"{path}|", done)
+
+
+async def _messages(
+    run: Run, log: EventLog, kept: int
+) -> dict[tuple[str, str], tuple[str, str, Any]]:
+    """The messages in a run's record that are not void yet, by kind and id."""
+    found: dict[tuple[str, str], tuple[str, str, Any]] = {}
+    if not kept:
+        return found
+    async for events in log.follow(run.id):
+        for event in events:
+            if event.mode in ("messages", "custom") and _is_token(event.value):
+                message, metadata = event.value
+                key = (event.kind, message["id"])
+                if message.get("type") == "remove":
+                    found.pop(key, None)
+                else:
+                    found.setdefault(key, (event.kind, message["id"], metadata))
+        if events[-1].id >= kept:
+            break
+    return found
+
+
+def _is_token(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and isinstance(value[0], dict)
+        and isinstance(value[1], dict)
+        and isinstance(value[0].get("id"), str)
+        and "type" in value[0]
+    )
+
+
+def _path(metadata: dict[str, Any]) -> str:
+    return str(metadata.get("langgraph_checkpoint_ns") or metadata.get("checkpoint_ns") or "")
+
+
+def _covered(path: str, done: set[str]) -> bool:
+    """Whether the task of a path, or one that it is part of, is done."""
+    parts = path.split("|")
+    return any("|".join(parts[: count + 1]) in done for count in range(len(parts)))

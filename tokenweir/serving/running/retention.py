@@ -1,0 +1,37 @@
+"""How long runs and threads are kept: what is over and too old, or too much, is forgotten."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+from tokenweir.serving.running.records import Run, Thread
+from tokenweir.serving.running.runs import Runs
+
+__all__ = ["sweep"]
+
+
+async def sweep(runs: Runs) -> int:
+    """Forget runs that are over, and idle threads, by age and by the size of all events.
+
+    The oldest go first: runs with their events; a thread, with its checkpoints, when no run of it
+    is kept and it has not been touched for as long as a run is kept. How many went.
+    """
+    limits, records = runs.limits, runs.records
+    oldest = datetime.now(timezone.utc) - timedelta(seconds=limits.keep_seconds)
+    gone = 0
+    for run in records.runs.all():
+        if not run.final or runs.is_live(run.id):
+            continue
+        if _is_older(run, oldest) or runs.log.size > limits.keep_bytes:
+            await runs.forget(run.id, run.owner)
+            gone += 1
+    with_runs = {run.thread_id for run in records.runs.all()}
+    for thread in records.threads.all():
+        if thread.id not in with_runs and _is_older(thread, oldest):
+            await runs.forget_thread(thread.id, thread.owner)
+            gone += 1
+    return gone
+
+
+def _is_older(record: Run | Thread, than: datetime) -> bool:
+    return datetime.fromisoformat(record.updated_at) < than

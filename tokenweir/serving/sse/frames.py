@@ -1,0 +1,117 @@
+"""A run's events written as plain server-sent events. No I/O."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from tokenweir.serving.log.events import END, Envelope, Event
+from tokenweir.serving.running.records import Run
+from tokenweir.serving.sse.token_records import Accepts, Record, record_of
+
+__all__ = ["Frames"]
+
+_SAMPLE = b'"-"'
+"""Any text: where it is found in a record, the text of each token goes."""
+
+
+class Frames:
+    """Writes the events of one run for one reader.
+
+    Args:
+        run: The run; looked at again when it ends.
+        only: What ``accepts`` made of a filter.
+        after: Events up to this id are only looked at for what the end will tell.
+    """
+
+    def __init__(self, run: Run, only: Accepts | None = None, after: int = 0) -> None:
+        self._run = run
+        self._only = only
+        self._after = after
+        self._interrupts: dict[Any, Any] = {}
+        self._start = b"id: %s:" % run.id.encode()
+        self._tokens: dict[Envelope, tuple[bytes, bytes] | None] = {}
+
+    def hello(self, last: int) -> bytes:
+        """The first event of a connection: which run this is, and how far it has come.
+
+        Args:
+            last: The id of the run's newest event: what comes up to it was there already.
+        """
+        run = self._run
+        record = {
+            "type": "run",
+            "run": run.id,
+            "graph": run.request.graph,
+            "thread": None if run.temporary else run.thread_id,
+            "status": run.status,
+            "last": last,
+        }
+        return self._frame(self._after, "run", record)
+
+    def feed(self, event: Event) -> bytes:
+        """An event as bytes; b"" for what simple clients are not told."""
+        if event.envelope is not None and not (self._only and self._only.per_chunk):
+            return self._token(event, event.envelope)
+        kind = event.kind
+        if event.mode == "tasks":
+            self._note_interrupts(event)
+        if event.id <= self._after:
+            return b""
+        if kind == "error":
+            return self._frame(event.id, "error", {"type": "error", "cause": None, **event.value})
+        if kind == END:
+            # After an error there is nothing to add: that was the last event.
+            return b"" if self._run.error else self._frame(event.id, "end", self._end(event))
+        record = record_of(event, self._only)
+        if record is None:
+            return b""
+        name = "token" if record["type"] == "message" else record["type"]
+        return self._frame(event.id, name, record)
+
+    def _token(self, event: Event, envelope: Envelope) -> bytes:
+        """As the record of such an event would be written, without making it for each token."""
+        if event.id <= self._after or event.body == b'""':
+            return b""
+        try:
+            around = self._tokens[envelope]
+        except KeyError:
+            around = self._tokens[envelope] = self._around(event, envelope)
+        if around is None:
+            return b""
+        head, tail = around
+        return b"%s%d%s%s%s" % (self._start, event.id, head, event.body, tail)
+
+    def _around(self, event: Event, envelope: Envelope) -> tuple[bytes, bytes] | None:
+        record = record_of(Event(event.id, event.kind, _SAMPLE, envelope), self._only)
+        if record is None:
+            return None
+        written = msgspec.json.encode(record)
+        head, _, tail = written.partition(_SAMPLE)
+        return b"\nevent: token\ndata: " + head, tail + b"\n\n"
+
+    def _frame(self, number: int, name: str, record: Record) -> bytes:
+        data = msgspec.json.encode(record)
+        return b"%s%d\nevent: %s\ndata: %s\n\n" % (self._start, number, name.encode(), data)
+
+    def _note_interrupts(self, event: Event) -> None:
+        for interrupt in event.value.get("interrupts") or ():
+            self._interrupts[interrupt.get("id")] = {
+                "id": interrupt.get("id"),
+                "value": interrupt.get("value"),
+            }
+
+    def _end(self, event: Event) -> Record:
+        run = self._run
+        status = event.value["status"]
+        began, ended = map(datetime.fromisoformat, (run.created_at, run.updated_at))
+        waits = self._interrupts.values() if status == "interrupted" else ()
+        return {
+            "type": "end",
+            "status": status,
+            "thread": None if run.temporary else run.thread_id,
+            "seconds": round((ended - began).total_seconds(), 3),
+            "interrupts": list(waits),
+        }
