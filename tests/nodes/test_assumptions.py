@@ -19,8 +19,8 @@ from pydantic import SecretStr
 
 from tokenweir.nodes import _internals
 from tokenweir.nodes._transport import PerLoopClient
-from tokenweir.nodes.batches import AsyncBatches, Batches
 from tokenweir.nodes.chat_model import ChatModel
+from tokenweir.nodes.fast.batches import AsyncBatches, Batches
 from tokenweir.testing import Provider, Reply
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}

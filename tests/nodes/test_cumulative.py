@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenweir.nodes.cumulative import Delta, Deltas, NotAContinuationError, ToolDelta
+from tokenweir.nodes.dashscope.cumulative import Delta, Deltas, NotAContinuationError, ToolDelta
 
 Answer = dict[str, Any]
 

@@ -30,7 +30,7 @@ from tokenweir.testing import Provider, Reply, ToolCall
 
 pytest.importorskip("dashscope")
 
-from tokenweir.nodes._dashscope_border import DashScopeError
+from tokenweir.nodes.dashscope._border import DashScopeError
 
 TOKENS = ["I", " am", " Qwen", "."]
 FORMS = pytest.mark.parametrize("incremental", [True, False], ids=["incremental", "cumulative"])

@@ -26,9 +26,9 @@ from langchain_core.tools import tool
 from langgraph.graph import MessagesState
 from pydantic import BaseModel
 
-from tokenweir.nodes import weights
 from tokenweir.nodes.chat_model import chat_model
-from tokenweir.nodes.embedded import EmbeddedModelError, Endpoint, start
+from tokenweir.nodes.embedded import weights
+from tokenweir.nodes.embedded.model import EmbeddedModelError, Endpoint, start
 from tokenweir.streaming.stream import astream
 
 pytest.importorskip("xllamacpp", reason="needs tokenweir[local]")
@@ -238,7 +238,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 SCRIPT = """
 import sys
 from tokenweir import chat_model
-from tokenweir.nodes.embedded import start
+from tokenweir.nodes.embedded.model import start
 
 model = chat_model("local:smollm2", max_tokens=4000)
 tokens = model.stream("Tell me a very long story.")

@@ -20,7 +20,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import SecretStr
 
 from tokenweir.nodes.chat_model import ChatModel, chat_model
-from tokenweir.nodes.fast import FastCalls
+from tokenweir.nodes.fast.calls import FastCalls
 from tokenweir.streaming.filters import tag
 from tokenweir.streaming.stream import astream, stream
 from tokenweir.testing import Provider, Reply, ToolCall, without_run_ids

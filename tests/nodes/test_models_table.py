@@ -178,7 +178,7 @@ async def test_a_row(provider: Provider, form: str) -> None:
 
 def test_the_page_shows_what_there_is() -> None:
     """The names, limits and errors that the page speaks of exist."""
-    from tokenweir.nodes.limits import Limits
+    from tokenweir.nodes.waiting.limits import Limits
     from tokenweir.streaming import errors
 
     text = PAGE.read_text(encoding="utf-8")

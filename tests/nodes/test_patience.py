@@ -21,8 +21,8 @@ from langgraph.graph import START, MessagesState, StateGraph
 
 from tokenweir.nodes.chat_model import ChatModel, chat_model
 from tokenweir.nodes.completion_model import completion_model
-from tokenweir.nodes.limits import Limits
-from tokenweir.nodes.patience import Patience, retry_after
+from tokenweir.nodes.waiting.limits import Limits
+from tokenweir.nodes.waiting.patience import Patience, retry_after
 from tokenweir.streaming.errors import (
     ConnectTimeoutError,
     FirstTokenTimeoutError,

@@ -13,10 +13,10 @@ from openai.types.chat import ChatCompletion
 from pydantic import SecretStr
 
 from tokenweir.nodes import _internals
-from tokenweir.nodes._waiting import AsyncPatientStream, Border, Failure
-from tokenweir.nodes.batches import AsyncBatches, QuietBatches
 from tokenweir.nodes.chat_model import ChatModel
-from tokenweir.nodes.patience import Patience, Progress
+from tokenweir.nodes.fast.batches import AsyncBatches, QuietBatches
+from tokenweir.nodes.waiting._streams import AsyncPatientStream, Border, Failure
+from tokenweir.nodes.waiting.patience import Patience, Progress
 from tokenweir.streaming.errors import TokenGapTimeoutError
 from tokenweir.streaming.stream import astream
 from tokenweir.testing import Provider, Reply, without_run_ids

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tokenweir.nodes.weights import (
+from tokenweir.nodes.embedded.weights import (
     SMOLLM2,
     EmbeddedModelError,
     Weights,
@@ -501,7 +501,7 @@ def test_a_full_disk(index: Index, cache: Path) -> None:
 # Several at once
 
 SCRIPT = f"""
-from tokenweir.nodes.weights import Weights, fetch
+from tokenweir.nodes.embedded.weights import Weights, fetch
 print(fetch({TINY!r}))
 """
 

@@ -16,7 +16,10 @@ import httpx2
 import openai
 
 from tokenweir.nodes import _internals
-from tokenweir.nodes._waiting import (
+from tokenweir.nodes.fast.batches import AsyncBatches
+from tokenweir.nodes.fast.events import Batch, weigh
+from tokenweir.nodes.secrets import scrub
+from tokenweir.nodes.waiting._streams import (
     AsyncPatientStream,
     Border,
     Failure,
@@ -24,10 +27,7 @@ from tokenweir.nodes._waiting import (
     patiently,
     patiently_sync,
 )
-from tokenweir.nodes.batches import AsyncBatches
-from tokenweir.nodes.events import Batch, weigh
-from tokenweir.nodes.patience import Progress, retry_after
-from tokenweir.nodes.secrets import scrub
+from tokenweir.nodes.waiting.patience import Progress, retry_after
 from tokenweir.streaming.errors import StreamError, TokenweirError
 
 __all__ = ["look", "make_patient", "make_patient_sync"]

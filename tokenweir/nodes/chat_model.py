@@ -23,9 +23,7 @@ from tokenweir.nodes import _internals
 from tokenweir.nodes._openai_border import make_patient, make_patient_sync
 from tokenweir.nodes._transport import PerLoopClient, leave_when_the_reader_goes
 from tokenweir.nodes.deltas import keep_reasoning
-from tokenweir.nodes.fast import FastCalls
-from tokenweir.nodes.limits import Limits
-from tokenweir.nodes.patience import Progress
+from tokenweir.nodes.fast.calls import FastCalls
 from tokenweir.nodes.providers import (
     PACKAGES,
     ModelName,
@@ -37,6 +35,8 @@ from tokenweir.nodes.providers import (
     qwen_arguments,
 )
 from tokenweir.nodes.secrets import hidden_headers, secrets_of
+from tokenweir.nodes.waiting.limits import Limits
+from tokenweir.nodes.waiting.patience import Progress
 from tokenweir.streaming.lost_config import CONFIG_TRAVELS, warn_lost
 
 __all__ = ["ChatModel", "LocalChatModel", "ModelNameError", "chat_model", "default_model_name"]
@@ -160,7 +160,7 @@ class LocalChatModel(ChatModel):
         await self._astart()
 
     def _start(self) -> None:
-        from tokenweir.nodes.embedded import point_at
+        from tokenweir.nodes.embedded.model import point_at
 
         point_at(self._gguf, self.root_client, self.root_async_client)
 
@@ -246,8 +246,8 @@ def _local(model: str, **kwargs: Any) -> LocalChatModel:
 
 
 def _dashscope(model: str, kwargs: dict[str, Any]) -> BaseChatModel:
-    from tokenweir.nodes import _dashscope_border  # noqa: F401 - says what to install
-    from tokenweir.nodes.dashscope_model import DashScopeChatModel
+    from tokenweir.nodes.dashscope import _border  # noqa: F401 - says what to install
+    from tokenweir.nodes.dashscope.model import DashScopeChatModel
 
     return DashScopeChatModel(model=model, **dashscope_arguments(model, kwargs))
 

@@ -25,8 +25,6 @@ from tokenweir.nodes import _internals
 from tokenweir.nodes._openai_border import make_patient, make_patient_sync
 from tokenweir.nodes._transport import PerLoopClient, leave_when_the_reader_goes
 from tokenweir.nodes.chat_model import UNSTARTED
-from tokenweir.nodes.limits import Limits
-from tokenweir.nodes.patience import Progress
 from tokenweir.nodes.providers import (
     ModelNameError,
     openai_arguments,
@@ -34,6 +32,8 @@ from tokenweir.nodes.providers import (
     qwen_arguments,
 )
 from tokenweir.nodes.secrets import hidden_headers, secrets_of
+from tokenweir.nodes.waiting.limits import Limits
+from tokenweir.nodes.waiting.patience import Progress
 from tokenweir.streaming.backpressure import find_gate
 
 __all__ = ["CompletionModel", "LocalCompletionModel", "completion_model"]
@@ -195,7 +195,7 @@ class LocalCompletionModel(CompletionModel):
     _gguf: str = PrivateAttr(default="smollm2")
 
     def _start(self) -> None:
-        from tokenweir.nodes.embedded import point_at
+        from tokenweir.nodes.embedded.model import point_at
 
         point_at(self._gguf, self._root_client, self._root_async_client)
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from tokenweir.nodes import weights
-from tokenweir.nodes.weights import EmbeddedModelError
+from tokenweir.nodes.embedded import weights
+from tokenweir.nodes.embedded.weights import EmbeddedModelError
 
 __all__ = ["EmbeddedModelError", "Endpoint", "point_at", "start"]
 
@@ -45,7 +45,7 @@ class _Server:
     def __init__(self, gguf: Path, port: int) -> None:
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tokenweir.nodes._embedded_server", str(gguf), str(port)],
+            [sys.executable, "-m", "tokenweir.nodes.embedded._server", str(gguf), str(port)],
             stdin=subprocess.PIPE,  # never written to: it closes when this process ends, however
             stdout=subprocess.PIPE,
             stderr=None if os.environ.get("TOKENWEIR_DEBUG") else self.log,

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 from pydantic import BaseModel, Field
 
-from tokenweir.nodes.patience import CONNECT, FIRST_TOKEN, GAP, Patience
+from tokenweir.nodes.waiting.patience import CONNECT, FIRST_TOKEN, GAP, Patience
 
 __all__ = ["Limits"]
 

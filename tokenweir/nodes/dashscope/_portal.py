@@ -90,5 +90,5 @@ def _running() -> asyncio.AbstractEventLoop:
 @atexit.register
 def _end() -> None:
     if _loop is not None and _owner == os.getpid():
-        # What the loop keeps open hangs on generators, see _dashscope_border.
+        # What the loop keeps open hangs on generators, see _border.
         asyncio.run_coroutine_threadsafe(_loop.shutdown_asyncgens(), _loop).result(5)

@@ -15,8 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from tokenweir.nodes._clocks import Alarm, Deadline
-from tokenweir.nodes.patience import Progress
+from tokenweir.nodes.waiting._clocks import Alarm, Deadline
+from tokenweir.nodes.waiting.patience import Progress
 from tokenweir.streaming.backpressure import current_gate
 from tokenweir.streaming.sink import ReaderLeft
 

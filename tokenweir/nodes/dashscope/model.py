@@ -29,12 +29,12 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, SecretStr
 
-from tokenweir.nodes._portal import iterate
-from tokenweir.nodes._waiting import AsyncPatientStream
-from tokenweir.nodes.cumulative import Delta
-from tokenweir.nodes.limits import Limits
-from tokenweir.nodes.patience import Progress
+from tokenweir.nodes.dashscope._portal import iterate
+from tokenweir.nodes.dashscope.cumulative import Delta
 from tokenweir.nodes.secrets import secrets_of
+from tokenweir.nodes.waiting._streams import AsyncPatientStream
+from tokenweir.nodes.waiting.limits import Limits
+from tokenweir.nodes.waiting.patience import Progress
 
 __all__ = ["DashScopeChatModel"]
 
@@ -163,7 +163,7 @@ class DashScopeChatModel(Limits, BaseChatModel):
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> _Chunks:
         """The whole call, in LangChain's chunks."""
-        from tokenweir.nodes import _dashscope_border as sdk
+        from tokenweir.nodes.dashscope import _border as sdk
 
         patience = self.patience(timeout=self.timeout, retries=self.max_retries)
         call = self._asked(messages, stop, kwargs)

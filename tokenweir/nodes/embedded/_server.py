@@ -1,4 +1,4 @@
-"""The process of the embedded model: ``python -m tokenweir.nodes._embedded_server GGUF PORT``.
+"""The process of the embedded model: ``python -m tokenweir.nodes.embedded._server GGUF PORT``.
 
 Says ``ready URL`` or ``failed REASON`` on stdout, then serves until its stdin ends.
 """

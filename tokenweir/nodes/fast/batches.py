@@ -16,7 +16,7 @@ import httpx2
 import openai
 
 from tokenweir.nodes import _internals
-from tokenweir.nodes.events import Batch, EventError, read_events
+from tokenweir.nodes.fast.events import Batch, EventError, read_events
 from tokenweir.streaming.sse import EventDecoder
 
 __all__ = ["AsyncBatches", "Batches", "QuietBatches"]

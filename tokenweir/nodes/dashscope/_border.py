@@ -21,10 +21,10 @@ from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from tokenweir.nodes._waiting import Border, Failure
-from tokenweir.nodes.cumulative import Delta, Deltas
-from tokenweir.nodes.patience import Progress, retry_after
+from tokenweir.nodes.dashscope.cumulative import Delta, Deltas
 from tokenweir.nodes.secrets import scrub, scrub_text
+from tokenweir.nodes.waiting._streams import Border, Failure
+from tokenweir.nodes.waiting.patience import Progress, retry_after
 from tokenweir.streaming.errors import ProviderError, StreamError, TokenweirError
 
 try:

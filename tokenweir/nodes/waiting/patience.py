@@ -3,7 +3,7 @@
 Three limits, each with an error of its own: for connecting, for the first token, and for the gap
 between tokens. Until the first token has been handed on, a call that failed for a passing reason
 is tried again; after it never, because the reader would get tokens twice. How one waits is in
-``_waiting.py``; which errors pass is said at each client's border.
+``_streams.py``; which errors pass is said at each client's border.
 """
 
 from __future__ import annotations

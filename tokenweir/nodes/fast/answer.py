@@ -10,8 +10,8 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from openai.types.chat import ChatCompletionChunk
 
-from tokenweir.nodes.chunks import Pattern, metadata_of
-from tokenweir.nodes.events import Logprobs, ToolPieces
+from tokenweir.nodes.fast.chunks import Pattern, metadata_of
+from tokenweir.nodes.fast.events import Logprobs, ToolPieces
 from tokenweir.streaming.adding import message_of
 from tokenweir.streaming.receivers import Receivers
 

@@ -17,9 +17,9 @@ from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr
 
 from tokenweir.nodes import _internals
-from tokenweir.nodes.answer import Answer
-from tokenweir.nodes.batches import AsyncBatches, Batches, QuietBatches
-from tokenweir.nodes.chunks import Pattern
+from tokenweir.nodes.fast.answer import Answer
+from tokenweir.nodes.fast.batches import AsyncBatches, Batches, QuietBatches
+from tokenweir.nodes.fast.chunks import Pattern
 from tokenweir.streaming.receivers import Receivers, receivers_of
 
 __all__ = ["FastCalls"]
