@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tokenweir.serving.http.problems import CutOffError
 from tokenweir.serving.log.events import END, Envelope, Event, EventLog
 from tokenweir.serving.log.memory import MemoryLog
 from tokenweir.serving.log.sqlite import SqliteLog
@@ -118,6 +119,23 @@ async def test_the_newest_of_a_kind(log: EventLog) -> None:
     assert await log.newest("unknown", "values") is None
 
 
+async def test_only_an_end_looks_like_one(log: EventLog) -> None:
+    """Readers of a run that does not end here are cut off, behind what there is."""
+    log.open("run")
+    event = log.append("run", "messages", b"1", durable=True)
+    ended = filled(log, "ended", 1)
+    reader: Any = log.follow("run")
+    assert await asyncio.wait_for(anext(reader), 10) == [event]
+    waiting = asyncio.ensure_future(anext(reader))
+    await asyncio.sleep(0)
+    log.suspend("run")
+    with pytest.raises(CutOffError):
+        await asyncio.wait_for(waiting, 10)
+    with pytest.raises(CutOffError):
+        await read(log, "run")
+    assert await read(log, "ended") == ended
+
+
 # Only on a disk
 
 
@@ -178,6 +196,25 @@ async def test_a_cut_off_record_goes_on_with_ids_of_its_own(tmp_path: Path) -> N
     assert more[0].id > 500_000
     assert await asyncio.wait_for(late, 10) == more
     assert await asyncio.wait_for(all_of_it, 10) == [first, *more]
+    await log.close()
+
+
+async def test_readers_may_come_while_a_record_is_taken_up(tmp_path: Path) -> None:
+    """Wherever they stand, they get what was kept and wait for what comes."""
+    log = SqliteLog(tmp_path / "log.sqlite")
+    log.open("run")
+    first = log.append("run", "messages", b"kept")
+    await log.close()
+    log = SqliteLog(tmp_path / "log.sqlite")
+    reopening = asyncio.ensure_future(log.reopen("run"))
+    await asyncio.sleep(0)
+    readers = [asyncio.ensure_future(read(log, "run", after)) for after in (0, 1, 500_000)]
+    await asyncio.sleep(0)
+    assert not reopening.done()
+    await reopening
+    end = log.append("run", END, b"{}")
+    found = await asyncio.wait_for(asyncio.gather(*readers), 10)
+    assert found == [[first, end], [end], [end]]
     await log.close()
 
 

@@ -9,7 +9,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,13 @@ class Reader:
         self.texts: dict[str, str] = {}
         self.events: list[tuple[str, Any]] = []
         self.ids: list[int] = []
+        self.connected = threading.Event()
 
     def read(self, until: Callable[[], bool] = lambda: False) -> bool:
-        """Read to the stream's end, or until it is enough; whether it came to its end."""
+        """Read to the stream's end, or until it is enough; whether it came to its end.
+
+        Raises httpx.TransportError if the stream is cut.
+        """
         with httpx.stream(
             "GET",
             f"{self.url}{self.stream}",
@@ -45,6 +49,7 @@ class Reader:
             if answer.status_code == 204:  # a plain reader that has the end already
                 return True
             assert answer.status_code == 200
+            self.connected.set()
             fields: dict[str, str] = {}
             for line in answer.iter_lines():
                 if not line:
@@ -77,6 +82,20 @@ class Reader:
 
     def said(self) -> list[str]:
         return list(self.texts.values())
+
+
+@contextlib.contextmanager
+def in_background(*readers: Reader) -> Iterator[None]:
+    """Readers that are connected, and read to the end of their stream while something happens."""
+    threads = [threading.Thread(target=reader.read) for reader in readers]
+    for thread in threads:
+        thread.start()
+    for reader in readers:
+        assert reader.connected.wait(20)
+    yield
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
 
 
 def at_least(reader: Reader, count: int) -> Callable[[], bool]:
@@ -314,16 +333,19 @@ def test_sigterm_lets_runs_finish(serve: Callable[..., Any], provider: Provider)
     run = start(server.url, "two_steps")
     reader = Reader(server.url, run)
     reader.read(lambda: "one" in reader.said())
-    rest = threading.Thread(target=reader.read)
-    rest.start()
-    server.process.terminate()
-    while httpx.get(f"{server.url}/ok").status_code != 503:
-        pass
-    body = {"assistant_id": "two_steps", "input": {}}
-    assert httpx.post(f"{server.url}/runs/wait", json=body).status_code == 503
-    provider.release()
-    rest.join(20)
-    assert reader.said() == ["one two", "three"]
+    reader.connected.clear()
+    late, plain = Reader(server.url, run), PlainReader(server.url, run)
+    with in_background(reader):
+        server.process.terminate()
+        while httpx.get(f"{server.url}/ok").status_code != 503:
+            time.sleep(0.02)
+        body = {"assistant_id": "two_steps", "input": {}}
+        assert httpx.post(f"{server.url}/runs/wait", json=body).status_code == 503
+        with in_background(late, plain):  # who comes back now is served as well
+            provider.release()
+    for each in (reader, late, plain):
+        assert each.said() == ["one two", "three"]
+    assert plain.ended
     assert server.process.wait(20) == 0
 
 
@@ -337,12 +359,55 @@ def test_what_takes_too_long_to_stop_goes_on_later(
     run = start(server.url, "two_steps")
     reader = Reader(server.url, run)
     reader.read(lambda: "cut" in reader.said())
+    reader.connected.clear()
+    cut: list[str] = []
+
+    def read_on() -> None:
+        try:
+            reader.read()
+        except httpx.TransportError:
+            cut.append("stream")
+
+    def join() -> None:
+        try:
+            joined(server.url, run)
+        except httpx.TransportError:
+            cut.append("join")
+
+    threads = [threading.Thread(target=read_on), threading.Thread(target=join)]
+    for thread in threads:
+        thread.start()
+    assert reader.connected.wait(20)
     assert server.terminate() == 0
+    for thread in threads:
+        thread.join(20)
+    assert sorted(cut) == ["join", "stream"]  # neither was told that the run is over
     server = serve("sample:two_steps")
     reader.url = server.url
     reader.read()
     assert reader.said() == ["one", "two"]
     assert joined(server.url, run)["second"] == "two"
+
+
+def test_who_comes_back_at_once_waits(serve: Callable[..., Any], provider: Provider) -> None:
+    """A run that is not taken up yet is not over: its readers wait for what comes."""
+    topics = ("a", "b")
+    for topic, again in (("a", Reply("one a", hold_after=0)), ("b", "one b")):
+        provider.on(f"first {topic}", Reply("cut off", stall_after=1), again)
+        provider.on(f"second {topic}", f"two {topic}")
+    server = serve("sample:two_steps")
+    runs = [start(server.url, "two_steps", input={"topic": topic}) for topic in topics]
+    for run in runs:
+        before = Reader(server.url, run)
+        before.read(lambda before=before: "cut" in before.said())  # type: ignore[misc]
+    server.kill()
+    server = serve("sample:two_steps", "--max-runs", "1")
+    readers = [kind(server.url, run) for run in runs for kind in (Reader, PlainReader)]
+    with in_background(*readers):
+        provider.wait_for_requests(3)
+        provider.release()
+    for reader, topic in zip(readers, "aabb", strict=True):
+        assert reader.said() == [f"one {topic}", f"two {topic}"]
 
 
 class PlainReader(Reader):

@@ -14,7 +14,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from tokenweir.serving.http.problems import Limits
+from tokenweir.serving.http.problems import CutOffError, Limits
 
 __all__ = ["EventStream"]
 
@@ -24,7 +24,8 @@ class EventStream:
 
     Memory stays bounded by what the socket's buffers hold and one part: the next part is asked for
     when the last one has gone. A client that does not read for ``limits.slow_seconds`` (up to twice
-    that) loses its connection, and can come back with the last id it has.
+    that) loses its connection, and can come back with the last id it has. So does one whose run
+    does not end while the server does: only a stream that has ended is closed as such.
     """
 
     def __init__(
@@ -64,18 +65,20 @@ class EventStream:
             await asyncio.wait(
                 {writing, leaving, watch.given_up}, return_when=asyncio.FIRST_COMPLETED
             )
-            if writing.done() and not writing.cancelled() and writing.exception() is None:
-                return
-            if self._on_leave is not None:
+            error = None
+            if writing.done() and not writing.cancelled():
+                error = writing.exception()
+                if error is None:
+                    return
+            cut = isinstance(error, CutOffError)
+            if self._on_leave is not None and not cut:
                 self._on_leave()
-            if watch.given_up.done() and "tokenweir.abort" in scope:
+            if (cut or watch.given_up.done()) and "tokenweir.abort" in scope:
                 # Closing alone would wait until all that was written has been read.
                 scope["tokenweir.abort"]()
                 await asyncio.sleep(0)
-            if writing.done():
-                error = writing.exception()
-                if error is not None and not isinstance(error, OSError):
-                    raise error
+            if error is not None and not isinstance(error, (OSError, CutOffError)):
+                raise error
         finally:
             watch.stop()
             for task in (writing, leaving):

@@ -8,6 +8,7 @@ from tokenweir.streaming.errors import TokenweirError
 
 __all__ = [
     "ConflictError",
+    "CutOffError",
     "EmptyKeyError",
     "ForbiddenError",
     "InvalidError",
@@ -69,6 +70,16 @@ class TooBigError(ServingError):
 
 class TooBusyError(ServingError):
     """Raised when no more runs may wait, or the server is stopping. Come back later."""
+
+    status = 503
+    code = "server_overloaded"
+
+
+class CutOffError(ServingError):
+    """Raised at who reads a run, or waits for it, when the server stops before the run is over.
+
+    The next start goes on with it. A stream is cut then, and not closed as one that has ended.
+    """
 
     status = 503
     code = "server_overloaded"

@@ -144,7 +144,8 @@ class EventLog(Protocol):
 
         In lists of at most ``PAGE``, never empty: what has come since the last one. A reader may be
         as slow as it likes: nothing is kept for it. A run that is not known, or no longer kept, has
-        no events and ends at once.
+        no events and ends at once. A record that is suspended raises CutOffError at its readers:
+        only the end of a run looks like one.
         """
         ...
 
@@ -183,7 +184,7 @@ class EventLog(Protocol):
         ...
 
     def suspend(self, run_id: str) -> None:
-        """Let a run's readers end, although its record does not: another process goes on."""
+        """Cut off a run's readers, as its record goes on in another process."""
         ...
 
     @property
@@ -197,5 +198,5 @@ class EventLog(Protocol):
         ...
 
     async def close(self) -> None:
-        """Write what is not written, and end all readers."""
+        """Write what is not written, and cut off all readers."""
         ...

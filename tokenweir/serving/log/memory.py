@@ -74,7 +74,8 @@ class MemoryLog:
             tail.end()
 
     def suspend(self, run_id: str) -> None:
-        self._tails[run_id].end()
+        if tail := self._tails.get(run_id):
+            tail.suspend()
 
     @property
     def size(self) -> int:
@@ -86,4 +87,4 @@ class MemoryLog:
 
     async def close(self) -> None:
         for tail in self._tails.values():
-            tail.end()
+            tail.suspend()

@@ -143,8 +143,7 @@ class SqliteLog:
         self.open(run_id)
         kept = await self._fetch(lambda: self._file.last_id(run_id))
         # Nothing of it is in memory; readers that are there already wait for what comes next.
-        next_id = (kept // _GAP + 1) * _GAP
-        self._tails[run_id] = Tail(last=next_id, dropped=kept)
+        self._tails[run_id].go_on((kept // _GAP + 1) * _GAP, dropped=kept)
         return kept
 
     @property
@@ -179,7 +178,7 @@ class SqliteLog:
 
     def suspend(self, run_id: str) -> None:
         if tail := self._tails.get(run_id):
-            tail.end()
+            tail.suspend()
 
     @property
     def size(self) -> int:
@@ -203,7 +202,7 @@ class SqliteLog:
         if self._timer is not None:
             self._timer.cancel()
         for tail in self._tails.values():
-            tail.end()
+            tail.suspend()
         file = self._file
         for threads, close in (
             (self._writer, file.close_writing),

@@ -9,6 +9,7 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import AsyncIterator
 
+from tokenweir.serving.http.problems import CutOffError
 from tokenweir.serving.log.events import END, PAGE, Envelope, Event
 
 __all__ = ["Tail"]
@@ -21,15 +22,17 @@ class Tail:
         last: The greatest id given.
         visible: The greatest id that readers may see.
         dropped: The greatest id that is not in memory any more.
+        cut: Whether another process will write on, and not this one.
     """
 
-    __slots__ = ("_events", "_waiting", "closed", "dropped", "last", "visible")
+    __slots__ = ("_events", "_waiting", "closed", "cut", "dropped", "last", "visible")
 
     def __init__(self, last: int = 0, dropped: int = 0) -> None:
         self.last = last
         self.visible = last
         self.dropped = dropped
         self.closed = False
+        self.cut = False
         self._events: list[Event] = []
         self._waiting: set[asyncio.Future[None]] = set()
 
@@ -51,6 +54,17 @@ class Tail:
     def end(self) -> None:
         """Nothing more comes: readers end when they have read what there is."""
         self.closed = True
+        self._wake()
+
+    def suspend(self) -> None:
+        """Nothing more comes from this process: readers are cut off, if they have not the end."""
+        self.cut = not self.closed
+        self.end()
+
+    def go_on(self, last: int, dropped: int) -> None:
+        """Begin behind what another process wrote; who waits already looks again."""
+        self.last = self.visible = last
+        self.dropped = dropped
         self._wake()
 
     def drop(self, keep: int) -> None:
@@ -84,7 +98,10 @@ class Tail:
         return around + sum(len(event.body) for event in self._events)
 
     async def follow(self, id: int) -> AsyncIterator[list[Event]]:
-        """The events after an id, live, to the end, or until they have been dropped."""
+        """The events after an id, live, to the end, or until they have been dropped.
+
+        Raises CutOffError behind those there are if the record was suspended.
+        """
         seen = id
         while seen >= self.dropped:
             if found := self.after(seen):
@@ -93,6 +110,8 @@ class Tail:
                 if found[-1].kind == END:
                     return
             elif self.closed:
+                if self.cut:
+                    raise CutOffError("the server is stopping; the run goes on at its next start")
                 return
             else:
                 waiting = asyncio.get_running_loop().create_future()

@@ -85,15 +85,18 @@ class Executor:
         except FilterError as error:
             raise InvalidError(str(error)) from None
 
-    async def execute(self, run: Run, assistant: Assistant) -> Outcome:
-        """Run to the end. Only cancellation is raised; every failure is an outcome."""
+    async def execute(self, run: Run, assistant: Assistant, kept: int = 0) -> Outcome:
+        """Run to the end. Only cancellation is raised; every failure is an outcome.
+
+        ``kept`` is the greatest id in its record, if another process began it.
+        """
         request = run.request
         graph = self.graphs[request.graph]
         config = self._config(run, assistant)
         left = Left(fresh=True)
         try:
             if run.attempt > 1:
-                left = await self._take_up(run, graph, config)
+                left = await self._take_up(run, graph, config, kept)
             if left.over:
                 outcome = await self._outcome(run)
                 if "values" in request.modes:
@@ -165,9 +168,8 @@ class Executor:
             self._recorders.discard(recorder)
             self._recorded += recorder.count
 
-    async def _take_up(self, run: Run, graph: Any, config: Any) -> Left:
+    async def _take_up(self, run: Run, graph: Any, config: Any, kept: int) -> Left:
         """Where a run stands that another process began; its cut-off messages are made void."""
-        kept = await self._log.reopen(run.id)
         left = await left_of(run, graph, config, self._log, kept)
         for kind, message, metadata in left.void:
             removed: dict[str, Any] = {

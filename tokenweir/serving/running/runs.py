@@ -16,6 +16,7 @@ import msgspec
 
 from tokenweir.serving.http.problems import (
     ConflictError,
+    CutOffError,
     InvalidError,
     Limits,
     NotFoundError,
@@ -65,6 +66,8 @@ class Runs:
         self._executor = Executor(graphs, log, checkpointer)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._why: dict[str, str] = {}
+        self._kept: dict[str, int] = {}
+        """The greatest id in the record of each run that another process began."""
         self._forgetting: set[asyncio.Future[None]] = set()
         self._order: dict[str, list[str]] = {}
         self._running = 0
@@ -237,10 +240,15 @@ class Runs:
             await self.wait(run_id, owner)
 
     async def wait(self, run_id: str, owner: str = "") -> Run:
-        """The run, when it is over. Leaving stops the waiting, never the run."""
+        """The run, when it is over. Leaving stops the waiting, never the run.
+
+        Raises CutOffError if the server stops before it is over.
+        """
         run = self.get(run_id, owner)
         while not run.final and (task := self._tasks.get(run_id)) is not None:
             await asyncio.wait([task])
+        if not run.final:
+            raise CutOffError("the server is stopping; the run goes on at its next start")
         return run
 
     async def state(self, run_id: str, owner: str = "") -> Any:
@@ -287,7 +295,11 @@ class Runs:
     # The server's life
 
     async def resume(self) -> int:
-        """Go on with the runs that a former process left unfinished; how many there are."""
+        """Go on with the runs that a former process left unfinished; how many there are.
+
+        Their records are open when this returns. Before that a reader who comes back would be told
+        that there is nothing more, and take the run for over.
+        """
         left = [run for run in self.records.runs.all() if not run.final]
         for run in left:
             if run.request.graph not in self.graphs:
@@ -304,6 +316,7 @@ class Runs:
                 continue
             if run.status == "running":
                 run.attempt += 1
+                self._kept[run.id] = await self.log.reopen(run.id)
             else:
                 self.log.open(run.id)
             self._begin(run, 0.0)
@@ -329,6 +342,7 @@ class Runs:
 
     def _gone(self, run: Run, done: asyncio.Task[None]) -> None:
         why = self._why.pop(run.id, None)
+        self._kept.pop(run.id, None)
         if not done.cancelled() and (error := done.exception()) is not None:
             _logger.error("run %s was lost", run.id, exc_info=error)
             if not run.final:
@@ -409,7 +423,8 @@ class Runs:
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self.limits.run_seconds, self._stop, run.id, "timeout")
         try:
-            return await self._executor.execute(run, self.assistant(run.assistant_id, run.owner))
+            assistant = self.assistant(run.assistant_id, run.owner)
+            return await self._executor.execute(run, assistant, self._kept.pop(run.id, 0))
         finally:
             timer.cancel()
 
