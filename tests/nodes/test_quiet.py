@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
@@ -19,10 +20,10 @@ from tokenweir.nodes.waiting._streams import AsyncPatientStream, Border, Failure
 from tokenweir.nodes.waiting.patience import Patience, Progress
 from tokenweir.streaming.errors import TokenGapTimeoutError
 from tokenweir.streaming.stream import astream
-from tokenweir.testing import Provider, Reply, without_run_ids
+from tokenweir.testing import Provider, RecordedRequest, Reply, without_run_ids
 
 INPUT: Any = {"messages": [("user", "hello")]}
-BODY = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+MANY = 16
 LONG = Reply(tokens=100, every=0.01, usage="always")
 """Takes a second, so that its connection is left alone several times."""
 
@@ -49,15 +50,21 @@ async def read(graph: Any, only: str) -> list[Any]:
     return [part async for part in astream(graph, INPUT, only=only, stream_mode=modes)]
 
 
-async def opened(model: ChatModel, stream_cls: Any, **options: Any) -> Any:
+async def opened(model: ChatModel, stream_cls: Any, asking: str = "hello", **options: Any) -> Any:
+    messages = [{"role": "user", "content": asking}]
     return await model.root_async_client.post(
         "/chat/completions",
-        body=BODY,
+        body={"model": "gpt-4o-mini", "messages": messages, "stream": True},
         options={"security": {"bearer_auth": True}, **options},
         cast_to=ChatCompletion,
         stream=True,
         stream_cls=stream_cls,
     )
+
+
+def asked_for(provider: Provider) -> list[RecordedRequest]:
+    """The requests of the test itself."""
+    return [request for request in provider.requests if request.prompt == "hello"]
 
 
 async def items_of(batches: Any, found: list[Any]) -> None:
@@ -78,6 +85,22 @@ async def left_alone(stream: Any, found: list[Any]) -> bool:
     return seen
 
 
+@pytest.fixture
+async def crowd(provider: Provider) -> AsyncIterator[None]:
+    """As many calls that nobody watches as it takes for connections to be left alone."""
+    provider.on("crowd", Reply(tokens=100_000, every=1))
+    model = model_of(provider)
+    streams = [await opened(model, QuietBatches, asking="crowd") for _ in range(MANY)]
+    readings = [asyncio.ensure_future(items_of(stream, [])) for stream in streams]
+    yield
+    for reading in readings:
+        reading.cancel()
+    await asyncio.wait(readings)
+    for stream in streams:
+        await stream.aclose()
+
+
+@pytest.mark.usefixtures("crowd")
 async def test_a_long_answer_is_left_alone(provider: Provider) -> None:
     """Its connection is not read for a while, and every event comes all the same, in order."""
     provider.default = LONG
@@ -92,6 +115,15 @@ async def test_a_long_answer_is_left_alone(provider: Provider) -> None:
     assert len(quiet) == len(watched)
 
 
+async def test_one_among_few_is_read(provider: Provider) -> None:
+    """Where there are few such calls, none ends later than it would."""
+    provider.default = LONG
+    found: list[Any] = []
+    assert not await left_alone(await opened(model_of(provider), QuietBatches), found)
+    assert len([item for item in found if type(item) is str and item]) == 100
+
+
+@pytest.mark.usefixtures("crowd")
 async def test_the_next_call_uses_the_same_connection(provider: Provider) -> None:
     """A connection that was left alone goes back to the others, and is read again."""
     provider.default = LONG
@@ -99,7 +131,8 @@ async def test_the_next_call_uses_the_same_connection(provider: Provider) -> Non
     quiet = await read(graph, "tag:poem")
     provider.default = Reply(tokens=100, usage="always")
     watched = await read(graph, "tag:joke")
-    assert {request.connection for request in provider.requests} == {0}
+    assert len({request.connection for request in asked_for(provider)}) == 1
+    assert len(asked_for(provider)) == 2
     assert [mode for mode, _ in quiet] == ["values", "values"]
     assert without_run_ids(quiet[-1]) == without_run_ids(watched[-1])
 
@@ -125,6 +158,7 @@ async def test_a_gap_is_the_providers() -> None:
     assert QuietBatches.late > 0
 
 
+@pytest.mark.usefixtures("crowd")
 async def test_a_calls_own_timeout(provider: Provider) -> None:
     """Where the HTTP client waits for bytes as well, it would take our silence for theirs."""
     provider.default = LONG
@@ -134,6 +168,7 @@ async def test_a_calls_own_timeout(provider: Provider) -> None:
     assert len([item for item in found if type(item) is str and item]) == 100
 
 
+@pytest.mark.usefixtures("crowd")
 async def test_a_gap_that_is_too_long(provider: Provider) -> None:
     """A provider that falls silent is found out, with how much had come."""
     provider.default = Reply(tokens=100, every=0.01, stall_after=60)
@@ -142,6 +177,7 @@ async def test_a_gap_that_is_too_long(provider: Provider) -> None:
     assert caught.value.chunks == 60
 
 
+@pytest.mark.usefixtures("crowd")
 @pytest.mark.parametrize(
     "fault",
     [
@@ -168,6 +204,7 @@ async def test_faults(provider: Provider, fault: dict[str, Any]) -> None:
     assert quiet[0] is not openai.APITimeoutError
 
 
+@pytest.mark.usefixtures("crowd")
 async def test_leaving_while_nobody_reads(provider: Provider) -> None:
     """Cancelling a call whose connection is left alone closes it."""
     provider.default = Reply(tokens=100_000, every=0.01)
@@ -180,4 +217,4 @@ async def test_leaving_while_nobody_reads(provider: Provider) -> None:
     reading.cancel()
     await asyncio.wait([reading])
     await stream.aclose()
-    await provider.requests[0].aclosed(5)
+    await asked_for(provider)[0].aclosed(5)

@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from contextvars import Context
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import aiohttp
 import httpx2
@@ -33,6 +34,9 @@ _SHARE = 0.15
 
 _WORTH = 2
 """Events that must be expected meanwhile for not reading a connection to pay."""
+
+_MANY = 16
+"""So many such calls at once make their cost matter more than how soon one of them ends."""
 
 
 class AsyncBatches(openai.AsyncStream[Batch]):
@@ -107,12 +111,15 @@ class AsyncBatches(openai.AsyncStream[Batch]):
 class QuietBatches(AsyncBatches):
     """The events of a call that nobody watches, several at a time.
 
-    Waking up for each of them is most of what they cost. A long answer's connection is not even
-    read for a while, again and again; what comes waits in the operating system's buffers. How
-    long is bounded by how late the end of the answer may be noticed.
+    Waking up for each of them is most of what they cost. Where there are many such calls, a long
+    answer's connection is not even read for a while, again and again; what comes waits in the
+    operating system's buffers. How long is bounded by how late the end of the answer may be
+    noticed. The end of one call among few is noticed at once.
     """
 
     late = _LONGEST
+    _all: ClassVar[WeakSet[QuietBatches]] = WeakSet()
+    """Those being read, in all event loops."""
 
     async def _pieces(self, body: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
@@ -120,21 +127,26 @@ class QuietBatches(AsyncBatches):
         # A client that waits for bytes by itself would take such a silence for the server's.
         may_pause = timeouts.get("read") is None
         begun, events = loop.time(), 0
-        while not body.at_eof():
-            taken = loop.time() - begun
-            wait = min(taken * _SHARE, _LONGEST)
-            transport = None
-            if may_pause and not self._ending and events * wait >= _WORTH * taken:
-                transport = _internals.aiohttp_transport(self.response)
-            if transport is not None:
-                data = await _read_after(wait, body, transport)
-            else:
-                with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(body.wait_eof(), _LONGEST)
-                data = body.read_nowait()
-            if data:
-                events += data.count(b"\n\n")
-                yield data
+        self._all.add(self)
+        try:
+            while not body.at_eof():
+                taken = loop.time() - begun
+                wait = min(taken * _SHARE, _LONGEST)
+                transport = None
+                worth = len(self._all) >= _MANY and events * wait >= _WORTH * taken
+                if may_pause and worth and not self._ending:
+                    transport = _internals.aiohttp_transport(self.response)
+                if transport is not None:
+                    data = await _read_after(wait, body, transport)
+                else:
+                    with suppress(asyncio.TimeoutError):
+                        await asyncio.wait_for(body.wait_eof(), _LONGEST)
+                    data = body.read_nowait()
+                if data:
+                    events += data.count(b"\n\n")
+                    yield data
+        finally:
+            self._all.discard(self)
 
 
 async def _read_after(seconds: float, body: aiohttp.StreamReader, transport: Any) -> bytes:
