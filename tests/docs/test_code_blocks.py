@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.docs import blocks
+from tests.docs import blocks, cli_page
 from tokenweir.testing import Provider, Reply, ToolCall
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +104,10 @@ def test_a_page(page: Path, environment: dict[str, str], tmp_path: Path) -> None
             result = printed[command.line]
             assert not result["error"], f"{where}: {result['error']}"
             if command.printed and not command.varies:
-                assert not complaint(command.printed, result["out"]), where
+                differs = complaint(command.printed, result["out"])
+                if differs and page == cli_page.PAGE:
+                    differs += "\npython -m tests.docs.cli_page --write makes the page anew"
+                assert not differs, where
     if any(block.title.startswith("test_") for block in found):
         (tmp_path / "pytest.ini").write_text(_PYTEST, encoding="utf-8")
         ended = python("-m", "pytest", "-q", "-p", "no:cacheprovider", ".")
@@ -121,3 +124,12 @@ def test_nothing_hides_from_the_test(page: Path) -> None:
             continue
         for line in block.text.splitlines():
             assert not line.startswith(OURS), f"{where}{line!r} is not run: write it after $"
+
+
+@pytest.mark.docs
+def test_the_command_lines_page_is_written_anew() -> None:
+    """What the commands say takes the place of what the page says, and of nothing else."""
+    page = cli_page.PAGE.read_text(encoding="utf-8")
+    wrong = page.replace("Usage: tokenweir run", "Use: tokenweir run\nmore")
+    assert wrong != page
+    assert cli_page.renewed(wrong) == page
