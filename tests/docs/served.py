@@ -54,6 +54,8 @@ class Servers:
             server.send_signal(signal.SIGTERM)
         for server in self._running:
             server.wait(_PATIENCE)
+            assert server.stdout is not None
+            server.stdout.close()
 
     def start(self, command: str) -> str:
         """Start ``VARIABLE=value tokenweir serve ...``; its URL, which is said when it is ready."""

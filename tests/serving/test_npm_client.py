@@ -1,14 +1,8 @@
-"""LangGraph's npm client and React's ``useStream`` under Node, unmodified.
-
-Their packages are installed once into ``.cache``, as ``npm/package-lock.json`` says.
-"""
+"""LangGraph's npm client and React's ``useStream`` under Node, unmodified."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -17,40 +11,19 @@ from typing import Any
 
 import pytest
 
+from tests import npm_packages
 from tokenweir.testing import Provider, Reply
-
-SOURCES = Path(__file__).parent / "npm"
-CACHE = Path(__file__).parent.parent.parent / ".cache"
 
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
     """A folder with the clients' packages and our scripts; skips where there cannot be one."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("Node and npm are not installed")
-    lock = (SOURCES / "package-lock.json").read_bytes()
-    folder = CACHE / f"npm-{hashlib.sha256(lock).hexdigest()[:16]}"
-    if not folder.exists():
-        CACHE.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE, ignore_cleanup_errors=True) as new:
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(SOURCES / name, new)
-            asked = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-            done = subprocess.run(asked, cwd=new, capture_output=True, text=True, check=False)
-            if done.returncode != 0 and any(code in done.stderr for code in _UNREACHABLE):
-                pytest.skip("npm's registry cannot be reached")
-            assert done.returncode == 0, done.stderr
-            with contextlib.suppress(OSError):  # another process was quicker
-                Path(new).rename(folder)
-    for script in SOURCES.glob("*.mjs"):  # modules are looked for beside the script
+    folder = npm_packages.installed()
+    for script in npm_packages.SOURCES.glob("*.mjs"):  # modules are looked for beside the script
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as copy:
             copy.write(script.read_bytes())
         Path(copy.name).replace(folder / script.name)
     return folder
-
-
-_UNREACHABLE = ("ENOTFOUND", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "EAI_AGAIN", "ENETUNREACH")
 
 
 def run(script: Path, url: str, provider: Provider) -> Any:
