@@ -109,7 +109,9 @@ def test_a_page(page: Path, environment: dict[str, str], tmp_path: Path) -> None
                     differs += "\npython -m tests.docs.cli_page --write makes the page anew"
                 assert not differs, where
     if any(block.title.startswith("test_") for block in found):
-        (tmp_path / "pytest.ini").write_text(_PYTEST, encoding="utf-8")
+        settings = tmp_path / "pytest.ini"
+        if not settings.exists():  # the page has none of its own
+            settings.write_text(_PYTEST, encoding="utf-8")
         ended = python("-m", "pytest", "-q", "-p", "no:cacheprovider", ".")
         assert ended.returncode == 0, ended.stdout
 
