@@ -7,6 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import pytest
+from langgraph.graph import START, MessagesState, StateGraph
+
+from tokenweir.serving.app import create_app
+from tokenweir.serving.http.problems import Limits
 
 DEEP = "[" * 2000 + "]" * 2000
 LONG = "x" * 5000
@@ -43,6 +48,108 @@ def test_they_are_refused(serve: Callable[..., Any], http: httpx.Client) -> None
     for query in (f"input={DEEP}", "input=NaN"):
         assert http.get(f"/graphs/talk/events?{query}").status_code == 422
     assert len(http.post("/threads/search", json={}).json()) == 1
+
+
+RUN: dict[str, Any] = {"assistant_id": "two_steps", "input": {"topic": "x"}}
+WORDS = [
+    ("runs", RUN, "on_disconnect", "continue, cancel"),
+    ("runs", RUN, "if_not_exists", "reject, create"),
+    ("runs", RUN, "on_completion", "delete, keep"),
+    ("runs", RUN, "multitask_strategy", "enqueue, reject, interrupt, rollback"),
+    ("runs", RUN, "durability", "sync, async, exit"),
+    ("threads", {}, "if_exists", "raise, do_nothing"),
+    ("assistants", {"graph_id": "two_steps"}, "if_exists", "raise, do_nothing"),
+]
+
+
+@pytest.mark.parametrize(("where", "body", "name", "allowed"), WORDS)
+def test_words_that_are_not_known(
+    shared: Any, http: httpx.Client, where: str, body: dict[str, Any], name: str, allowed: str
+) -> None:
+    """A field that is one of a few words says which, whatever else is sent; null is the first."""
+    wrongs: list[Any] = ["maybe", "", 1, True, [allowed], {}]
+    for wrong in wrongs:
+        for path in [where, *(f"{where}/{how}" for how in ("wait", "stream") if where == "runs")]:
+            answer = http.post(f"{shared.url}/{path}", json={**body, name: wrong})
+            assert (answer.status_code, answer.json()["detail"]) == (
+                422,
+                f"{name} is one of {allowed}",
+            )
+    assert http.post(f"{shared.url}/{where}", json={**body, name: None}).status_code == 200
+
+
+CONFIGS = [
+    ({"tags": 5}, "config.tags must be a list of strings"),
+    ({"tags": "a"}, "config.tags must be a list of strings"),
+    ({"tags": ["a", 1]}, "config.tags must be a list of strings"),
+    ({"configurable": []}, "config.configurable must be an object"),
+    ({"metadata": "x"}, "config.metadata must be an object"),
+    ({"run_name": 3}, "config.run_name must be a string"),
+    ({"recursion_limit": "5"}, "config.recursion_limit must be a number from 1 to 10000"),
+    ({"recursion_limit": True}, "config.recursion_limit must be a number from 1 to 10000"),
+    ({"max_concurrency": 0}, "config.max_concurrency must be a number from 1 to 10000"),
+    ([], "config must be an object"),
+]
+
+
+@pytest.mark.parametrize(("config", "told"), CONFIGS)
+def test_configs_of_wrong_types(
+    shared: Any, http: httpx.Client, config: dict[str, Any], told: str
+) -> None:
+    """They are refused where they are sent, and are no runs that fail."""
+    before = http.get(f"{shared.url}/metrics").text
+    for path, body in [
+        ("runs", RUN),
+        ("runs/stream", RUN),
+        ("assistants", {"graph_id": "two_steps"}),
+        ("graphs/two_steps/events", {"input": {"topic": "x"}}),
+    ]:
+        answer = http.post(f"{shared.url}/{path}", json={**body, "config": config})
+        assert answer.status_code == 422, (path, answer.text)
+        if config or not path.startswith("graphs"):
+            assert answer.json()["detail"] == told
+    assert _kept(http.get(f"{shared.url}/metrics").text) == _kept(before)
+    nothing = {"tags": None, "configurable": None, "metadata": None, "other": 1}
+    answer = http.post(f"{shared.url}/runs", json={**RUN, "config": nothing})
+    assert answer.status_code == 200
+
+
+def _kept(metrics: str) -> list[str]:
+    return [line for line in metrics.splitlines() if "kept" in line and "error" in line]
+
+
+async def test_assistants_are_bounded() -> None:
+    """Each key may have so many, of so many bytes; a graph's own do not count, nor others'."""
+    graph = StateGraph(MessagesState).add_node("one", lambda state: state).add_edge(START, "one")
+    app = create_app({"one": graph.compile()}, keys=["a", "b"], limits=Limits(assistants=3))
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+
+            async def post(key: str, path: str = "", **more: Any) -> httpx.Response:
+                method = "PATCH" if path else "POST"
+                body = {"graph_id": "one", **more}
+                headers = {"x-api-key": key}
+                where = f"/assistants{path}"
+                return await client.request(method, where, json=body, headers=headers)
+
+            made = [(await post("a")).json()["assistant_id"] for _ in range(3)]
+            refused = await post("a")
+            assert (refused.status_code, refused.json()["detail"]) == (
+                409,
+                "there are 3 assistants already; delete one first",
+            )
+            known = await post("a", assistant_id=made[0], if_exists="do_nothing")
+            assert known.json()["assistant_id"] == made[0]
+            assert (await post("b")).status_code == 200
+            large: dict[str, Any] = {"config": {"configurable": {"text": "x" * 70_000}}}
+            assert (await post("b", **large)).status_code == 413
+            assert (await post("a", f"/{made[0]}", **large)).status_code == 413
+            answer = await client.get(f"/assistants/{made[0]}", headers={"x-api-key": "a"})
+            assert answer.json()["config"] == {}
+            assert (await post("b", assistant_id="x" * 201)).status_code == 422
+            await client.delete(f"/assistants/{made[0]}", headers={"x-api-key": "a"})
+            assert (await post("a")).status_code == 200
 
 
 def test_values_of_urls_are_json(serve: Callable[..., Any], http: httpx.Client) -> None:

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from tokenweir.serving.http.problems import InvalidError
 
-__all__ = ["field", "flag", "number", "parse", "read_bodies", "read_body"]
+__all__ = ["choice", "field", "flag", "number", "parse", "read_bodies", "read_body"]
 
 T = TypeVar("T")
 _NAMES = {
@@ -75,6 +75,19 @@ def field(body: dict[str, Any], name: str, kind: type[T], default: T | None = No
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise InvalidError(f"{name} must be {_NAMES.get(kind, kind.__name__)}")
     return value
+
+
+def choice(body: dict[str, Any], name: str, default: str, *others: str) -> str:
+    """A field that is one of a few words; the first if it is missing or null.
+
+    Raises InvalidError, which names them, for anything else.
+    """
+    value = body.get(name)
+    if value is None:
+        return default
+    if value not in (default, *others):
+        raise InvalidError(f"{name} is one of {', '.join((default, *others))}")
+    return str(value)
 
 
 def number(body: Any, name: str, default: int, most: int = 1000) -> int:

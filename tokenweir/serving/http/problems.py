@@ -112,6 +112,7 @@ class Limits:
         slow_seconds: How long a reader may not read before its connection is dropped, and how
             long the head of a request, or the next part of its body, may take.
         heartbeat_seconds: Between comments on a silent stream.
+        assistants: Assistants that the clients of one key may make; nothing sweeps them.
         keep_seconds: How long finished runs and their events are kept.
         keep_bytes: How many bytes of events are kept; the oldest finished runs go first.
     """
@@ -123,5 +124,6 @@ class Limits:
     drain_seconds: float = 20.0
     slow_seconds: float = 30.0
     heartbeat_seconds: float = 5.0
+    assistants: int = 1000
     keep_seconds: float = 7 * 86400.0
     keep_bytes: int = 4 << 30

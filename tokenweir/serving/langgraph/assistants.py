@@ -6,17 +6,24 @@ import asyncio
 import logging
 from typing import Any, get_type_hints
 
+import msgspec
 from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from tokenweir.serving.http.bodies import field, number, read_body
-from tokenweir.serving.http.problems import ConflictError, InvalidError, NotFoundError
+from tokenweir.serving.http.bodies import choice, field, number, read_body
+from tokenweir.serving.http.problems import (
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    TooBigError,
+)
 from tokenweir.serving.langgraph.states import names_of
+from tokenweir.serving.running.configs import check_config
 from tokenweir.serving.running.encoding import encode
 from tokenweir.serving.running.records import Assistant
-from tokenweir.serving.running.runs import new_id
+from tokenweir.serving.running.runs import LONGEST_ID, new_id
 from tokenweir.serving.service import Service
 
 __all__ = ["routes"]
@@ -72,21 +79,26 @@ class _Handlers:
         if graph is None or graph not in self._runs.graphs:
             there = ", ".join(self._runs.graphs)
             raise NotFoundError(f"there is no graph {graph!r}; graphs here: {there}")
+        owner = self._service.owner(request)
         wanted = field(body, "assistant_id", str) or new_id()
+        if len(wanted) > LONGEST_ID or "/" in wanted:
+            raise InvalidError(f"assistant_id has at most {LONGEST_ID} characters, and no /")
+        keeps = choice(body, "if_exists", "raise", "do_nothing") == "do_nothing"
         if (known := self._table.get(wanted)) is not None:
-            if body.get("if_exists") != "do_nothing" or known.owner != self._service.owner(request):
+            if not keeps or known.owner != owner:
                 raise ConflictError(f"there is an assistant {wanted} already")
             return _json(_assistant(known))
-        made = Assistant(id=wanted, graph=graph, owner=self._service.owner(request), name=graph)
-        self._change(made, body)
+        made = _changed(Assistant(id=wanted, graph=graph, owner=owner, name=graph), body)
+        most = self._service.limits.assistants
+        if sum(each.owner == owner and not _is_own(each) for each in self._table.all()) >= most:
+            raise ConflictError(f"there are {most} assistants already; delete one first")
         return _json(_assistant(self._table.save(made)))
 
     async def update(self, request: Request) -> Response:
         body = await read_body(request)
-        known = self._own(request)
-        self._change(known, body)
-        known.version += 1
-        return _json(_assistant(self._table.save(known)))
+        changed = _changed(self._own(request), body)
+        changed.version += 1
+        return _json(_assistant(self._table.save(changed)))
 
     async def delete(self, request: Request) -> Response:
         self._table.remove(self._own(request).id)
@@ -123,7 +135,7 @@ class _Handlers:
 
     def _own(self, request: Request) -> Assistant:
         known = self._assistant(request)
-        if known.metadata.get("created_by") == "system":
+        if _is_own(known):
             raise InvalidError("a graph's own assistant cannot be changed; create another")
         return known
 
@@ -150,15 +162,33 @@ class _Handlers:
             found.reverse()
         return found
 
-    def _change(self, known: Assistant, body: dict[str, Any]) -> None:
-        known.name = field(body, "name", str) or known.name
-        known.description = field(body, "description", str) or known.description
-        known.config = field(body, "config", dict) or known.config
-        known.context = body.get("context") or known.context
-        metadata = dict(field(body, "metadata", dict) or {})
-        metadata.pop("created_by", None)
-        known.metadata = {**known.metadata, **metadata}
 
+def _changed(known: Assistant, body: dict[str, Any]) -> Assistant:
+    """An assistant with what a body says. Raises InvalidError, or TooBigError."""
+    config = field(body, "config", dict) or {}
+    check_config(config)
+    metadata = dict(field(body, "metadata", dict) or {})
+    metadata.pop("created_by", None)
+    changed = msgspec.structs.replace(
+        known,
+        name=field(body, "name", str) or known.name,
+        description=field(body, "description", str) or known.description,
+        config=config or known.config,
+        context=body.get("context") or known.context,
+        metadata={**known.metadata, **metadata},
+    )
+    if len(encode(_assistant(changed))) > _LARGEST:
+        raise TooBigError(f"an assistant has at most {_LARGEST} bytes")
+    return changed
+
+
+def _is_own(known: Assistant) -> bool:
+    """Whether it is a graph's own, and no client's."""
+    return known.metadata.get("created_by") == "system"
+
+
+_LARGEST = 64 << 10
+"""Bytes of an assistant as JSON: it stays in memory, and its metadata is part of every token's."""
 
 _EDGE = ("source", "target", "data", "conditional")
 """The only keys that RemoteGraph takes."""

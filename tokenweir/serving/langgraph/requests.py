@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tokenweir.serving.http.bodies import field
+from tokenweir.serving.http.bodies import choice, field
 from tokenweir.serving.http.problems import InvalidError
 from tokenweir.serving.langgraph.frames import recorded_modes, wire_modes
 from tokenweir.serving.running.records import Assistant, RunRequest
@@ -28,6 +28,7 @@ class Asked:
         after_seconds: How long to wait first.
         makes_thread: Whether a thread that is not there is made.
         keeps: Whether the thread of a run without one stays.
+        leaves: Whether the run stops when the connection that started it ends.
     """
 
     request: RunRequest
@@ -37,6 +38,7 @@ class Asked:
     after_seconds: float
     makes_thread: bool
     keeps: bool
+    leaves: bool
 
 
 def asked_of(body: dict[str, Any], assistant: Assistant, also: str | None = None) -> Asked:
@@ -63,7 +65,7 @@ def asked_of(body: dict[str, Any], assistant: Assistant, also: str | None = None
         context=body.get("context"),
         modes=recorded_modes([*modes, also] if also else modes),
         asked=modes,
-        subgraphs=bool(body.get("stream_subgraphs")),
+        subgraphs=field(body, "stream_subgraphs", bool) or False,
         only=field(body, "only", str),
         interrupt_before=_nodes(body, "interrupt_before"),
         interrupt_after=_nodes(body, "interrupt_after"),
@@ -73,25 +75,20 @@ def asked_of(body: dict[str, Any], assistant: Assistant, also: str | None = None
     return Asked(
         request=request,
         assistant_id=assistant.id,
-        strategy=_choice(body, "multitask_strategy", *_STRATEGIES),
+        strategy=choice(body, "multitask_strategy", *_STRATEGIES),
         metadata=field(body, "metadata", dict) or {},
         after_seconds=_seconds(body),
-        makes_thread=_choice(body, "if_not_exists", "reject", "create") == "create",
-        keeps=_choice(body, "on_completion", "delete", "keep") == "keep",
+        makes_thread=choice(body, "if_not_exists", "reject", "create") == "create",
+        keeps=choice(body, "on_completion", "delete", "keep") == "keep",
+        leaves=choice(body, "on_disconnect", "continue", "cancel") == "cancel",
     )
 
 
 def _durability(body: dict[str, Any]) -> str:
     during = field(body, "checkpoint_during", bool)  # the older name
     default = {None: "sync", True: "async", False: "exit"}[during]
-    return field(body, "durability", str) or default
-
-
-def _choice(body: dict[str, Any], name: str, default: str, *others: str) -> str:
-    value = field(body, name, str) or default
-    if value not in (default, *others):
-        raise InvalidError(f"{name} is one of {', '.join((default, *others))}")
-    return value
+    asked = choice(body, "durability", "sync", "async", "exit")
+    return default if body.get("durability") is None else asked
 
 
 def _seconds(body: dict[str, Any]) -> float:

@@ -57,26 +57,24 @@ class _Handlers:
         self._runs = service.runs
 
     async def stream(self, request: Request) -> Any:
-        body = await read_body(request)
-        run = await self._start(request, body)
-        leave = self._on_leave(run, body.get("on_disconnect") == "cancel")
+        asked = self._asked(request, await read_body(request))
+        run = await self._start(request, asked)
+        leave = self._on_leave(run, asked.leaves)
         return self._follow(run, Frames(run.request.asked), leave)
 
     async def create(self, request: Request) -> Response:
-        body = await read_body(request)
-        run = await self._start(request, body)
+        run = await self._start(request, self._asked(request, await read_body(request)))
         return _json(_run(run), _headers(run, "stream"))
 
     async def create_several(self, request: Request) -> Response:
         bodies = await read_bodies(request)
-        for body in bodies:
-            self._asked(request, body)  # all or none
-        return _json([_run(await self._start(request, body)) for body in bodies])
+        several = [self._asked(request, body) for body in bodies]  # all or none
+        return _json([_run(await self._start(request, asked)) for asked in several])
 
     async def wait(self, request: Request) -> Any:
-        body = await read_body(request)
-        run = await self._start(request, body, also="values")
-        leave = self._on_leave(run, body.get("on_disconnect") == "cancel")
+        asked = self._asked(request, await read_body(request), also="values")
+        run = await self._start(request, asked)
+        leave = self._on_leave(run, asked.leaves)
         return self._values(run, request, leave)
 
     async def join(self, request: Request) -> Any:
@@ -144,8 +142,7 @@ class _Handlers:
 
     # Inside
 
-    async def _start(self, request: Request, body: dict[str, Any], also: str | None = None) -> Run:
-        asked = self._asked(request, body, also)
+    async def _start(self, request: Request, asked: Asked) -> Run:
         thread_id = request.path_params.get("thread_id")
         if thread_id is not None and not asked.makes_thread:
             self._runs.thread(thread_id, self._service.owner(request))

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from tokenweir.serving.http.bodies import field, flag, number, read_body
+from tokenweir.serving.http.bodies import choice, field, flag, number, read_body
 from tokenweir.serving.http.problems import ConflictError, InvalidError
 from tokenweir.serving.langgraph.states import (
     checkpoint_of,
@@ -70,9 +70,10 @@ class _Handlers:
         thread_id = field(body, "thread_id", str) or new_id()
         if len(thread_id) > LONGEST_ID or "/" in thread_id:
             raise InvalidError(f"thread_id has at most {LONGEST_ID} characters, and no /")
+        keeps = choice(body, "if_exists", "raise", "do_nothing") == "do_nothing"
         known = self._table.get(thread_id)
         if known is not None:
-            if body.get("if_exists") != "do_nothing" or known.owner != owner:
+            if not keeps or known.owner != owner:
                 raise ConflictError(f"there is a thread {thread_id} already")
             return _json(_thread(known))
         metadata = field(body, "metadata", dict) or {}

@@ -16,6 +16,7 @@ from langgraph.types import Command, Send
 
 from tokenweir.serving.http.problems import InvalidError
 from tokenweir.serving.log.events import EventLog
+from tokenweir.serving.running.configs import check_config, config_of
 from tokenweir.serving.running.encoding import encode, explain, plain
 from tokenweir.serving.running.recorder import Recorder
 from tokenweir.serving.running.records import Assistant, Run, RunRequest
@@ -29,8 +30,6 @@ __all__ = ["MODES", "Executor", "Outcome", "command_of"]
 MODES = ("values", "updates", "messages", "custom", "debug", "tasks", "checkpoints")
 """The stream modes that can be recorded."""
 
-_CONFIG = ("tags", "metadata", "recursion_limit", "max_concurrency", "run_name")
-_STEPS = 10_000
 _logger = logging.getLogger("tokenweir.serving")
 
 
@@ -76,9 +75,7 @@ class Executor:
             raise InvalidError(f"stream modes are {', '.join(MODES)}; got {request.modes}")
         if request.durability not in ("sync", "async", "exit"):
             raise InvalidError("durability is sync, async or exit")
-        limit = request.config.get("recursion_limit", 25)
-        if not isinstance(limit, int) or not 0 < limit <= _STEPS:
-            raise InvalidError(f"recursion_limit is a number from 1 to {_STEPS}")
+        check_config(request.config)
         command_of(request.command)
         try:
             as_filter(request.only)
@@ -92,7 +89,7 @@ class Executor:
         """
         request = run.request
         graph = self.graphs[request.graph]
-        config = self._config(run, assistant)
+        config = config_of(run, assistant)
         left = Left(fresh=True)
         try:
             if run.attempt > 1:
@@ -181,29 +178,6 @@ class Executor:
             removed |= {"response_metadata": {}, "name": None}
             self._log.append(run.id, kind, encode([removed, metadata]), durable=True)
         return left
-
-    def _config(self, run: Run, assistant: Assistant) -> dict[str, Any]:
-        config: dict[str, Any] = {}
-        configurable: dict[str, Any] = {}
-        for source in (assistant.config, run.request.config):
-            config |= {key: source[key] for key in _CONFIG if source.get(key) is not None}
-            configurable |= source.get("configurable") or {}
-        # Names with two underscores are LangGraph's own machinery, no client's.
-        configurable = {
-            key: value
-            for key, value in configurable.items()
-            if not key.startswith("__") and key not in ("checkpoint_ns", "checkpoint_id")
-        }
-        configurable["thread_id"] = run.thread_id
-        config["metadata"] = {
-            **assistant.metadata,
-            **run.metadata,
-            **(config.get("metadata") or {}),
-            "run_id": run.id,
-            "graph_id": run.request.graph,
-            "assistant_id": run.assistant_id,
-        }
-        return {**config, "configurable": configurable}
 
     async def _outcome(self, run: Run) -> Outcome:
         """What the thread holds now, and whether it waits for somebody."""

@@ -1,0 +1,66 @@
+"""The config of a run: what clients may put into one, and what a graph is given of it.
+
+Clients' configs come from requests and from assistants. What is wrong with one is told when it is
+sent; it would only fail, or do nothing, when the graph runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tokenweir.serving.http.problems import InvalidError
+from tokenweir.serving.running.records import Assistant, Run
+
+__all__ = ["check_config", "config_of"]
+
+_STEPS = 10_000
+_KEYS = ("tags", "metadata", "recursion_limit", "max_concurrency", "run_name")
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Raise InvalidError for a client's config of which something has the wrong type.
+
+    Keys that are not known are left alone; null is as if the key were not there.
+    """
+    for key in ("configurable", "metadata"):
+        if not isinstance(config.get(key), (dict, type(None))):
+            raise InvalidError(f"config.{key} must be an object")
+    tags = config.get("tags")
+    if tags is not None and not _are_texts(tags):
+        raise InvalidError("config.tags must be a list of strings")
+    if not isinstance(config.get("run_name"), (str, type(None))):
+        raise InvalidError("config.run_name must be a string")
+    for key in ("recursion_limit", "max_concurrency"):
+        count = config.get(key)
+        if count is not None and not (type(count) is int and 0 < count <= _STEPS):
+            raise InvalidError(f"config.{key} must be a number from 1 to {_STEPS}")
+
+
+def config_of(run: Run, assistant: Assistant) -> dict[str, Any]:
+    """The config with which a graph runs: the assistant's, the request's over it, and the ids."""
+    config: dict[str, Any] = {}
+    configurable: dict[str, Any] = {}
+    for source in (assistant.config, run.request.config):
+        config |= {key: source[key] for key in _KEYS if source.get(key) is not None}
+        configurable |= source.get("configurable") or {}
+    # Names with two underscores are LangGraph's own machinery, no client's.
+    configurable = {
+        key: value
+        for key, value in configurable.items()
+        if not key.startswith("__") and key not in ("checkpoint_ns", "checkpoint_id")
+    }
+    configurable["thread_id"] = run.thread_id
+    config["metadata"] = {
+        **assistant.metadata,
+        **run.metadata,
+        **(config.get("metadata") or {}),
+        "run_id": run.id,
+        "graph_id": run.request.graph,
+        "assistant_id": run.assistant_id,
+    }
+    return {**config, "configurable": configurable}
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
