@@ -187,7 +187,7 @@ class _Rejected(tuple[Namespace, Metadata]):
 
 
 class _ByChunk(tuple[Namespace, Metadata]):
-    """The metadata of a call of which the filter must see each chunk."""
+    """The metadata of a call or a node of which the filter must see each message."""
 
     __slots__ = ()
 
@@ -331,7 +331,9 @@ class MessagesHandler(_Watcher, StreamMessagesHandler):
             self.subgraphs = self._wanted_subgraphs  # the run has started: this is the graph
         node_begins(kwargs.get("name", ""), metadata)
         super().on_chain_start(serialized, inputs, run_id=run_id, metadata=metadata, **kwargs)
-        self._decide(run_id)
+        # Few nodes write messages themselves: the filter is asked when one does.
+        if self._only is not None and (meta := self.metadata.get(run_id)) is not None:
+            self.metadata[run_id] = _ByChunk(meta)
 
 
 class GateHandler(_Watcher, BaseCallbackHandler):
