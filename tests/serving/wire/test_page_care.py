@@ -226,6 +226,30 @@ def test_a_long_stream_is_drawn_by_the_frame(page: Page, provider: Provider) -> 
     assert max(lengths) < 5000
 
 
+AT_ITS_END = """(body) => new Promise((done) => {
+    const look = () => {
+        const left = body.scrollHeight - body.scrollTop - body.clientHeight;
+        if (left < 5) done(); else requestAnimationFrame(look);
+    };
+    look();
+})"""
+
+
+def test_a_page_laid_out_anew_shows_the_end(page: Page, provider: Provider) -> None:
+    """A lane that becomes smaller follows its end all the same, now and later."""
+    words = [f"line {number}\n" for number in range(200)]
+    provider.reply(Reply(tokens=words, hold_after=150))
+    run(page, "chat", messages="hi")
+    body = page.locator(".lane .body")
+    expect(page.locator("#tokens")).to_have_text("150")
+    for height in (500, 900, 400):
+        page.set_viewport_size({"width": 800, "height": height})
+        body.evaluate(AT_ITS_END)
+    provider.release()
+    expect(page.locator("#status")).to_have_text("Done.")
+    body.evaluate(AT_ITS_END)
+
+
 def test_who_scrolls_back_stays_there(page: Page, provider: Provider) -> None:
     """A lane follows its end, unless somebody has scrolled back to read."""
     words = [f"line {number}\n" for number in range(200)]
@@ -233,15 +257,7 @@ def test_who_scrolls_back_stays_there(page: Page, provider: Provider) -> None:
     run(page, "chat", messages="hi")
     body = page.locator(".lane .body")
     expect(page.locator("#tokens")).to_have_text("150")
-    body.evaluate(
-        """(body) => new Promise((done) => {
-            const look = () => {
-                const left = body.scrollHeight - body.scrollTop - body.clientHeight;
-                if (left < 5) done(); else requestAnimationFrame(look);
-            };
-            look();
-        })"""
-    )
+    body.evaluate(AT_ITS_END)
     body.evaluate("b => new Promise((done) => { b.onscrollend = done; b.scrollTop = 100; })")
     provider.release()
     expect(page.locator("#tokens")).to_have_text("200")

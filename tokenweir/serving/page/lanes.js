@@ -125,7 +125,7 @@ export class Lanes {
       show(figures[2], String(meter.tokens));
     }
     // Last, all at once: asking where the end is makes the browser lay out the page.
-    for (const { body, stays } of this.moved) if (stays) body.scrollTop = body.scrollHeight;
+    for (const lane of this.moved) toEnd(lane);
     this.moved.clear();
   }
 
@@ -146,12 +146,16 @@ export class Lanes {
     if (known) return known;
     const where = [token.tags.length ? token.node : null, token.model].filter(Boolean);
     const lane = { ...laid(name, where.join(" · ")), meter: new Meter(this.meters[name]) };
-    Object.assign(lane, { said: this.said, last: -Infinity, writing: false, curve: "" });
+    Object.assign(lane, { said: this.said, last: -Infinity, at: 0, writing: false, curve: "" });
     lane.stays = true;
     lane.body.addEventListener("scroll", () => {
       const { scrollHeight, scrollTop, clientHeight } = lane.body;
-      lane.stays = scrollHeight - scrollTop - clientHeight < 40;
+      if (scrollHeight - scrollTop - clientHeight < 40) lane.stays = true;
+      // A page that is laid out anew moves the end away; only a reader goes back.
+      else if (scrollTop < lane.at) lane.stays = false;
+      lane.at = scrollTop;
     });
+    new ResizeObserver(() => toEnd(lane)).observe(lane.body);
     this.place.append(lane.place);
     this.lanes.set(name, lane);
     return lane;
@@ -175,6 +179,13 @@ export class Lanes {
     this.messages.set(call, message);
     return message;
   }
+}
+
+/** Show a lane's end, unless its reader went back. */
+function toEnd(lane) {
+  if (!lane.stays) return;
+  lane.body.scrollTop = lane.body.scrollHeight;
+  lane.at = lane.body.scrollTop;
 }
 
 /** The parts of a lane, laid out. */
