@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from tokenweir.serving.log.events import END, PAGE, Envelope, Event
 from tokenweir.serving.log.sqlite_file import Batch, SqliteFile, weight
 from tokenweir.serving.log.tail import Tail
+from tokenweir.serving.log.wal import WalKeeper
 
 __all__ = ["SqliteLog"]
 
@@ -38,6 +39,9 @@ _IN_MEMORY = 256
 _GAP = 1_000_000
 """Ids after a record was cut off go on at the next multiple: more than a batch can have lost."""
 
+_PAGE_SIZE = 4096
+"""Bytes of a page of the file."""
+
 _RETRY = 0.5
 """Seconds until a batch that could not be written is tried again."""
 
@@ -50,6 +54,7 @@ class SqliteLog:
     def __init__(self, path: Path) -> None:
         self._loop = asyncio.get_running_loop()
         self._file = SqliteFile(path)
+        self._wal = WalKeeper(path)
         self._size = self._file.size()
         self._writer = ThreadPoolExecutor(1, "tokenweir-log")
         self._reader = ThreadPoolExecutor(1, "tokenweir-log-reader")
@@ -203,6 +208,7 @@ class SqliteLog:
             self._timer.cancel()
         for tail in self._tails.values():
             tail.suspend()
+        await self._wal.close()
         file = self._file
         for threads, close in (
             (self._writer, file.close_writing),
@@ -289,9 +295,13 @@ class SqliteLog:
                 self._soon = False
             return
         self._problem = None
+        written = 0
         for run_id, events in batch.events.items():
-            self._waiting_bytes -= sum(map(weight, events))
+            written += sum(map(weight, events))
             self._saved(run_id, events[-1])
+        self._waiting_bytes -= written
+        # A row touches a page of its own, nearly always.
+        self._wal.wrote(1 + len(batch.statements) + len(batch.events) + written // _PAGE_SIZE)
         if self._waiting_bytes <= _MOST_WAITING:
             self._room.set()
         _resolve(savers)

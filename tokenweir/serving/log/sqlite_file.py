@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from tokenweir.serving.log.events import END, PAGE, Envelope, Event
+from tokenweir.serving.log.wal import MOST_PAGES
 
 __all__ = ["Batch", "SqliteFile", "weight"]
 
@@ -221,4 +222,5 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {MOST_PAGES}")
     return connection

@@ -29,6 +29,9 @@ __all__ = ["MemoryCheckpoints", "SqliteCheckpoints"]
 _TURNS = 10
 """Of the event loop, in which what a node has just streamed comes out of LangGraph's own queue."""
 
+_PAGES = 3
+"""Of the file, that a checkpoint or a node's writes touch: a row and its place in the index."""
+
 
 class SqliteCheckpoints(AsyncSqliteSaver):
     """Checkpoints in a file.
@@ -41,12 +44,20 @@ class SqliteCheckpoints(AsyncSqliteSaver):
         self,
         connection: aiosqlite.Connection,
         saved: Callable[[str], Awaitable[None]],
+        wrote: Callable[[int], None],
         *,
         serde: SerializerProtocol | None = None,
     ) -> None:
-        """``saved`` waits until the events of a run, given by its id, would survive."""
+        """
+        Args:
+            connection: To the file.
+            saved: Waits until the events of a run, given by its id, would survive.
+            wrote: Told about how many pages were written.
+            serde: What turns values into bytes and back.
+        """
         super().__init__(connection, serde=serde)
         self._saved = saved
+        self._wrote = wrote
 
     async def aput(
         self,
@@ -56,7 +67,9 @@ class SqliteCheckpoints(AsyncSqliteSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         await self._said(config)
-        return await super().aput(config, checkpoint, metadata, new_versions)
+        put = await super().aput(config, checkpoint, metadata, new_versions)
+        self._wrote(_PAGES)
+        return put
 
     async def aput_writes(
         self,
@@ -67,6 +80,7 @@ class SqliteCheckpoints(AsyncSqliteSaver):
     ) -> None:
         await self._said(config)
         await super().aput_writes(config, writes, task_id, task_path)
+        self._wrote(_PAGES)
 
     async def _said(self, config: RunnableConfig) -> None:
         run_id = (config.get("metadata") or {}).get("run_id")

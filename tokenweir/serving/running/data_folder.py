@@ -12,6 +12,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from tokenweir.serving._internals import state_types
 from tokenweir.serving.log.sqlite import SqliteLog
+from tokenweir.serving.log.wal import MOST_PAGES, WalKeeper
 from tokenweir.serving.running.checkpoints import SqliteCheckpoints
 from tokenweir.serving.running.home import Home
 from tokenweir.serving.running.records import Records
@@ -45,16 +46,29 @@ def data_folder(
         with _locked(path):
             log = SqliteLog(path / "events.sqlite")
             try:
-                async with aiosqlite.connect(path / "checkpoints.sqlite") as connection:
-                    serde = JsonPlusSerializer(allowed_msgpack_modules=state_types(graphs.values()))
-                    checkpointer = SqliteCheckpoints(connection, log.saved, serde=serde)
-                    await checkpointer.setup()
-                    await connection.execute("PRAGMA synchronous = NORMAL")
+                async with _checkpoints(path / "checkpoints.sqlite", log, graphs) as checkpointer:
                     yield Home(log, checkpointer, Records(log))
             finally:
                 await log.close()
 
     return opened
+
+
+@contextlib.asynccontextmanager
+async def _checkpoints(
+    path: Path, log: SqliteLog, graphs: Mapping[str, Any]
+) -> AsyncIterator[SqliteCheckpoints]:
+    serde = JsonPlusSerializer(allowed_msgpack_modules=state_types(graphs.values()))
+    async with aiosqlite.connect(path) as connection:
+        wal = WalKeeper(path)
+        try:
+            checkpointer = SqliteCheckpoints(connection, log.saved, wal.wrote, serde=serde)
+            await checkpointer.setup()
+            await connection.execute("PRAGMA synchronous = NORMAL")
+            await connection.execute(f"PRAGMA wal_autocheckpoint = {MOST_PAGES}")
+            yield checkpointer
+        finally:
+            await wal.close()
 
 
 @contextlib.contextmanager
