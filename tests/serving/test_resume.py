@@ -349,14 +349,15 @@ def test_sigterm_lets_runs_finish(serve: Callable[..., Any], provider: Provider)
     assert server.process.wait(20) == 0
 
 
+@pytest.mark.parametrize("durability", ["sync", "exit"])
 def test_what_takes_too_long_to_stop_goes_on_later(
-    serve: Callable[..., Any], provider: Provider
+    serve: Callable[..., Any], provider: Provider, durability: str
 ) -> None:
     """A run that does not finish in time is stopped, and taken up at the next start."""
     provider.on("first", "one")
     provider.on("second", Reply("cut off", stall_after=1), "two")
     server = serve("sample:two_steps", "--drain-seconds", "0.2")
-    run = start(server.url, "two_steps")
+    run = start(server.url, "two_steps", durability=durability)
     reader = Reader(server.url, run)
     reader.read(lambda: "cut" in reader.said())
     reader.connected.clear()

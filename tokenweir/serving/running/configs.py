@@ -59,6 +59,8 @@ def config_of(run: Run, assistant: Assistant) -> dict[str, Any]:
         "graph_id": run.request.graph,
         "assistant_id": run.assistant_id,
     }
+    if run.attempt > 1:  # which attempt a checkpoint is of: see resuming.py
+        config["metadata"]["run_attempt"] = run.attempt
     return {**config, "configurable": configurable}
 
 

@@ -31,13 +31,23 @@ class Left:
 
 async def left_of(run: Run, graph: Any, config: Any, log: EventLog, kept: int) -> Left:
     """Read checkpoints and events (up to the id ``kept``) of a run whose process was killed."""
-    messages = await _messages(run, log, kept)
+    messages, attempt = await _messages(run, log, kept)
     if not isinstance(graph, Pregel):
         return Left(fresh=True, void=list(messages.values()))
-    done = set[str]()
     snapshot = await graph.aget_state(config, subgraphs=True)
-    if (snapshot.metadata or {}).get("run_id") != run.id:
+    about = snapshot.metadata or {}
+    if about.get("run_id") != run.id:
         return Left(fresh=True, void=list(messages.values()))
+    if not snapshot.next:
+        return Left(over=True)
+    if run.request.durability == "exit":
+        # There is no checkpoint of any step but the one at which a process was asked to stop.
+        if about.get("run_attempt", 1) != attempt:
+            return Left(void=list(messages.values()))
+        cut = set[str]()
+        _cut_off(snapshot, "", cut)
+        return Left(void=[each for each in messages.values() if _covered(_path(each[2]), cut)])
+    done = set[str]()
     async for older in graph.aget_state_history(config):
         if (older.metadata or {}).get("run_id") != run.id and older.next:
             done |= {f"{task.name}:{task.id}" for task in older.tasks}
@@ -45,12 +55,19 @@ async def left_of(run: Run, graph: Any, config: Any, log: EventLog, kept: int) -
         if older.config != snapshot.config:
             done |= {f"{task.name}:{task.id}" for task in older.tasks}
     await _finished(graph, snapshot, "", done)
-    void = [
-        (kind, message, metadata)
-        for kind, message, metadata in messages.values()
-        if not _covered(_path(metadata), done)
-    ]
-    return Left(over=not snapshot.next, void=void)
+    return Left(void=[each for each in messages.values() if not _covered(_path(each[2]), done)])
+
+
+def _cut_off(snapshot: Any, above: str, cut: set[str]) -> None:
+    """Collect the paths of tasks that have to run again, as deep as is known."""
+    for task in snapshot.tasks:
+        path = f"{above}{task.name}:{task.id}"
+        if task.result is not None or task.interrupts:
+            continue
+        if getattr(task.state, "metadata", None):
+            _cut_off(task.state, f"{path}|", cut)
+        else:
+            cut.add(path)
 
 
 async def _finished(graph: Any, snapshot: Any, above: str, done: set[str]) -> None:
@@ -70,14 +87,21 @@ async def _finished(graph: Any, snapshot: Any, above: str, done: set[str]) -> No
 
 async def _messages(
     run: Run, log: EventLog, kept: int
-) -> dict[tuple[str, str], tuple[str, str, Any]]:
-    """The messages in a run's record that are not void yet, by kind and id."""
+) -> tuple[dict[tuple[str, str], tuple[str, str, Any]], int]:
+    """The messages of a run's last attempt that are not void yet, by kind and id; and its number.
+
+    What an attempt left standing of those before it is done for good.
+    """
     found: dict[tuple[str, str], tuple[str, str, Any]] = {}
+    attempt = 1
     if not kept:
-        return found
+        return found, attempt
     async for events in log.follow(run.id):
         for event in events:
-            if event.mode in ("messages", "custom") and _is_token(event.value):
+            if event.kind == "metadata":
+                attempt = event.value["attempt"]
+                found.clear()
+            elif event.mode in ("messages", "custom") and _is_token(event.value):
                 message, metadata = event.value
                 key = (event.kind, message["id"])
                 if message.get("type") == "remove":
@@ -86,7 +110,7 @@ async def _messages(
                     found.setdefault(key, (event.kind, message["id"], metadata))
         if events[-1].id >= kept:
             break
-    return found
+    return found, attempt
 
 
 def _is_token(value: Any) -> bool:
