@@ -42,7 +42,7 @@ async def test_a_run_of_which_only_the_end_is_missing(
     assistant = Assistant(id="a", graph="talk")
     log = SqliteLog(tmp_path / "events.sqlite")
     async with aiosqlite.connect(tmp_path / "checkpoints.sqlite") as connection:
-        saver = SqliteCheckpoints(connection, log.saved)
+        saver = SqliteCheckpoints(connection, log.saved, lambda pages: None)
         executor = Executor({"talk": graph}, log, saver)
         log.open(run.id)
         outcome = await executor.execute(run, assistant)
