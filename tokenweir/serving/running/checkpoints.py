@@ -27,7 +27,11 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 __all__ = ["MemoryCheckpoints", "SqliteCheckpoints"]
 
 _TURNS = 10
-"""Of the event loop, in which what a node has just streamed comes out of LangGraph's own queue."""
+"""Of the event loop, in which what a node has just streamed comes out of LangGraph's own queue.
+
+No proof, where parts go through that queue (runs without ``messages`` mode) or wait in the
+recorder's sink because the log is full. What goes straight into the log is there before.
+"""
 
 _PAGES = 3
 """Of the file, that a checkpoint or a node's writes touch: a row and its place in the index."""
