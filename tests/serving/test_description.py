@@ -14,8 +14,8 @@ from starlette.routing import Route
 
 from tokenweir.serving.app import protocol_routes
 from tokenweir.serving.description import describe
-from tokenweir.serving.http.problems import Limits
 from tokenweir.serving.log.memory import MemoryLog
+from tokenweir.serving.problems import Limits
 from tokenweir.serving.running.runs import Runs
 from tokenweir.serving.service import Service
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tokenweir.serving.http.problems import CutOffError
 from tokenweir.serving.log.events import END, Envelope, Event, EventLog
 from tokenweir.serving.log.memory import MemoryLog
 from tokenweir.serving.log.sqlite import SqliteLog
+from tokenweir.serving.problems import CutOffError
 
 
 @pytest.fixture(params=["memory", "sqlite"])

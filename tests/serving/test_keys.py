@@ -17,7 +17,7 @@ import pytest
 
 from tokenweir.serving.app import create_app
 from tokenweir.serving.description import describe
-from tokenweir.serving.http.problems import EmptyKeyError
+from tokenweir.serving.problems import EmptyKeyError
 
 SECRET = "ann-says-this"
 

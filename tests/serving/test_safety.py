@@ -11,8 +11,8 @@ import httpx
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 
-from tokenweir.serving.http.problems import Limits
 from tokenweir.serving.log.memory import MemoryLog
+from tokenweir.serving.problems import Limits
 from tokenweir.serving.running.encoding import scrubbed
 from tokenweir.serving.running.records import RunRequest
 from tokenweir.serving.running.retention import sweep

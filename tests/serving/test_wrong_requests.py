@@ -11,7 +11,7 @@ import pytest
 from langgraph.graph import START, MessagesState, StateGraph
 
 from tokenweir.serving.app import create_app
-from tokenweir.serving.http.problems import Limits
+from tokenweir.serving.problems import Limits
 
 DEEP = "[" * 2000 + "]" * 2000
 LONG = "x" * 5000

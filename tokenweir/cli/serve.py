@@ -103,7 +103,7 @@ def serve(
         )
     try:
         from tokenweir.serving.app import create_app
-        from tokenweir.serving.http.problems import Limits
+        from tokenweir.serving.problems import Limits
         from tokenweir.serving.running.data_folder import data_folder
         from tokenweir.serving.running.home import in_memory
     except ModuleNotFoundError as error:

@@ -20,10 +20,10 @@ from starlette.routing import BaseRoute
 from tokenweir.serving import docs_page, page
 from tokenweir.serving.http import health
 from tokenweir.serving.http.guard import Guard
-from tokenweir.serving.http.problems import EmptyKeyError, Limits
 from tokenweir.serving.http.refusals import body_of
 from tokenweir.serving.langgraph import protocol as langgraph_protocol
 from tokenweir.serving.openai import protocol as openai_protocol
+from tokenweir.serving.problems import EmptyKeyError, Limits
 from tokenweir.serving.running.home import Home, in_memory
 from tokenweir.serving.running.retention import sweep
 from tokenweir.serving.running.runs import Runs

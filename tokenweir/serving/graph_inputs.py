@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from tokenweir.serving.http.bodies import parse
-from tokenweir.serving.http.problems import InvalidError
+from tokenweir.serving.problems import InvalidError
 
 __all__ = ["MESSAGES", "Key", "from_text", "keys_of"]
 

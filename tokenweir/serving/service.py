@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from tokenweir.serving.http.guard import owner_of
-from tokenweir.serving.http.problems import Limits
+from tokenweir.serving.problems import Limits
 from tokenweir.serving.running.runs import Runs
 
 __all__ = ["Service"]

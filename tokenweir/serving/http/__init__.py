@@ -1,1 +1,1 @@
-"""What all protocols share of HTTP: bodies, connections, streams, keys, health, errors."""
+"""What all protocols share of HTTP: bodies, connections, streams, keys, health, refusals."""

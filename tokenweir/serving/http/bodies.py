@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from tokenweir.serving.http.problems import InvalidError
+from tokenweir.serving.problems import InvalidError
 
 __all__ = ["choice", "field", "flag", "number", "parse", "read_bodies", "read_body"]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from tokenweir.serving.http.problems import CutOffError, Limits
+from tokenweir.serving.problems import CutOffError, Limits
 
 __all__ = ["EventStream"]
 

@@ -17,14 +17,14 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tokenweir.serving.http.problems import (
+from tokenweir.serving.http.refusals import body_of, status_of
+from tokenweir.serving.problems import (
     ForbiddenError,
     Limits,
     ServingError,
     TooBigError,
     UnauthorizedError,
 )
-from tokenweir.serving.http.refusals import body_of, status_of
 
 __all__ = ["OPEN", "Guard", "owner_of"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tokenweir.serving.http.problems import InvalidError, ServingError
+from tokenweir.serving.problems import InvalidError, ServingError
 
 __all__ = ["OPENAI", "body_of", "openai_body", "status_of"]
 

@@ -13,13 +13,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tokenweir.serving.http.bodies import choice, field, number, read_body
-from tokenweir.serving.http.problems import (
+from tokenweir.serving.langgraph.states import names_of
+from tokenweir.serving.problems import (
     ConflictError,
     InvalidError,
     NotFoundError,
     TooBigError,
 )
-from tokenweir.serving.langgraph.states import names_of
 from tokenweir.serving.running.configs import check_config
 from tokenweir.serving.running.encoding import encode
 from tokenweir.serving.running.records import Assistant

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from tokenweir.serving.http.problems import InvalidError
 from tokenweir.serving.log.events import END, Event
+from tokenweir.serving.problems import InvalidError
 from tokenweir.serving.running.encoding import encode
 
 __all__ = ["Frames", "recorded_modes", "wire_modes", "wire_names"]

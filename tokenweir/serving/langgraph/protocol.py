@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from tokenweir.serving.http.problems import NotFoundError
 from tokenweir.serving.langgraph import assistants, runs, threads
+from tokenweir.serving.problems import NotFoundError
 from tokenweir.serving.service import Service
 
 __all__ = ["routes"]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokenweir.serving.http.bodies import choice, field
-from tokenweir.serving.http.problems import InvalidError
 from tokenweir.serving.langgraph.frames import recorded_modes, wire_modes
+from tokenweir.serving.problems import InvalidError
 from tokenweir.serving.running.records import Assistant, RunRequest
 
 __all__ = ["Asked", "asked_of"]

@@ -15,10 +15,10 @@ from starlette.routing import BaseRoute, Route
 
 from tokenweir.serving.http.bodies import field, flag, number, read_bodies, read_body
 from tokenweir.serving.http.event_stream import EventStream
-from tokenweir.serving.http.problems import InvalidError, NotFoundError
 from tokenweir.serving.langgraph.frames import Frames, wire_modes, wire_names
 from tokenweir.serving.langgraph.requests import Asked, asked_of
 from tokenweir.serving.log.events import Event
+from tokenweir.serving.problems import InvalidError, NotFoundError
 from tokenweir.serving.running.encoding import encode
 from tokenweir.serving.running.records import Run
 from tokenweir.serving.service import Service

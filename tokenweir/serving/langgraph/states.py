@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tokenweir.serving.http.bodies import field
-from tokenweir.serving.http.problems import InvalidError
+from tokenweir.serving.problems import InvalidError
 from tokenweir.serving.running.records import Thread
 
 __all__ = ["checkpoint_of", "config_of", "names_of", "no_state", "selected", "shown_state"]

@@ -11,7 +11,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tokenweir.serving.http.bodies import choice, field, flag, number, read_body
-from tokenweir.serving.http.problems import ConflictError, InvalidError
 from tokenweir.serving.langgraph.states import (
     checkpoint_of,
     config_of,
@@ -20,6 +19,7 @@ from tokenweir.serving.langgraph.states import (
     selected,
     shown_state,
 )
+from tokenweir.serving.problems import ConflictError, InvalidError
 from tokenweir.serving.running.encoding import encode, plain, scrubbed
 from tokenweir.serving.running.execution import command_of
 from tokenweir.serving.running.records import Thread, now

@@ -9,8 +9,8 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import AsyncIterator
 
-from tokenweir.serving.http.problems import CutOffError
 from tokenweir.serving.log.events import END, PAGE, Envelope, Event
+from tokenweir.serving.problems import CutOffError
 
 __all__ = ["Tail"]
 

@@ -27,11 +27,11 @@ from tokenweir.serving.graph_inputs import MESSAGES, Key, keys_of
 from tokenweir.serving.graph_tags import tags_in
 from tokenweir.serving.http.bodies import parse, read_body
 from tokenweir.serving.http.event_stream import EventStream
-from tokenweir.serving.http.problems import InvalidError, ModelNotFoundError, NotFoundError
 from tokenweir.serving.http.refusals import openai_body
 from tokenweir.serving.log.events import END
 from tokenweir.serving.openai.answer import Answer
 from tokenweir.serving.openai.outputs import Outputs
+from tokenweir.serving.problems import InvalidError, ModelNotFoundError, NotFoundError
 from tokenweir.serving.running.encoding import scrubbed
 from tokenweir.serving.running.records import Run, RunRequest
 from tokenweir.serving.service import Service

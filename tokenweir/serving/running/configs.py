@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tokenweir.serving.http.problems import InvalidError
+from tokenweir.serving.problems import InvalidError
 from tokenweir.serving.running.records import Assistant, Run
 
 __all__ = ["check_config", "config_of"]

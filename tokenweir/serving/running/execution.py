@@ -14,8 +14,8 @@ from typing import Any
 from langgraph.pregel import Pregel
 from langgraph.types import Command, Send
 
-from tokenweir.serving.http.problems import InvalidError
 from tokenweir.serving.log.events import EventLog
+from tokenweir.serving.problems import InvalidError
 from tokenweir.serving.running.configs import check_config, config_of
 from tokenweir.serving.running.encoding import encode, explain, plain
 from tokenweir.serving.running.recorder import Recorder

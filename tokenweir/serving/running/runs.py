@@ -14,7 +14,8 @@ from uuid import UUID, uuid4, uuid5
 
 import msgspec
 
-from tokenweir.serving.http.problems import (
+from tokenweir.serving.log.events import END, Event, EventLog
+from tokenweir.serving.problems import (
     ConflictError,
     CutOffError,
     InvalidError,
@@ -22,7 +23,6 @@ from tokenweir.serving.http.problems import (
     NotFoundError,
     TooBusyError,
 )
-from tokenweir.serving.log.events import END, Event, EventLog
 from tokenweir.serving.running.encoding import encode, explain
 from tokenweir.serving.running.execution import Executor, Outcome
 from tokenweir.serving.running.records import Assistant, Records, Run, RunRequest, Thread, now

@@ -30,7 +30,7 @@ from tokenweir.serving.graph_inputs import Key, from_text, keys_of
 from tokenweir.serving.graph_svg import graph_svg
 from tokenweir.serving.http.bodies import parse
 from tokenweir.serving.http.event_stream import EventStream
-from tokenweir.serving.http.problems import InvalidError, NotFoundError, ServingError
+from tokenweir.serving.problems import InvalidError, NotFoundError, ServingError
 from tokenweir.serving.running.records import Run, RunRequest
 from tokenweir.serving.service import Service
 from tokenweir.serving.sse.frames import Frames
