@@ -7,6 +7,7 @@ import json
 import os
 import random
 import sqlite3
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from tokenweir.testing import Provider, Reply
 
 RUNS = 50
 KILLS = 5
+TLS = ssl.create_default_context()
+"""Not used, but costly: without it httpx makes one for each of a thousand requests."""
 
 
 class Reader:
@@ -45,6 +48,7 @@ class Reader:
             f"{self.url}{self.stream}",
             headers={"last-event-id": self.last} if self.last else {},
             timeout=60,
+            verify=TLS,
         ) as answer:
             if answer.status_code == 204:  # a plain reader that has the end already
                 return True
@@ -77,7 +81,7 @@ class Reader:
 
     def over(self) -> bool:
         """Whether the run itself has ended, not only the connection."""
-        answer = httpx.get(f"{self.url}{self.path}", timeout=60)
+        answer = httpx.get(f"{self.url}{self.path}", timeout=60, verify=TLS)
         return answer.json()["status"] not in ("pending", "running")
 
     def said(self) -> list[str]:
@@ -106,8 +110,8 @@ def at_least(reader: Reader, count: int) -> Callable[[], bool]:
 def start(url: str, graph: str, **more: Any) -> dict[str, Any]:
     """Start a run in the background on a thread of its own."""
     body = {"assistant_id": graph, "input": {"topic": "x"}, "stream_mode": "messages-tuple"}
-    thread = httpx.post(f"{url}/threads", json={}).json()["thread_id"]
-    answer = httpx.post(f"{url}/threads/{thread}/runs", json={**body, **more})
+    thread = httpx.post(f"{url}/threads", json={}, verify=TLS).json()["thread_id"]
+    answer = httpx.post(f"{url}/threads/{thread}/runs", json={**body, **more}, verify=TLS)
     assert answer.status_code == 200, answer.text
     run: dict[str, Any] = answer.json()
     return run
@@ -115,7 +119,7 @@ def start(url: str, graph: str, **more: Any) -> dict[str, Any]:
 
 def joined(url: str, run: dict[str, Any]) -> Any:
     place = f"{url}/threads/{run['thread_id']}/runs/{run['run_id']}"
-    return httpx.get(f"{place}/join", timeout=60).json()
+    return httpx.get(f"{place}/join", timeout=60, verify=TLS).json()
 
 
 def test_cuts_at_random_lose_nothing(serve: Callable[..., Any], provider: Provider) -> None:
@@ -237,7 +241,7 @@ def _writes(url: str, run: dict[str, Any]) -> list[Any]:
 
 
 def _state(url: str, run: dict[str, Any]) -> Any:
-    return httpx.get(f"{url}/threads/{run['thread_id']}/state", timeout=60).json()
+    return httpx.get(f"{url}/threads/{run['thread_id']}/state", timeout=60, verify=TLS).json()
 
 
 def test_a_fork_that_was_killed(serve: Callable[..., Any], provider: Provider) -> None:
@@ -248,10 +252,12 @@ def test_a_fork_that_was_killed(serve: Callable[..., Any], provider: Provider) -
     whole = start(server.url, "two_steps")
     assert joined(server.url, whole)["second"] == "the second"
     thread = f"{server.url}/threads/{whole['thread_id']}"
-    history = httpx.post(f"{thread}/history", json={}).json()
+    history = httpx.post(f"{thread}/history", json={}, verify=TLS).json()
     [older] = [state for state in history if state["next"] == ["second_step"]]
     body = {"assistant_id": "two_steps", "checkpoint_id": older["checkpoint_id"]}
-    fork = httpx.post(f"{thread}/runs", json={**body, "stream_mode": "messages-tuple"}).json()
+    fork = httpx.post(
+        f"{thread}/runs", json={**body, "stream_mode": "messages-tuple"}, verify=TLS
+    ).json()
     cut = Reader(server.url, fork)
     cut.read(lambda: "cut off" in cut.said())
     server.kill()
@@ -304,15 +310,15 @@ def test_what_is_finished_is_kept(serve: Callable[..., Any], provider: Provider)
     run = start(server.url, "two_steps", stream_mode=["messages-tuple", "values"])
     before = Reader(server.url, run)
     before.read()
-    thread = httpx.get(f"{server.url}/threads/{run['thread_id']}").json()
+    thread = httpx.get(f"{server.url}/threads/{run['thread_id']}", verify=TLS).json()
     server.kill()
     server = serve("sample:two_steps")
     after = Reader(server.url, run)
     after.read()
     assert after.events == before.events
-    assert httpx.get(f"{server.url}/threads/{run['thread_id']}").json() == thread
+    assert httpx.get(f"{server.url}/threads/{run['thread_id']}", verify=TLS).json() == thread
     assert thread["values"]["second"] == "the second"
-    state = httpx.get(f"{server.url}/threads/{run['thread_id']}/state").json()
+    state = httpx.get(f"{server.url}/threads/{run['thread_id']}/state", verify=TLS).json()
     assert state["values"] == thread["values"]
     assert len(provider.requests) == 2
 
@@ -342,10 +348,10 @@ def test_sigterm_lets_runs_finish(serve: Callable[..., Any], provider: Provider)
     late, plain = Reader(server.url, run), PlainReader(server.url, run)
     with in_background(reader):
         server.process.terminate()
-        while httpx.get(f"{server.url}/ok").status_code != 503:
+        while httpx.get(f"{server.url}/ok", verify=TLS).status_code != 503:
             time.sleep(0.02)
         body = {"assistant_id": "two_steps", "input": {}}
-        assert httpx.post(f"{server.url}/runs/wait", json=body).status_code == 503
+        assert httpx.post(f"{server.url}/runs/wait", json=body, verify=TLS).status_code == 503
         with in_background(late, plain):  # who comes back now is served as well
             provider.release()
     for each in (reader, late, plain):
@@ -545,6 +551,6 @@ def test_chaos(serve: Callable[..., Any], provider: Provider) -> None:
         for each in (reader, whole):
             assert sorted(each.said()) == sorted(said[name] for name in names)
             assert each.ids == sorted(set(each.ids))
-    metrics = httpx.get(f"{server.url}/metrics").text
+    metrics = httpx.get(f"{server.url}/metrics", verify=TLS).text
     assert "\ntokenweir_runs_running 0\n" in metrics
     assert f'tokenweir_runs_kept{{status="success"}} {RUNS}\n' in metrics

@@ -21,38 +21,88 @@ from tokenweir.serving.running.resuming import left_of
 from tokenweir.testing import Provider
 
 
-@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
-async def test_a_run_of_which_only_the_end_is_missing(
-    durability: str, tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed between its last checkpoint and its end, it is over, and all that it said stands."""
-    for name, value in provider.environ.items():
-        monkeypatch.setenv(name, value)
+def talk() -> Any:
+    """A graph in which two nodes speak, one after the other."""
     model = chat_model("openai:gpt-4o-mini")
 
     async def say(state: MessagesState, config: RunnableConfig) -> dict[str, list[AIMessage]]:
         return {"messages": [await model.ainvoke(state["messages"], config)]}
 
-    graph: Any = StateGraph(MessagesState).add_sequence([("one", say), ("two", say)])
-    graph = graph.add_edge(START, "one").compile()
+    builder: Any = StateGraph(MessagesState).add_sequence([("one", say), ("two", say)])
+    return builder.add_edge(START, "one").compile()
+
+
+def asked(durability: str) -> Run:
     request = RunRequest(
         graph="talk", input={"messages": [{"role": "user", "content": "x"}]}, durability=durability
     )
-    run = Run(id="run", thread_id="thread", request=request, assistant_id="a", status="running")
-    assistant = Assistant(id="a", graph="talk")
+    return Run(id="run", thread_id="thread", request=request, assistant_id="a", status="running")
+
+
+ASSISTANT = Assistant(id="a", graph="talk")
+
+
+@pytest.fixture
+def at_the_provider(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in provider.environ.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("at_the_provider")
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+async def test_a_run_of_which_only_the_end_is_missing(durability: str, tmp_path: Path) -> None:
+    """Killed between its last checkpoint and its end, it is over, and all that it said stands."""
+    run = asked(durability)
     log = SqliteLog(tmp_path / "events.sqlite")
     async with aiosqlite.connect(tmp_path / "checkpoints.sqlite") as connection:
         saver = SqliteCheckpoints(connection, log.saved, lambda pages: None)
-        executor = Executor({"talk": graph}, log, saver)
+        executor = Executor({"talk": talk()}, log, saver)
         log.open(run.id)
-        outcome = await executor.execute(run, assistant)
+        outcome = await executor.execute(run, ASSISTANT)
         assert outcome.status == "success"
         await log.close()
         log = SqliteLog(tmp_path / "events.sqlite")
         kept = await log.reopen(run.id)
         run.attempt = 2
-        left = await left_of(run, executor.graphs["talk"], config_of(run, assistant), log, kept)
+        left = await left_of(run, executor.graphs["talk"], config_of(run, ASSISTANT), log, kept)
         await log.close()
     assert kept > 2
     assert left.over
     assert left.void == []
+
+
+@pytest.mark.usefixtures("at_the_provider")
+@pytest.mark.parametrize(("checkpoints", "void"), [(1, 2), (2, 1), (3, 0)])
+async def test_a_run_killed_before_a_steps_checkpoint(
+    checkpoints: int, void: int, tmp_path: Path
+) -> None:
+    """A step whose tasks have ended is not the run's end: it goes on from there."""
+    run = asked("sync")
+    log = SqliteLog(tmp_path / "events.sqlite")
+    async with aiosqlite.connect(tmp_path / "checkpoints.sqlite") as connection:
+        saver = SqliteCheckpoints(connection, log.saved, lambda pages: None)
+        executor = Executor({"talk": talk()}, log, saver)
+        log.open(run.id)
+        await executor.execute(run, ASSISTANT)
+        await log.close()
+        await connection.execute(
+            "CREATE TEMP TABLE first AS"
+            " SELECT checkpoint_id FROM checkpoints ORDER BY checkpoint_id LIMIT ?",
+            (checkpoints,),
+        )
+        for table in ("checkpoints", "writes"):
+            await connection.execute(
+                f"DELETE FROM {table} WHERE checkpoint_id NOT IN (SELECT checkpoint_id FROM first)"
+            )
+        log = SqliteLog(tmp_path / "events.sqlite")
+        kept = await log.reopen(run.id)
+        run.attempt = 2
+        executor = Executor({"talk": talk()}, log, saver)
+        left = await left_of(run, executor.graphs["talk"], config_of(run, ASSISTANT), log, kept)
+        assert not left.over
+        assert not left.fresh
+        assert len(left.void) == void
+        outcome = await executor.execute(run, ASSISTANT)
+        await log.close()
+    assert outcome.status == "success"
+    assert len(outcome.values["messages"]) == 3

@@ -38,7 +38,7 @@ async def left_of(run: Run, graph: Any, config: Any, log: EventLog, kept: int) -
     about = snapshot.metadata or {}
     if about.get("run_id") != run.id:
         return Left(fresh=True, void=list(messages.values()))
-    if not snapshot.next:
+    if not snapshot.tasks:  # ``next`` leaves out those that have ended, and whose step has not
         return Left(over=True)
     if run.request.durability == "exit":
         # There is no checkpoint of any step but the one at which a process was asked to stop.
