@@ -43,10 +43,14 @@ class _Side(asyncio.Protocol):
     """One of the two connections of a pair: what comes in goes out at the other."""
 
     other: asyncio.Transport | None = None
+    early = b""
+    """What came before there was another side."""
 
     def data_received(self, data: bytes) -> None:
-        assert self.other is not None
-        self.other.write(data)
+        if self.other is None:
+            self.early += data
+        else:
+            self.other.write(data)
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.other is not None:
@@ -59,7 +63,6 @@ class _Accepted(_Side):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        transport.pause_reading()
         self._connecting = asyncio.ensure_future(self._connect())
 
     async def _connect(self) -> None:
@@ -70,7 +73,7 @@ class _Accepted(_Side):
         self.other, _ = await loop.create_connection(
             lambda: side, str(place.hostname), place.port or 80
         )
-        self._transport.resume_reading()
+        self.other.write(self.early)
 
 
 async def _serve_asyncio(port: int) -> None:

@@ -186,7 +186,7 @@ def test_who_does_not_read_is_dropped(
 ) -> None:
     """A client that reads nothing loses its connection; its run ends, and is there to be read."""
     provider.on("first", Reply(tokens=20_000))
-    provider.on("second", "end")
+    provider.on("second", Reply("end", first_after=4))  # meanwhile the client is dropped
     server = serve("sample:two_steps", "--slow-seconds", "0.3")
     host, port = server.url.removeprefix("http://").split(":")
     sent = json.dumps(body("two_steps", stream_mode="messages-tuple", on_completion="keep"))

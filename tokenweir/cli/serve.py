@@ -28,9 +28,9 @@ _SWITCH = 0.0005
 that write to the disk get their turns, several for each commit, too late under load, and the loop
 has to wait as long for theirs."""
 
-_COLLECT = (2_000, 5, 50)
-"""Garbage collections: half a million new objects, perhaps 100 MB, before all are looked at. A run
-has thousands of objects while it lasts, and with Python's own thresholds the start of one had those
+_COLLECT = (2_000, 5, 20)
+"""Garbage collections: 200,000 new objects, some 30 MB, before all are looked at. A run has
+thousands of objects while it lasts, and with Python's own thresholds the starts of a few had those
 of all runs looked at, in pauses of up to 0.2 s with 600 runs."""
 
 
