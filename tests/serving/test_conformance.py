@@ -27,7 +27,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tokenweir.serving.description import describe
 
-EXAMPLES = int(os.environ.get("TOKENWEIR_EXAMPLES", "4"))
+EXAMPLES = int(os.environ.get("TOKENWEIR_EXAMPLES", "2"))
 CHECKS: list[Any] = [
     not_a_server_error,
     status_code_conformance,
