@@ -103,31 +103,34 @@ def serve(
         )
     try:
         from tokenweir.serving.app import create_app
-        from tokenweir.serving.problems import Limits
+        from tokenweir.serving.problems import GraphNameError, Limits
         from tokenweir.serving.running.data_folder import data_folder
         from tokenweir.serving.running.home import in_memory
     except ModuleNotFoundError as error:
         raise click.ClickException(
             f"serving needs {error.name}: pip install 'tokenweir[serve]'"
         ) from None
-    app = create_app(
-        loaded,
-        home=in_memory if memory else data_folder(data, loaded),
-        keys=all_keys,
-        cors=cors,
-        local=_is_loopback(host),
-        limits=Limits(
-            body=int(limits["max_body"]),
-            runs=int(limits["max_runs"]),
-            queue=int(limits["max_queue"]),
-            run_seconds=limits["run_seconds"],
-            drain_seconds=limits["drain_seconds"],
-            slow_seconds=limits["slow_seconds"],
-            heartbeat_seconds=limits["heartbeat_seconds"],
-            keep_seconds=limits["keep_days"] * 86400,
-            keep_bytes=int(limits["keep_mb"]) << 20,
-        ),
-    )
+    try:
+        app = create_app(
+            loaded,
+            home=in_memory if memory else data_folder(data, loaded),
+            keys=all_keys,
+            cors=cors,
+            local=_is_loopback(host),
+            limits=Limits(
+                body=int(limits["max_body"]),
+                runs=int(limits["max_runs"]),
+                queue=int(limits["max_queue"]),
+                run_seconds=limits["run_seconds"],
+                drain_seconds=limits["drain_seconds"],
+                slow_seconds=limits["slow_seconds"],
+                heartbeat_seconds=limits["heartbeat_seconds"],
+                keep_seconds=limits["keep_days"] * 86400,
+                keep_bytes=int(limits["keep_mb"]) << 20,
+            ),
+        )
+    except GraphNameError as error:
+        raise click.UsageError(str(error)) from None
     with _listening(host, port) as listening:
         return _serve(app, listening, host, list(loaded), limits["slow_seconds"])
 
@@ -136,14 +139,17 @@ def _loaded(specs: tuple[str, ...]) -> dict[str, Any]:
     """The graphs by name."""
     from tokenweir.graphs.loader import configured_graphs, load
 
-    specs = specs or tuple(configured_graphs())
+    configured = configured_graphs()
+    specs = specs or tuple(configured)
     if not specs:
         raise click.UsageError("say which graphs to serve: tokenweir serve joke_poem chat")
     found: dict[str, Any] = {}
     for spec in specs:
         name, given, place = spec.partition("=")
+        if spec in configured:
+            name, given = spec, ""
         graph = load(place if given else spec)
-        if not given:
+        if not given and spec not in configured:
             name = spec
             if ":" in spec or spec.endswith(".py"):
                 own = getattr(graph, "name", None)

@@ -23,7 +23,7 @@ from tokenweir.serving.http.guard import Guard
 from tokenweir.serving.http.refusals import body_of
 from tokenweir.serving.langgraph import protocol as langgraph_protocol
 from tokenweir.serving.openai import protocol as openai_protocol
-from tokenweir.serving.problems import EmptyKeyError, Limits
+from tokenweir.serving.problems import EmptyKeyError, GraphNameError, Limits
 from tokenweir.serving.running.home import Home, in_memory
 from tokenweir.serving.running.retention import sweep
 from tokenweir.serving.running.runs import Runs
@@ -36,6 +36,10 @@ _PROTOCOLS = (health, langgraph_protocol, openai_protocol, sse_protocol, page, d
 """The modules of this room that speak to clients: each has ``routes(service)``."""
 
 _logger = logging.getLogger("tokenweir.serving")
+
+_NOT_IN_NAMES = "/\\:?#%"
+"""Servers and proxies decode %2F before they look for the route, browsers take \\ for /, and some
+clients put a name into a URL as it is."""
 
 _SWEEP = 60.0
 """Seconds between looks for what need not be kept any more."""
@@ -70,7 +74,9 @@ def create_app(
 
     Raises:
         EmptyKeyError: If one of the keys has no character.
+        GraphNameError: If a graph's name cannot be part of a URL.
     """
+    _check_names(graphs)
     limits, keys = limits or Limits(), list(keys)
     if not all(key.strip() for key in keys):
         raise EmptyKeyError("an API key is empty; leave it out, or say what it is")
@@ -99,6 +105,16 @@ def create_app(
 def protocol_routes(service: Service) -> list[BaseRoute]:
     """The routes of all protocols."""
     return [route for protocol in _PROTOCOLS for route in protocol.routes(service)]
+
+
+def _check_names(graphs: Iterable[str]) -> None:
+    for name in graphs:
+        if name in ("", ".", "..") or not name.isprintable() or set(name) & set(_NOT_IN_NAMES):
+            raise GraphNameError(
+                f"a graph cannot be called {name!r}: the name stands in URLs, and in GRAPH:TAG. "
+                f"Call it without {' '.join(_NOT_IN_NAMES)} and what cannot be seen: "
+                "name=my_graph.py:graph, or another key in langgraph.json."
+            )
 
 
 async def _sweep(runs: Runs) -> None:

@@ -11,6 +11,7 @@ __all__ = [
     "CutOffError",
     "EmptyKeyError",
     "ForbiddenError",
+    "GraphNameError",
     "InvalidError",
     "Limits",
     "ModelNotFoundError",
@@ -24,6 +25,10 @@ __all__ = [
 
 class EmptyKeyError(TokenweirError):
     """Raised for an API key without a character: it would be the key of all who send none."""
+
+
+class GraphNameError(TokenweirError):
+    """Raised for a name of a graph that cannot stand in a URL, or in OpenAI's GRAPH:TAG."""
 
 
 class ServingError(TokenweirError):
