@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import hashlib
+import json
 import re
 import sqlite3
 import subprocess
@@ -148,6 +152,44 @@ def test_an_empty_key_is_refused(tmp_path: Path) -> None:
     assert ended.returncode == 1
     said = ended.stderr.splitlines()[-1]
     assert said == "tokenweir: an API key is empty; leave it out, or say what it is"
+
+
+def test_a_data_folder_does_not_tell_its_keys(
+    serve: Callable[..., Any], http: httpx.Client, tmp_path: Path
+) -> None:
+    """It has neither a key nor a plain hash of one; owners have 128 bits, and are found again."""
+    keys = ["ann-key-in-words", "bob-key-in-words"]
+    headers = [{"authorization": f"Bearer {key}"} for key in keys]
+    server = serve("sample:writes", TOKENWEIR_API_KEYS=",".join(keys))
+    threads = []
+    for each in headers:
+        made = http.post(f"{server.url}/threads", json={}, headers=each)
+        threads.append(made.json()["thread_id"])
+        place = f"{server.url}/threads/{threads[-1]}/runs/wait"
+        body = {"assistant_id": "writes", "input": {}}
+        assert http.post(place, json=body, headers=each).status_code == 200
+    assert server.terminate() == 0
+    server = serve("sample:writes", TOKENWEIR_API_KEYS=",".join(keys[::-1]))
+    for mine, each in enumerate(headers):
+        for number, thread in enumerate(threads):
+            answer = http.get(f"{server.url}/threads/{thread}", headers=each)
+            assert answer.status_code == (200 if number == mine else 404)
+    assert server.terminate() == 0
+    folder = tmp_path / ".tokenweir"
+    with contextlib.closing(sqlite3.connect(folder / "events.sqlite")) as database:
+        found = database.execute("SELECT data FROM records WHERE kind IN ('runs', 'threads')")
+        owners = {json.loads(data)["owner"] for (data,) in found}
+    assert len(owners) == 2
+    assert all(re.fullmatch("[0-9a-f]{32,}", owner) for owner in owners)
+    kept = b"".join(file.read_bytes() for file in folder.iterdir())
+    for key in keys:
+        data = key.encode()
+        assert data not in kept
+        for name in ("md5", "sha1", "sha256", "sha512", "blake2b"):
+            digest = hashlib.new(name, data)
+            assert digest.digest()[:8] not in kept
+            assert digest.hexdigest()[:10].encode() not in kept
+            assert base64.b64encode(digest.digest())[:10] not in kept
 
 
 def test_an_open_door_is_told(serve: Callable[..., Any]) -> None:
