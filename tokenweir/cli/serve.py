@@ -184,6 +184,7 @@ def _serve(
 
     from tokenweir.serving._internals import abortable, new_loop
     from tokenweir.serving.http.connections import protocol
+    from tokenweir.serving.http.log_limit import LogLimit
 
     class Server(uvicorn.Server):
         """Says where it is when it can be reached, and lets runs finish before it goes."""
@@ -246,7 +247,10 @@ def _serve(
         return server.started
 
     logging.basicConfig(format="tokenweir: %(message)s", level=logging.WARNING)
-    logging.getLogger("uvicorn.error").addFilter(is_ours)
+    logger = logging.getLogger("uvicorn.error")
+    limit = LogLimit(logger)
+    logger.addFilter(is_ours)
+    logger.addFilter(limit)
     config = uvicorn.Config(
         watched,
         http=protocol(slow_seconds),
@@ -266,6 +270,7 @@ def _serve(
         with contextlib.suppress(SystemExit):
             loop.run_until_complete(server.serve([listening]))
     finally:
+        limit.tell()
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
     if failure:
