@@ -55,6 +55,10 @@ class Gate:
         """How many chunks may be put before the next ``admit``; at least one."""
         return self.sink.free
 
+    def takes(self, chunks: int) -> bool:
+        """Whether so many chunks may be put without ``admit`` after them."""
+        return self.sink.free > chunks and not self.shut and not self.sink.closed
+
     def passed(self, chunks: int) -> bool:
         """Count chunks that came together; whether to ``admit`` before the next ones."""
         return self.shut or self.sink.closed
@@ -107,6 +111,9 @@ class PumpGate(Gate):
     @property
     def room(self) -> int:
         return self._stride
+
+    def takes(self, chunks: int) -> bool:
+        return False  # the pump must have its turns
 
     def passed(self, chunks: int) -> bool:
         self._passed += chunks - 1  # the last one is counted by admit

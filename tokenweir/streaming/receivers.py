@@ -61,6 +61,10 @@ class Receivers:
             yield items[at : at + room]
             at += room
 
+    def takes(self, chunks: int) -> bool:
+        """Whether so many messages may be put at once, with ``count`` for ``admit``."""
+        return all(gate.takes(chunks) for gate in self._gates)
+
     def also_known(self, message_id: Any) -> None:
         """The call's messages have an id of the provider's, too: do not give the whole one again.
 

@@ -6,7 +6,7 @@ The SDK makes the request and the response; these take the place of its ``Stream
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from contextvars import Context
 from typing import Any, ClassVar
@@ -51,7 +51,16 @@ class AsyncBatches(openai.AsyncStream[Batch]):
     def __init__(self, *, response: Any, **kwargs: Any) -> None:
         self.response = response
         self._ending = False
+        self._take: Callable[[Batch], bool] | None = None
         self._events = self._read()
+
+    def push(self, take: Callable[[Batch], bool]) -> None:
+        """Have ``take`` called with batches as they arrive, where that is possible.
+
+        Without a turn of the task that iterates: it sleeps until there is a batch that is not
+        plain, or that ``take`` says it has not taken; such a batch comes by iteration.
+        """
+        self._take = take
 
     def __aiter__(self) -> AsyncIterator[Batch]:
         return self._events
@@ -61,14 +70,9 @@ class AsyncBatches(openai.AsyncStream[Batch]):
 
     async def _read(self) -> AsyncIterator[Batch]:
         response = self.response
-        decoder = EventDecoder()
         received = aiter(self._received())
         try:
-            async for data in received:
-                events = decoder.feed(data)
-                if not events:
-                    continue
-                batch = read_events(events)
+            async for batch in self._batches(received):
                 self._ending = self._ending or batch.ended
                 yield batch
                 if batch.error is not None:
@@ -82,6 +86,52 @@ class AsyncBatches(openai.AsyncStream[Batch]):
             raise openai.APIConnectionError(request=response.request) from error
         finally:
             await response.aclose()
+
+    async def _batches(self, received: AsyncIterator[bytes]) -> AsyncIterator[Batch]:
+        decoder = EventDecoder()
+        async for data in received:
+            if events := decoder.feed(data):
+                yield read_events(events)
+            while self._take is not None and (batch := await self._refused(decoder)) is not None:
+                yield batch
+
+    async def _refused(self, decoder: EventDecoder) -> Batch | None:
+        """Push batches until there is one to iterate; None if bytes must be read for the next."""
+        body, take = _internals.aiohttp_body(self.response), self._take
+        if take is None or body is None or _encoded(self.response):
+            return None
+        if not _internals.Arrivals.possible(body):
+            return None
+        refused: asyncio.Future[Batch | None] = asyncio.get_running_loop().create_future()
+
+        def arrived(data: bytes) -> bool:
+            if refused.done():  # cancelled
+                return False
+            try:
+                events = decoder.feed(data)
+                batch = read_events(events) if events else None
+                if batch is None or (batch.plain and batch.chunks and take(batch)):
+                    return True
+                refused.set_result(batch)
+            except Exception as error:  # noqa: BLE001 - it is the call's, not the connection's
+                refused.set_exception(error)
+            return False
+
+        def over() -> None:
+            if not refused.done():
+                refused.set_result(None)
+
+        while body.exception() is None and (data := body.read_nowait()):
+            if not arrived(data):
+                return await refused
+        if body.is_eof() or body.exception() is not None:
+            return None
+        arrivals = _internals.Arrivals(body, arrived, over)
+        arrivals.start()
+        try:
+            return await refused
+        finally:
+            arrivals.stop()
 
     def _received(self) -> Any:
         response = self.response

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import aclosing, closing
+from contextvars import copy_context
 from typing import Any
 
 import openai
@@ -20,6 +21,7 @@ from tokenweir.nodes import _internals
 from tokenweir.nodes.fast.answer import Answer
 from tokenweir.nodes.fast.batches import AsyncBatches, Batches, QuietBatches
 from tokenweir.nodes.fast.chunks import Pattern
+from tokenweir.nodes.fast.events import Batch
 from tokenweir.streaming.receivers import Receivers, receivers_of
 
 __all__ = ["FastCalls"]
@@ -56,7 +58,12 @@ class FastCalls(ChatOpenAI):
             kind = AsyncBatches if receivers.wanted else QuietBatches
             stream = await _internals.ask(self.root_async_client, request, kind)
             async with aclosing(stream):
+                pushed = _Pushed(answer, receivers)
+                if receivers.wanted:
+                    stream.push(pushed.take)
                 async for batch in stream:
+                    if pushed.failed is not None:
+                        raise pushed.failed
                     for items in receivers.portions(batch.items):
                         await receivers.admit(len(items), answer.take(items))
         except openai.APIError as error:
@@ -131,6 +138,33 @@ class FastCalls(ChatOpenAI):
         if isinstance(self._pattern, str):
             raise _LeaveItError(self._pattern)
         return self._pattern
+
+
+class _Pushed:
+    """Takes what arrives while the call's task sleeps, in its context.
+
+    Attributes:
+        failed: What was raised; to be raised again in the task.
+    """
+
+    def __init__(self, answer: Answer, receivers: Receivers) -> None:
+        self._answer = answer
+        self._receivers = receivers
+        self._context = copy_context()
+        self.failed: BaseException | None = None
+
+    def take(self, batch: Batch) -> bool:
+        """Hand a batch on, unless somebody must be waited for."""
+        items = batch.items
+        if not self._receivers.takes(len(items)):
+            return False
+        try:
+            characters = self._context.run(self._answer.take, items)
+        except BaseException as error:  # noqa: BLE001 - it is the call's, not the connection's
+            self.failed = error
+            return False
+        self._receivers.count(len(items), characters)
+        return True
 
 
 class _LeaveItError(Exception):

@@ -48,9 +48,10 @@ class Batch:
         ended: Whether one of them says that the answer is over.
         done: Whether the stream itself is over.
         error: The error that came after them, if one did.
+        plain: Whether all of them are pieces of an answer, and the stream goes on.
     """
 
-    __slots__ = ("characters", "chunks", "done", "ended", "error", "items")
+    __slots__ = ("characters", "chunks", "done", "ended", "error", "items", "plain")
 
     def __init__(self) -> None:
         self.items: list[str | Logprobs | ToolPieces | dict[str, Any]] = []
@@ -59,6 +60,7 @@ class Batch:
         self.ended = False
         self.done = False
         self.error: Exception | None = None
+        self.plain = True
 
 
 class _Function(msgspec.Struct):
@@ -122,6 +124,7 @@ def read_events(events: list[bytes]) -> Batch:
     for data in events:
         if data[:6] == b"[DONE]":
             batch.done = batch.ended = True
+            batch.plain = False
             break
         try:
             item = _plain(_decode(data))
@@ -144,6 +147,7 @@ def read_events(events: list[bytes]) -> Batch:
 
 def _read_whole(data: bytes, batch: Batch) -> bool:
     """Read an unusual event; False if it is an error."""
+    batch.plain = False
     try:
         event = json.loads(data)
         if not isinstance(event, dict):

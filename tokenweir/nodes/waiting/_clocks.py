@@ -27,12 +27,13 @@ class Deadline:
         shortest: The shortest wait in seconds that is to come, so that one timer does for all.
     """
 
-    __slots__ = ("_at", "_handle", "_over", "_shortest", "_task")
+    __slots__ = ("_at", "_handle", "_loop", "_over", "_shortest", "_task")
 
     def __init__(self, shortest: float = math.inf) -> None:
         self._shortest = shortest
         self._at = math.inf
         self._handle: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._over = False
         self._task: asyncio.Task[Any] | None = None
 
@@ -40,7 +41,7 @@ class Deadline:
         """Begin a wait of the running task."""
         if seconds == math.inf:
             return
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         now = loop.time()
         self._at = now + seconds
         self._task = asyncio.current_task(loop)
@@ -49,6 +50,11 @@ class Deadline:
             at = now + min(seconds, self._shortest)
             # A cancelled timer is kept until its time; with this context it would keep the run.
             self._handle = loop.call_at(at, self._ring, loop, context=Context())
+
+    def extend(self, seconds: float) -> None:
+        """Begin the wait of the task that waits anew."""
+        if seconds != math.inf and self._loop is not None:
+            self._at = self._loop.time() + seconds
 
     def stop(self) -> None:
         """End the wait."""

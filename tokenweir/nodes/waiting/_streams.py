@@ -117,6 +117,7 @@ class AsyncPatientStream:
         self._inner: Any = None
         self._events: Any = None
         self._handed_on = False
+        self._take: Callable[[Any], bool] | None = None
         self._late = 0.0
         """Seconds by which events may come after the provider sent them; no fault of its."""
 
@@ -138,6 +139,30 @@ class AsyncPatientStream:
             self._border.call_at_done(self._inner, self._progress.done)
             self._events = aiter(self._inner)
             self._late = getattr(self._inner, "late", 0.0)
+            self._push()
+
+    def push(self, take: Callable[[Any], bool]) -> None:
+        """Have ``take`` called with events as they arrive, where the client's stream can do that.
+
+        It says whether it has taken an event; those that it has not, and all that are more than
+        pieces of an answer, come by iteration, in their place.
+        """
+        self._take = take
+        self._push()
+
+    def _push(self) -> None:
+        push = getattr(self._inner, "push", None)
+        if self._take is not None and push is not None:
+            push(self._took)
+
+    def _took(self, event: Any) -> bool:
+        progress = self._progress
+        if not progress.chunks or self._take is None or not self._take(event):
+            return False
+        characters, ended = self._border.look(event)
+        progress.took(characters, ended, getattr(event, "chunks", 1))
+        self._deadline.extend(progress.limit + self._late)
+        return True
 
     async def _within(self, waited: Awaitable[Any]) -> Any:
         deadline = self._deadline
