@@ -15,9 +15,9 @@ What is assumed, each with a test:
   a copy can be given another ``json_data``.
 - The openai SDK's response over aiohttp keeps aiohttp's own in ``stream._stream``.
 - aiohttp's parser hands a body on by ``feed_data`` and ``end_http_chunk_receiving`` of a
-  ``StreamReader``, which keeps who waits for bytes as ``_waiter``; at the end it takes that away and
-  calls its ``set_result`` or ``set_exception``, unless it is ``done()``. ``_cursor`` counts the bytes
-  that were read. An instance can be made one of a subclass.
+  ``StreamReader``, which keeps who waits for bytes as ``_waiter``. At the end it takes that off and
+  calls its ``set_result`` or ``set_exception``, unless it is ``done()``. Its ``_cursor`` counts the
+  bytes that were read. An instance can be made one of a subclass.
 - The SDK's streams read their events from their ``_iter_events()``, once they are iterated.
 - LangGraph runs an async node under ``arun_with_retry``, whose first argument is the task, with
   the node's name.
