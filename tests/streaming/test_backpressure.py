@@ -11,6 +11,7 @@ import pytest
 from langchain_core.runnables import RunnableConfig
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import Command, StreamWriter
 from pydantic import SecretStr
 
 from tokenweir.nodes.chat_model import chat_model
@@ -71,6 +72,37 @@ async def test_a_reader_that_stops_stops_its_providers(
         for _ in range(1_000):
             await tokens.__anext__()
         assert tokens.statistics().waiting <= 32 + 2
+
+
+@pytest.mark.parametrize("mode", ["updates", ["updates", "values"], ["custom"]], ids=str)
+@pytest.mark.parametrize("sync_nodes", [False, True], ids=["async nodes", "sync nodes"])
+async def test_a_reader_that_stops_stops_the_steps(mode: Any, sync_nodes: bool) -> None:
+    """Without a model call there is a bound as well: the graph makes no more steps."""
+    made = 0
+
+    def step(state: MessagesState, writer: StreamWriter) -> Any:
+        nonlocal made
+        made += 1
+        writer(made)
+        return Command(goto="step" if made < 500 else "__end__")
+
+    async def step_in_loop(state: MessagesState, writer: StreamWriter) -> Any:
+        return step(state, writer)
+
+    builder: Any = StateGraph(MessagesState).add_edge(START, "step")
+    builder.add_node("step", step if sync_nodes else step_in_loop, destinations=("step",))
+    config: Any = {"recursion_limit": 1_000}
+    async with astream(builder.compile(), INPUT, config, stream_mode=mode, buffer=8) as parts:
+        await parts.__anext__()
+        before = -1
+        while made != before:
+            before = made
+            await asyncio.sleep(0.1)
+        assert made < 20
+        assert parts.statistics().waiting < 20
+        async for _ in parts:
+            pass
+    assert made == 500
 
 
 async def test_a_silent_reader_holds_memory_flat(provider: Provider) -> None:

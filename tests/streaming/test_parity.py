@@ -35,6 +35,8 @@ SHAPES: list[dict[str, Any]] = [
     {"stream_mode": ["messages"], "subgraphs": True},
     {"stream_mode": ["updates", "messages"]},
     {"stream_mode": ["messages", "values", "custom"], "subgraphs": True},
+    {"stream_mode": ["updates", "tasks"]},
+    {"stream_mode": ["values", "custom", "updates"], "subgraphs": True},
     {"stream_mode": "updates"},
     {"stream_mode": None},
     {"version": "v2"},

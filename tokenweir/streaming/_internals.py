@@ -64,6 +64,7 @@ except ImportError as error:  # a LangGraph that moved its rooms
 __all__ = [
     "GateHandler",
     "MessagesHandler",
+    "StepGateHandler",
     "completions_handler",
     "direct_reason",
     "emitting",
@@ -79,7 +80,7 @@ def is_local(graph: object) -> bool:
 
 
 def direct_reason(config: RunnableConfig | None) -> str | None:
-    """Why a ``messages`` stream cannot be taken straight from the model calls; None if it can."""
+    """Why a stream cannot be taken from where its parts are made; None if it can."""
     if _MISSING is not None:
         return _MISSING
     configurable = ensure_config(config).get("configurable") or {}
@@ -417,6 +418,25 @@ class GateHandler(_Watcher, BaseCallbackHandler):
         self.end(run_id, error)
         if self._completions is not None:
             self._completions.metadata.pop(run_id, None)
+
+
+class StepGateHandler(GateHandler):
+    """Holds nodes, too, before they start: the other modes' parts are put without waiting.
+
+    Where a pump takes them from the graph, the graph makes no step while the pump waits.
+    """
+
+    @property
+    def on_chain_start(self) -> Callable[..., Any]:
+        return self._in_loop_step if get_ident() == self.gate.thread else self._in_thread_step
+
+    async def _in_loop_step(self, *args: Any, **kwargs: Any) -> None:
+        GateHandler.on_chain_start(self, *args, **kwargs)
+        await self.gate.admit()
+
+    def _in_thread_step(self, *args: Any, **kwargs: Any) -> None:
+        GateHandler.on_chain_start(self, *args, **kwargs)
+        self.gate.admit_sync()
 
 
 def completions_handler(

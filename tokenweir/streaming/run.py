@@ -1,8 +1,8 @@
 """How one run fills its sink.
 
 The tokens of a local graph are taken straight from the model calls, by a callback handler that
-puts chunks into the sink, and what other modes have to say beside them from where the graph says
-it. Every other stream (without ``messages``, of a remote graph, of a graph inside a node) is
+puts chunks into the sink, and what other modes have to say from where the graph says it. Every
+other stream (of one mode without a list, of a remote graph, of a graph inside a node) is
 LangGraph's own, pumped into the sink and filtered on the way. Both give the same parts in the same
 order.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from threading import get_ident
 from typing import Any
 
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 
 from tokenweir.streaming import _internals
@@ -54,11 +55,11 @@ class Plan:
         return _internals.is_local(self.graph)
 
     def direct(self, method: str = "astream") -> bool:
-        """Whether the tokens can be taken straight from the model calls."""
+        """Whether all parts can be taken from where they are made."""
         modes = self._modes()
         if list(modes) == ["messages"]:
             versions: tuple[str, ...] = ("v1", "v2")
-        elif method == "astream" and "messages" in modes and set(modes) <= _DIRECT:
+        elif method == "astream" and self.several and modes and set(modes) <= _DIRECT:
             versions = ("v1",)
         else:
             return False
@@ -73,11 +74,7 @@ class Plan:
         calls = Calls()
         run = getattr(self.graph, method)
         if self.direct(method):
-            gate = Gate(sink, thread)
-            watching = _internals.MessagesHandler(
-                self._putter(sink), gate, calls, subgraphs=self.subgraphs, only=self.only
-            )
-            watched = _internals.watched(self.config, watching)
+            watched = _internals.watched(self.config, self._watching(Gate(sink, thread), calls))
             if list(self._modes()) != ["messages"]:
                 put, modes = self._part_putter(sink), self._modes()
                 watched = _internals.emitting(watched, put, modes, subgraphs=self.subgraphs)
@@ -107,6 +104,14 @@ class Plan:
             **self.kwargs,
         )
         return Source(parts, calls, pump, self._passes if self.only is not None else None)
+
+    def _watching(self, gate: Gate, calls: Calls) -> BaseCallbackHandler:
+        """What watches the calls of a run whose parts are all taken from where they are made."""
+        if "messages" not in self._modes():
+            return _internals.StepGateHandler(gate, calls)
+        return _internals.MessagesHandler(
+            self._putter(gate.sink), gate, calls, subgraphs=self.subgraphs, only=self.only
+        )
 
     def _modes(self) -> Sequence[str]:
         if self.stream_mode is None or isinstance(self.stream_mode, str):
