@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any, TypedDict
 from uuid import uuid4
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.language_models import FakeListChatModel
