@@ -240,6 +240,73 @@ async def test_a_slow_reader_costs_no_memory(tmp_path: Path) -> None:
     assert log._tails == {}
 
 
+async def test_only_what_is_not_saved_is_waited_for(tmp_path: Path) -> None:
+    """While another run's events are being written, or wait, a run that has none is saved."""
+    log = SqliteLog(tmp_path / "log.sqlite")
+    other = sqlite3.connect(tmp_path / "log.sqlite", isolation_level=None)
+
+    def stored(run: str) -> Any:
+        sql = "SELECT max(last) FROM logs JOIN blocks USING (key) WHERE run = ?"
+        return other.execute(sql, (run,)).fetchone()[0]
+
+    for run in ("quiet", "loud"):
+        log.open(run)
+    await log.saved()
+    other.execute("BEGIN IMMEDIATE")
+    log.append("loud", "messages", b"1", durable=True)
+    while log._writing is None:
+        await asyncio.sleep(0)
+    log.append("loud", "messages", b"2")
+    await asyncio.wait_for(log.saved("quiet"), 5)
+    loud = asyncio.ensure_future(log.saved("loud"))
+    log.save("runs", "quiet", b"changed")
+    log.append("quiet", "messages", b"1")
+    quiet = asyncio.ensure_future(log.saved("quiet"))
+    await asyncio.sleep(0)
+    assert not loud.done()
+    assert not quiet.done()
+    assert stored("loud") is None
+    other.execute("COMMIT")
+    await asyncio.wait_for(loud, 10)
+    assert stored("loud") == 2
+    await asyncio.wait_for(quiet, 10)
+    assert stored("quiet") == 1
+    log.append("loud", "messages", b"3", durable=True)
+    while log._writing is None:
+        await asyncio.sleep(0)
+    await asyncio.wait_for(log.saved("loud"), 10)  # all of it is in the batch that is written
+    assert stored("loud") == 3
+    log.save("runs", "loud", b"changed")
+    await asyncio.wait_for(log.saved("loud"), 10)
+    assert log.load("runs") == [b"changed", b"changed"]
+    other.close()
+    await log.close()
+
+
+async def test_after_a_failed_batch_saved_means_saved(tmp_path: Path) -> None:
+    """What a batch that could not be written holds is waited for, also by who asks afterwards."""
+    log = SqliteLog(tmp_path / "log.sqlite")
+    other = sqlite3.connect(tmp_path / "log.sqlite", isolation_level=None)
+    log._file.writing.execute("PRAGMA busy_timeout = 10")
+    log.open("run")
+    await log.saved()
+    other.execute("BEGIN IMMEDIATE")
+    log.append("run", "messages", b"1")
+    log.save("runs", "other", b"record")
+    before = [asyncio.ensure_future(log.saved(each)) for each in ("run", "other")]
+    while not log.problem:
+        await asyncio.sleep(0.01)
+    after = [asyncio.ensure_future(log.saved(each)) for each in ("run", "other")]
+    await asyncio.sleep(0)
+    assert not any(each.done() for each in (*before, *after))
+    other.execute("COMMIT")
+    await asyncio.wait_for(asyncio.gather(*before, *after), 10)
+    assert other.execute("SELECT max(last) FROM blocks").fetchone()[0] == 1
+    assert log.load("runs") == [b"record"]
+    other.close()
+    await log.close()
+
+
 async def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
     """While the file cannot be written nothing is lost, and writers are told to wait."""
     log = SqliteLog(tmp_path / "log.sqlite")

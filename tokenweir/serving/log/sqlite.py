@@ -67,6 +67,10 @@ class SqliteLog:
         self._all_at = 0.0
         """When the events of all runs are to be written."""
         self._savers: list[asyncio.Future[None]] = []
+        self._stated: set[str] = set()
+        """Ids of runs and records of which statements wait to be written."""
+        self._being_written = (Batch(), set[str](), list[asyncio.Future[None]]())
+        """The last batch, the ids of its statements, and who waits for it."""
         self._waiting_bytes = 0
         self._timer: asyncio.Handle | None = None
         self._soon = False
@@ -82,7 +86,7 @@ class SqliteLog:
     def open(self, run_id: str) -> None:
         if run_id not in self._tails:
             self._tails[run_id] = Tail()
-            self._put("INSERT OR IGNORE INTO logs (run) VALUES (?)", (run_id,))
+            self._put(run_id, "INSERT OR IGNORE INTO logs (run) VALUES (?)", (run_id,))
 
     def append(
         self,
@@ -161,24 +165,27 @@ class SqliteLog:
     async def saved(self, run_id: str | None = None) -> None:
         if run_id is None:
             self._urgent.update(self._next.events)
-        if not self._next and self._writing is None:
+        batch, stated, savers = self._being_written
+        if _is_in(run_id, self._next, self._stated):
+            savers = self._savers
+            self._hurry(run_id)
+        elif self._writing is None or not _is_in(run_id, batch, stated):
             return
         waiting = self._loop.create_future()
-        self._savers.append(waiting)
-        self._hurry(run_id)
+        savers.append(waiting)
         await waiting
 
     async def delete(self, run_id: str) -> None:
         tail = self._tails.pop(run_id, None)
         if tail is not None:
             tail.end()
-        await self.saved(run_id)
+        await self.saved()  # of any run: nothing is being written then
         self._size -= self._file.forget(run_id)
         self._size -= await self._fetch(lambda: self._file.size(run_id))
         for table in ("blocks", "envelopes"):
             which = "(SELECT key FROM logs WHERE run = ?)"
-            self._put(f"DELETE FROM {table} WHERE key = {which}", (run_id,))
-        self._put("DELETE FROM logs WHERE run = ?", (run_id,))
+            self._put(run_id, f"DELETE FROM {table} WHERE key = {which}", (run_id,))
+        self._put(run_id, "DELETE FROM logs WHERE run = ?", (run_id,))
         await self.saved(run_id)
 
     def suspend(self, run_id: str) -> None:
@@ -224,18 +231,19 @@ class SqliteLog:
             "INSERT INTO records (kind, id, data) VALUES (?, ?, ?) "
             "ON CONFLICT (kind, id) DO UPDATE SET data = excluded.data"
         )
-        self._put(sql, (table, id, record))
+        self._put(id, sql, (table, id, record))
 
     def remove(self, table: str, id: str) -> None:
-        self._put("DELETE FROM records WHERE kind = ? AND id = ?", (table, id))
+        self._put(id, "DELETE FROM records WHERE kind = ? AND id = ?", (table, id))
 
     def load(self, table: str) -> Iterable[bytes]:
         return self._file.records(table)
 
     # Writing
 
-    def _put(self, sql: str, values: tuple[Any, ...]) -> None:
+    def _put(self, about: str, sql: str, values: tuple[Any, ...]) -> None:
         self._next.statements.append((sql, values))
+        self._stated.add(about)
         if self._timer is None:
             self._schedule()
 
@@ -273,6 +281,8 @@ class SqliteLog:
             self._next.statements = []
         self._urgent.clear()
         savers, self._savers = self._savers, []
+        self._being_written = batch, self._stated, savers
+        self._stated = set()
         if not batch:
             _resolve(savers)
             return
@@ -313,6 +323,7 @@ class SqliteLog:
     def _put_back(self, batch: Batch) -> None:
         """A batch was not written: put it before what came since."""
         self._all_at = 0.0
+        self._stated |= self._being_written[1]
         self._next.statements[:0] = batch.statements
         for run_id, events in batch.events.items():
             self._next.events[run_id] = events + self._next.events.get(run_id, [])
@@ -337,6 +348,11 @@ class SqliteLog:
 
     async def _fetch(self, read: Callable[[], T]) -> T:
         return await self._loop.run_in_executor(self._reader, read)
+
+
+def _is_in(run_id: str | None, batch: Batch, stated: set[str]) -> bool:
+    """Whether a batch has anything of a run, or anything at all."""
+    return bool(batch) if run_id is None else run_id in batch.events or run_id in stated
 
 
 def _resolve(savers: list[asyncio.Future[None]]) -> None:

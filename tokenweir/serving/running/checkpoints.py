@@ -7,6 +7,7 @@ is LangGraph's matter.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
@@ -26,11 +27,10 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 __all__ = ["MemoryCheckpoints", "SqliteCheckpoints"]
 
-_TURNS = 10
-"""Of the event loop, in which what a node has just streamed comes out of LangGraph's own queue.
+_BEGINS_AT_ONCE = sys.version_info >= (3, 12)
+"""Whether LangGraph has a save begin before it says what the node gave whose writes are saved.
 
-No proof, where parts go through that queue (runs without ``messages`` mode) or wait in the
-recorder's sink because the log is full. What goes straight into the log is there before.
+It says so in the same turn of the event loop, behind the call.
 """
 
 _PAGES = 3
@@ -60,8 +60,17 @@ class SqliteCheckpoints(AsyncSqliteSaver):
             serde: What turns values into bytes and back.
         """
         super().__init__(connection, serde=serde)
+        self._recorded: Callable[[str], Awaitable[None]] = _at_once
         self._saved = saved
         self._wrote = wrote
+
+    def stay_behind(self, recorded: Callable[[str], Awaitable[None]]) -> None:
+        """Save nothing of a run before ``recorded(run_id)`` has returned.
+
+        Args:
+            recorded: Waits until the event log has what a run has said so far.
+        """
+        self._recorded = recorded
 
     async def aput(
         self,
@@ -89,8 +98,9 @@ class SqliteCheckpoints(AsyncSqliteSaver):
     async def _said(self, config: RunnableConfig) -> None:
         run_id = (config.get("metadata") or {}).get("run_id")
         if isinstance(run_id, str):
-            for _ in range(_TURNS):
+            if _BEGINS_AT_ONCE:
                 await asyncio.sleep(0)
+            await self._recorded(run_id)
             await self._saved(run_id)
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
@@ -123,6 +133,10 @@ class SqliteCheckpoints(AsyncSqliteSaver):
                     (target_thread_id, source_thread_id),
                 )
             await self.conn.commit()
+
+
+async def _at_once(run_id: str) -> None:
+    """Nobody runs graphs here, as in a tool that looks into a folder."""
 
 
 class MemoryCheckpoints(InMemorySaver):

@@ -16,6 +16,7 @@ from langgraph.types import Command, Send
 
 from tokenweir.serving.log.events import EventLog
 from tokenweir.serving.problems import InvalidError
+from tokenweir.serving.running.checkpoints import SqliteCheckpoints
 from tokenweir.serving.running.configs import check_config, config_of
 from tokenweir.serving.running.encoding import encode, explain, plain
 from tokenweir.serving.running.recorder import Recorder
@@ -52,13 +53,15 @@ class Executor:
         self._log = log
         self._checkpointer = checkpointer
         self._recorded = 0
-        self._recorders: set[Recorder] = set()
+        self._recorders: dict[str, Recorder] = {}
+        if isinstance(checkpointer, SqliteCheckpoints):
+            checkpointer.stay_behind(self._in_log)
         self.graphs = {name: self._with_checkpointer(graph) for name, graph in graphs.items()}
 
     @property
     def events(self) -> int:
         """How many events were recorded."""
-        return self._recorded + sum(recorder.count for recorder in self._recorders)
+        return self._recorded + sum(recorder.count for recorder in self._recorders.values())
 
     def _with_checkpointer(self, graph: Any) -> Any:
         if isinstance(graph, Pregel):
@@ -158,12 +161,18 @@ class Executor:
             version="v1",
             kwargs=kwargs,
         )
-        self._recorders.add(recorder)
+        self._recorders[run.id] = recorder
         try:
             await recorder.record(plan)
         finally:
-            self._recorders.discard(recorder)
+            del self._recorders[run.id]
             self._recorded += recorder.count
+
+    async def _in_log(self, run_id: str) -> None:
+        """Wait until what a run has made so far is in the log."""
+        recorder = self._recorders.get(run_id)
+        if recorder is not None:
+            await recorder.recorded()
 
     async def _take_up(self, run: Run, graph: Any, config: Any, kept: int) -> Left:
         """Where a run stands that another process began; its cut-off messages are made void."""

@@ -21,6 +21,12 @@ from tokenweir.streaming.stream import DEFAULT_BUFFER
 
 __all__ = ["Recorder"]
 
+_TURNS = 10
+"""Of the event loop, in which what a node has just streamed comes out of LangGraph's own queue.
+
+No proof, and only for runs whose parts go through that queue: with a LangGraph of other insides.
+"""
+
 
 class Recorder:
     """Records one run's stream.
@@ -41,10 +47,12 @@ class Recorder:
         self._thread = get_ident()
         self._waiting: asyncio.Task[None] | None = None
         self._failed: BaseException | None = None
+        self._direct = True
 
     async def record(self, plan: Plan) -> None:
         """Run a graph to its end, in this task. Raises what the run raises."""
         sink = self._sink
+        self._direct = plan.direct()
         sink.on_ready(self._take)
         try:
             await run(plan, sink)
@@ -57,6 +65,21 @@ class Recorder:
                 self._waiting.cancel()
         if self._failed is not None:
             raise self._failed
+
+    async def recorded(self) -> None:
+        """Wait until what the run has made so far is in the log.
+
+        It nearly always is, and nothing waits: only while the log is full, or if a part was made in
+        another thread just before. What the run made before it broke off here may never be.
+        """
+        if not self._direct:
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+        made = self.count + self._sink.statistics().waiting
+        if self.count < made:
+            self._take()
+        while self.count < made and self._waiting is not None and not self._sink.closed:
+            await asyncio.wait([self._waiting])
 
     def _take(self) -> None:
         """Record what waits in the sink."""
