@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
+
+import uvicorn
 
 from benchmarks.ways.base import optional
 
@@ -61,8 +63,7 @@ class _Accepted(_Side):
     _transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
         self._connecting = asyncio.ensure_future(self._connect())
 
     async def _connect(self) -> None:
@@ -86,4 +87,6 @@ async def _main(kind: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(sys.argv[1], int(sys.argv[2])))
+    # The loop that uvicorn gives the other servers.
+    loop = (uvicorn.Config("").get_loop_factory() or asyncio.new_event_loop)()
+    loop.run_until_complete(_main(sys.argv[1], int(sys.argv[2])))

@@ -182,7 +182,7 @@ def _serve(
     """Serve until told to stop; the exit code."""
     import uvicorn
 
-    from tokenweir.serving._internals import abortable, new_loop
+    from tokenweir.serving._internals import abortable
     from tokenweir.serving.http.connections import protocol
     from tokenweir.serving.http.log_limit import LogLimit
 
@@ -264,7 +264,7 @@ def _serve(
         timeout_graceful_shutdown=3,
     )
     server = Server(config)
-    loop = new_loop()
+    loop = (config.get_loop_factory() or asyncio.new_event_loop)()
     sys.setswitchinterval(_SWITCH)
     try:
         with contextlib.suppress(SystemExit):

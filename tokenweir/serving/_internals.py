@@ -1,4 +1,4 @@
-"""Contact with private names of LangGraph, and with the insides of uvicorn and asyncio.
+"""Contact with private names of LangGraph, and with the insides of uvicorn.
 
 What is assumed, with a test: ``build_serde_allowlist(schemas=, channels=)`` collects the classes
 that the types of a graph's state name, as ``(module, name)``; the ``send`` that uvicorn gives is a
@@ -7,11 +7,7 @@ method of an object with the connection's ``transport``.
 
 from __future__ import annotations
 
-import asyncio
-import selectors
-import sys
-from collections.abc import Callable, Iterable
-from contextvars import Context
+from collections.abc import Iterable
 from typing import Any
 
 from langgraph.pregel import Pregel
@@ -24,7 +20,7 @@ try:
 except (ImportError, AttributeError):  # it moved its rooms: only its own safe types are revived
     _allowlist = None
 
-__all__ = ["abortable", "new_loop", "state_types"]
+__all__ = ["abortable", "state_types"]
 
 
 def state_types(graphs: Iterable[Any]) -> list[tuple[str, ...]]:
@@ -62,42 +58,3 @@ def abortable(app: ASGIApp) -> ASGIApp:
         await app(scope, receive, send)
 
     return with_abort
-
-
-class _Selector(selectors.DefaultSelector):
-    """Asks the system for news only every few turns while there is still work.
-
-    A loop with work left asks each turn without waiting. A token takes three turns from the
-    provider's socket to the client's, and asking costs as much as much of what is done in them.
-    """
-
-    _TURNS = 4
-    _turn = 0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout == 0 and self._turn < self._TURNS:
-            self._turn += 1
-            return []
-        self._turn = 0
-        return super().select(timeout)
-
-
-class _Loop(asyncio.SelectorEventLoop):
-    """Wakes itself up only for other threads.
-
-    LangGraph hands on every token by ``call_soon_threadsafe``, most from the loop's own thread,
-    where there is nobody to wake: without this each costs a write to a socket and a read of it.
-    Not for a handler of ``signal.signal``, which may run while the loop sleeps in this thread.
-    """
-
-    def call_soon_threadsafe(  # type: ignore[override]
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
-        if asyncio.events._get_running_loop() is self:
-            return self.call_soon(callback, *args, context=context)
-        return super().call_soon_threadsafe(callback, *args, context=context)
-
-
-def new_loop() -> asyncio.AbstractEventLoop:
-    """An event loop for a server."""
-    return asyncio.new_event_loop() if sys.platform == "win32" else _Loop(_Selector())
