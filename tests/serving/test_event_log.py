@@ -80,7 +80,7 @@ async def test_leaving_a_reader_changes_nothing(log: EventLog) -> None:
     """One who leaves in the middle is forgotten; the others read on."""
     log.open("run")
     log.append("run", "messages", b"1")
-    async with aclosing(log.follow("run")) as events:  # type: ignore[type-var]
+    async with aclosing(log.follow("run")) as events:
         async for _ in events:
             break
     log.append("run", END, b"{}")

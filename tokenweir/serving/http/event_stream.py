@@ -2,14 +2,16 @@
 
 What the bytes are is the protocols' matter. Streams are many and their parts small, so there is no
 task and no timer for a part: one task writes, one waits for the client to leave, and one timer of
-the stream looks now and then at what the writer does.
+the stream looks now and then at what the writer does. Parts that can be pushed do not even wake the
+task that writes, as long as the client reads.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+import types
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -33,6 +35,7 @@ class EventStream:
         parts: AsyncIterator[bytes],
         limits: Limits,
         *,
+        begun: bytes = b"",
         headers: Mapping[str, str] | None = None,
         on_leave: Callable[[], Any] | None = None,
         heartbeat: bytes = b": heartbeat\n\n",
@@ -40,12 +43,15 @@ class EventStream:
         """
         Args:
             parts: Whole events, encoded; several at once are written at once. Closed at the end.
+                If they have ``push``, as ``EventParts`` has it, live ones are pushed.
             limits: How long to wait, and how often to write the heartbeat on a silent stream.
+            begun: What to write before the parts.
             headers: More headers of the response.
             on_leave: Called when the client left, or was dropped, before the end.
             heartbeat: Written when nothing was for ``limits.heartbeat_seconds``; b"" for none.
         """
         self._parts = parts
+        self._begun = begun
         self._limits = limits
         self._on_leave = on_leave
         self._heartbeat = heartbeat
@@ -58,7 +64,9 @@ class EventStream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         writer = _Writer(scope.get("tokenweir.send", send), self._heartbeat)
-        writing = asyncio.ensure_future(self._write(writer, send))
+        # Who is not uvicorn may need a task around what it is asked to send.
+        pushed = "tokenweir.abort" in scope
+        writing = asyncio.ensure_future(self._write(writer, send, pushed=pushed))
         leaving = asyncio.ensure_future(_left(receive))
         watch = _Watch(writer, self._limits)
         try:
@@ -89,17 +97,20 @@ class EventStream:
             if close is not None:
                 await close()
 
-    async def _write(self, writer: _Writer, begin: Send) -> None:
+    async def _write(self, writer: _Writer, begin: Send, *, pushed: bool) -> None:
         headers = [
             (name.encode("latin-1"), value.encode("latin-1"))
             for name, value in self._headers.items()
         ]
         await begin({"type": "http.response.start", "status": 200, "headers": headers})
         # At once, not with the first event: clients wait for the headers.
-        await writer.write(b"")
+        await writer.write(self._begun)
+        push = getattr(self._parts, "push", None)
+        if pushed and push is not None:
+            push(writer)
         async for part in self._parts:
             await writer.write(part)
-        await writer.end()
+        await writer.write(b"", more=False)
 
 
 class _Writer:
@@ -111,52 +122,75 @@ class _Writer:
     """
 
     def __init__(self, send: Send, heartbeat: bytes) -> None:
-        self.send = send
+        self.send: Any = send
         self._clock = asyncio.get_running_loop().time
         self._heartbeat = heartbeat
-        self._beating: asyncio.Task[None] | None = None
+        self._beside: asyncio.Task[None] | None = None
+        """What is written by no call of ``write``: a heartbeat, or the rest of a pushed part."""
         self.since = self._clock()
         self.busy = False
 
-    async def write(self, part: bytes) -> None:
-        if self._beating is not None:
-            await self._beat_is_out()
+    async def write(self, part: bytes, *, more: bool = True) -> None:
+        while (beside := self._beside) is not None:
+            await asyncio.wait({beside})
+            beside.result()
         self.since = self._clock()
         self.busy = True
-        await self.send({"type": "http.response.body", "body": part, "more_body": True})
+        await self.send({"type": "http.response.body", "body": part, "more_body": more})
         self.busy = False
 
-    async def end(self) -> None:
-        if self._beating is not None:
-            await self._beat_is_out()
+    @property
+    def ready(self) -> bool:
+        return not self.busy
+
+    def take(self, part: bytes) -> None:
+        """Write a part from outside of the stream's task; only while ready.
+
+        Nearly always that is done when this returns. If the client does not read, a task waits for
+        that, and for as long this is busy.
+        """
         self.since = self._clock()
-        self.busy = True
-        await self.send({"type": "http.response.body", "body": b""})
-        self.busy = False
+        sending = self.send({"type": "http.response.body", "body": part, "more_body": True})
+        try:
+            awaited = sending.send(None)
+        except StopIteration:
+            return
+        self._write_beside(_resumed(sending, awaited))
 
     def beat(self) -> None:
         """Write a heartbeat; only while not busy."""
         if self._heartbeat:
             self.since = self._clock()
-            self.busy = True
-            self._beating = asyncio.ensure_future(self._beat())
+            message = {"type": "http.response.body", "body": self._heartbeat, "more_body": True}
+            self._write_beside(self.send(message))
 
     async def close(self) -> None:
-        if self._beating is not None:
-            self._beating.cancel()
-            await asyncio.wait({self._beating})
+        if (beside := self._beside) is not None:
+            beside.cancel()
+            await asyncio.wait({beside})
+            if not beside.cancelled():
+                beside.exception()  # nobody is left to be told
 
-    async def _beat(self) -> None:
-        with contextlib.suppress(OSError):
-            await self.send(
-                {"type": "http.response.body", "body": self._heartbeat, "more_body": True}
-            )
+    def _write_beside(self, sending: Awaitable[None]) -> None:
+        self.busy = True
+        self._beside = asyncio.ensure_future(self._finish(sending))
+
+    async def _finish(self, sending: Awaitable[None]) -> None:
+        await sending
+        # Not after an error: then it is busy until the next write raises that, or it is given up.
         self.busy = False
-        self._beating = None
+        self._beside = None
 
-    async def _beat_is_out(self) -> None:
-        if self._beating is not None:
-            await asyncio.wait({self._beating})
+
+@types.coroutine
+def _resumed(sending: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
+    """Go on in a task with a coroutine that was begun without one, and waits for something."""
+    try:
+        yield awaited
+    except BaseException:
+        sending.close()
+        raise
+    yield from sending
 
 
 class _Watch:

@@ -6,7 +6,6 @@ What a request asks for is read in ``requests.py``.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
 from typing import Any
 
 from starlette.requests import Request
@@ -14,10 +13,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tokenweir.serving.http.bodies import field, flag, number, read_bodies, read_body
+from tokenweir.serving.http.event_parts import EventParts
 from tokenweir.serving.http.event_stream import EventStream
 from tokenweir.serving.langgraph.frames import Frames, wire_modes, wire_names
 from tokenweir.serving.langgraph.requests import Asked, asked_of
-from tokenweir.serving.log.events import Event
 from tokenweir.serving.problems import InvalidError, NotFoundError
 from tokenweir.serving.running.encoding import encode
 from tokenweir.serving.running.records import Run
@@ -179,7 +178,7 @@ class _Handlers:
     def _follow(self, run: Run, frames: Frames, leave: Callable[[], None] | None) -> EventStream:
         events = self._runs.log.follow(run.id, frames.start)
         return EventStream(
-            _encoded(events, frames),
+            EventParts(events, frames.encode),
             self._service.limits,
             headers=_headers(run, "stream"),
             on_leave=leave,
@@ -197,13 +196,6 @@ class _Handlers:
         return EventStream(
             values(), self._service.limits, headers=headers, on_leave=leave, heartbeat=b"\n"
         )
-
-
-async def _encoded(events: AsyncIterator[list[Event]], frames: Frames) -> AsyncIterator[bytes]:
-    async with aclosing(events):  # type: ignore[type-var]
-        async for batch in events:
-            if data := frames.encode(batch):
-                yield data
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

@@ -6,12 +6,13 @@ runs' matter, how they look on a wire the protocols'.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-__all__ = ["END", "PAGE", "Envelope", "Event", "EventLog"]
+__all__ = ["END", "PAGE", "Envelope", "Event", "EventLog", "EventReader", "Taker"]
+
+Part = TypeVar("Part", contravariant=True)
 
 END = "end"
 """The kind of a record's last event. Its data says how the run ended: ``{"status": "success"}``,
@@ -115,6 +116,42 @@ class Event(msgspec.Struct, gc=False, eq=False):
     __hash__ = None  # type: ignore[assignment]
 
 
+class Taker(Protocol[Part]):
+    """Who is handed what comes for a reader while that one sleeps, so that no task has to wake."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it may be handed something now; if not, the reader is woken instead."""
+        ...
+
+    def take(self, part: Part) -> None:
+        """Take what has come, at once. What it raises is raised at the reader."""
+        ...
+
+
+class EventReader(Protocol):
+    """Reads a run's events: those there are, then live ones to the end.
+
+    In lists of at most ``PAGE``, never empty: what has come since the last one.
+    """
+
+    def __aiter__(self) -> EventReader: ...
+
+    async def __anext__(self) -> list[Event]: ...
+
+    async def aclose(self) -> None:
+        """Read no more, and let go of the taker."""
+        ...
+
+    def push(self, taker: Taker[list[Event]]) -> None:
+        """From now on hand live events to a taker, while ``__anext__`` waits for them.
+
+        Each event is given once: to the taker, or by ``__anext__``, which wakes for all that is not
+        a live event in its turn: a taker that is not ready, the end, a record that is cut off.
+        """
+        ...
+
+
 class EventLog(Protocol):
     """Where the events of all runs are kept. All of it is called in one event loop."""
 
@@ -139,13 +176,12 @@ class EventLog(Protocol):
         """
         ...
 
-    def follow(self, run_id: str, after: int = 0) -> AsyncIterator[list[Event]]:
-        """The events with ids greater than ``after``: those there are, then live ones to the end.
+    def follow(self, run_id: str, after: int = 0) -> EventReader:
+        """A reader of the events with ids greater than ``after``.
 
-        In lists of at most ``PAGE``, never empty: what has come since the last one. A reader may be
-        as slow as it likes: nothing is kept for it. A run that is not known, or no longer kept, has
-        no events and ends at once. A record that is suspended raises CutOffError at its readers:
-        only the end of a run looks like one.
+        It may be as slow as it likes: nothing is kept for it. A run that is not known, or no longer
+        kept, has no events and ends at once. A record that is suspended raises CutOffError at its
+        readers: only the end of a run looks like one.
         """
         ...
 

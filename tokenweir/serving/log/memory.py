@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-from tokenweir.serving.log.events import END, Envelope, Event
+from tokenweir.serving.log.events import END, Envelope, Event, EventReader
 from tokenweir.serving.log.tail import Tail
 
 __all__ = ["MemoryLog"]
@@ -39,11 +37,12 @@ class MemoryLog:
             self._size += len(envelope.head) + len(envelope.tail)
         return event
 
-    async def follow(self, run_id: str, after: int = 0) -> AsyncIterator[list[Event]]:
+    def follow(self, run_id: str, after: int = 0) -> EventReader:
         tail = self._tails.get(run_id)
-        if tail is not None:
-            async for events in tail.follow(after):
-                yield events
+        if tail is None:
+            tail = Tail()
+            tail.end()
+        return tail.follow(after)
 
     async def newest(self, run_id: str, kind: str) -> Event | None:
         tail = self._tails.get(run_id)

@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tokenweir.serving.log.events import END, PAGE, Envelope, Event
+from tokenweir.serving.log.events import END, Envelope, Event, EventReader
 from tokenweir.serving.log.sqlite_file import Batch, SqliteFile, weight
+from tokenweir.serving.log.sqlite_reader import SqliteReader
 from tokenweir.serving.log.tail import Tail
 from tokenweir.serving.log.wal import WalKeeper
 
@@ -119,25 +120,12 @@ class SqliteLog:
                 self._schedule()
         return event
 
-    async def follow(self, run_id: str, after: int = 0) -> AsyncIterator[list[Event]]:
-        while True:
-            tail = self._tails.get(run_id)
-            if tail is not None and after >= tail.dropped:
-                async for events in tail.follow(after):
-                    after = events[-1].id
-                    yield events
-                if after >= tail.dropped:
-                    return
-                continue  # too slow: what comes next is on the disk only
-            found = await self._fetch(lambda: self._file.page(run_id, after))  # noqa: B023
-            for start in range(0, len(found), PAGE):
-                events = found[start : start + PAGE]
-                after = events[-1].id
-                yield events
-                if events[-1].kind == END:
-                    return
-            if not found and self._tails.get(run_id) is tail:
-                return
+    def follow(self, run_id: str, after: int = 0) -> EventReader:
+        return SqliteReader(
+            after,
+            tail=lambda: self._tails.get(run_id),
+            page=lambda after: self._fetch(lambda: self._file.page(run_id, after)),
+        )
 
     async def newest(self, run_id: str, kind: str) -> Event | None:
         tail = self._tails.get(run_id)

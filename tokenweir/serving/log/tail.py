@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncIterator
+from contextvars import copy_context
 
-from tokenweir.serving.log.events import END, PAGE, Envelope, Event
+from tokenweir.serving.log.events import END, PAGE, Envelope, Event, Taker
 from tokenweir.serving.problems import CutOffError
 
-__all__ = ["Tail"]
+__all__ = ["Tail", "TailReader"]
 
 
 class Tail:
@@ -25,7 +25,7 @@ class Tail:
         cut: Whether another process will write on, and not this one.
     """
 
-    __slots__ = ("_events", "_waiting", "closed", "cut", "dropped", "last", "visible")
+    __slots__ = ("_events", "_sleeping", "closed", "cut", "dropped", "last", "visible")
 
     def __init__(self, last: int = 0, dropped: int = 0) -> None:
         self.last = last
@@ -34,7 +34,7 @@ class Tail:
         self.closed = False
         self.cut = False
         self._events: list[Event] = []
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._sleeping: set[TailReader] = set()
 
     def add(self, kind: str, body: bytes, envelope: Envelope | None = None) -> Event:
         """Append an event, for nobody to see yet."""
@@ -97,35 +97,106 @@ class Tail:
         around = sum(len(each.head) + len(each.tail) for each in envelopes.values())
         return around + sum(len(event.body) for event in self._events)
 
-    async def follow(self, id: int) -> AsyncIterator[list[Event]]:
-        """The events after an id, live, to the end, or until they have been dropped.
-
-        Raises CutOffError behind those there are if the record was suspended.
-        """
-        seen = id
-        while seen >= self.dropped:
-            if found := self.after(seen):
-                seen = found[-1].id
-                yield found
-                if found[-1].kind == END:
-                    return
-            elif self.closed:
-                if self.cut:
-                    raise CutOffError("the server is stopping; the run goes on at its next start")
-                return
-            else:
-                waiting = asyncio.get_running_loop().create_future()
-                self._waiting.add(waiting)
-                try:
-                    await waiting
-                finally:
-                    self._waiting.discard(waiting)
+    def follow(self, id: int) -> TailReader:
+        """A reader of the events after an id."""
+        return TailReader(self, id)
 
     def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, set()
-        for each in waiting:
-            if not each.done():
-                each.set_result(None)
+        for reader in self._sleeping:
+            reader._wake()
+
+
+class TailReader:
+    """Reads a tail, live, to the end, or until what comes next has been dropped.
+
+    Raises CutOffError behind the events there are if the record was suspended.
+
+    Attributes:
+        seen: The id of the last event that was given or pushed; at first, where it begins.
+    """
+
+    __slots__ = ("_context", "_loop", "_over", "_soon", "_tail", "_taker", "_turn", "seen")
+
+    def __init__(self, tail: Tail, after: int) -> None:
+        self.seen = after
+        self._tail = tail
+        self._taker: Taker[list[Event]] | None = None
+        self._over = False
+        self._loop = asyncio.get_running_loop()
+        self._turn: asyncio.Future[None] | None = None
+        """What ``__anext__`` sleeps in."""
+        self._soon = False
+        """Whether ``_hand_on`` is about to be called: once for all that one turn of the loop
+        brings."""
+        self._context = copy_context()
+
+    def __aiter__(self) -> TailReader:
+        return self
+
+    async def __anext__(self) -> list[Event]:
+        tail = self._tail
+        while not self._over and self.seen >= tail.dropped:
+            if found := tail.after(self.seen):
+                self.seen = found[-1].id
+                self._over = found[-1].kind == END
+                return found
+            if tail.closed:
+                self._over = True
+                if tail.cut:
+                    raise CutOffError("the server is stopping; the run goes on at its next start")
+            else:
+                await self._sleep()
+        self._over = True
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self._over = True
+        self._taker = None
+
+    def push(self, taker: Taker[list[Event]]) -> None:
+        self._taker = taker
+
+    async def _sleep(self) -> None:
+        self._turn = self._loop.create_future()
+        self._tail._sleeping.add(self)
+        try:
+            await self._turn
+        finally:
+            self._tail._sleeping.discard(self)
+            self._turn = None
+
+    def _wake(self) -> None:
+        if self._taker is None:
+            if self._turn is not None and not self._turn.done():
+                self._turn.set_result(None)
+        elif not self._soon:
+            self._soon = True
+            self._loop.call_soon(self._hand_on, context=self._context)
+
+    def _hand_on(self) -> None:
+        """Give the taker what has come; wake ``__anext__`` if that is not all there is to do."""
+        self._soon = False
+        turn, taker, tail = self._turn, self._taker, self._tail
+        if turn is None or turn.done():
+            return  # awake: it sees by itself what there is
+        try:
+            # An end is for the reader's own task, with what comes before it.
+            if (
+                taker is not None
+                and not tail.closed
+                and self.seen >= tail.dropped
+                and taker.ready
+                and (found := tail.after(self.seen))
+            ):
+                self.seen = found[-1].id
+                taker.take(found)
+                if len(found) == PAGE:
+                    self._wake()
+                return
+        except Exception as error:  # noqa: BLE001 - it is the reader's, not the run's that writes
+            turn.set_exception(error)
+        else:
+            turn.set_result(None)
 
 
 def _id_of(event: Event) -> int:

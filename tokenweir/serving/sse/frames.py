@@ -24,12 +24,18 @@ class Frames:
         run: The run; looked at again when it ends.
         only: What ``accepts`` made of a filter.
         after: Events up to this id are only looked at for what the end will tell.
+        greeted: Whether ``hello`` has been written; if not, ``encode`` begins with it.
     """
 
-    def __init__(self, run: Run, only: Accepts | None = None, after: int = 0) -> None:
+    def __init__(
+        self, run: Run, only: Accepts | None = None, after: int = 0, *, greeted: bool = False
+    ) -> None:
         self._run = run
         self._only = only
         self._after = after
+        self._greeted = greeted
+        self._over = run.final
+        self._newest = 0
         self._interrupts: dict[Any, Any] = {}
         self._start = b"id: %s:" % run.id.encode()
         self._tokens: dict[Envelope, tuple[bytes, bytes] | None] = {}
@@ -50,6 +56,21 @@ class Frames:
             "last": last,
         }
         return self._frame(self._after, "run", record)
+
+    def encode(self, events: list[Event]) -> bytes:
+        """What to write for these events; b"" if nothing.
+
+        Begins with ``hello``. Of a run that was over already that waits for something more to
+        tell: without that there is nothing to come back for.
+        """
+        part = b"".join(map(self.feed, events))
+        if self._greeted:
+            return part
+        self._newest = self._newest or events[-1].id
+        if self._over and not part:
+            return b""
+        self._greeted = True
+        return self.hello(self._newest) + part
 
     def feed(self, event: Event) -> bytes:
         """An event as bytes; b"" for what simple clients are not told."""

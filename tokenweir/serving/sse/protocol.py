@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -29,6 +29,7 @@ from starlette.routing import BaseRoute, Route
 from tokenweir.serving.graph_inputs import Key, from_text, keys_of
 from tokenweir.serving.graph_svg import graph_svg
 from tokenweir.serving.http.bodies import parse
+from tokenweir.serving.http.event_parts import EventParts
 from tokenweir.serving.http.event_stream import EventStream
 from tokenweir.serving.problems import InvalidError, NotFoundError, ServingError
 from tokenweir.serving.running.records import Run, RunRequest
@@ -214,47 +215,27 @@ class _Protocol:
             only = accepts(as_filter(request.query_params.get("only")))
         except FilterError as error:
             raise InvalidError(str(error)) from None
-        written = self._written(run, Frames(run, only, after), new=new)
-        begun = [_RETRY]
+        frames = Frames(run, only, after, greeted=new)
+        begun = _RETRY + frames.hello(0) if new else _RETRY
+        # From the beginning, as interrupts from before ``after`` are told at the end.
+        parts = EventParts(self._runs.log.follow(run.id), frames.encode)
         if run.final:
             # A browser comes back after the end, too; only 204 makes it stay away.
-            begun += [await anext(written, b""), await anext(written, b"")]
-            if not begun[-1]:
+            first = await anext(parts, b"")
+            if not first:
                 return Response(status_code=204)
+            begun += first
         return EventStream(
-            _after(b"".join(begun), written),
+            parts,
             self._service.limits,
+            begun=begun,
             headers={"content-location": f"/runs/{run.id}"},
             on_leave=on_leave,
         )
 
-    async def _written(self, run: Run, frames: Frames, *, new: bool) -> AsyncIterator[bytes]:
-        """What has come since the last time, as one part; never empty."""
-        if new:
-            yield frames.hello(0)
-        # From the beginning, as interrupts from before ``after`` are told at the end.
-        events = self._runs.log.follow(run.id)
-        try:
-            async for some in events:
-                if not new:
-                    new = True
-                    yield frames.hello(some[-1].id)
-                if part := b"".join(map(frames.feed, some)):
-                    yield part
-        finally:
-            close = getattr(events, "aclose", None)
-            if close is not None:
-                await close()
-
 
 _BACKGROUND: set[asyncio.Task[None]] = set()
 """Tasks that nobody waits for; the loop itself would forget them."""
-
-
-async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for part in rest:
-        yield part
 
 
 def _place(request: Request) -> tuple[str, int] | None:
