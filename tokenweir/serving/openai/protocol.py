@@ -6,7 +6,8 @@
 A graph with ``messages`` gets the conversation; a graph over plain state gets the last message of
 the user, as its one text key or, written as a JSON object, as all of its keys. Sampling parameters
 belong to the models inside the graph and are not passed on. How a run becomes one answer is
-``openai_answer.py``'s matter. There is no resume in this protocol: who leaves, cancels.
+``frames.py``'s matter, and ``answer.py``'s. There is no resume in this protocol: who leaves,
+cancels.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.messages import convert_to_messages
@@ -26,17 +27,14 @@ from starlette.routing import BaseRoute, Route
 from tokenweir.serving.graph_inputs import MESSAGES, Key, keys_of
 from tokenweir.serving.graph_tags import tags_in
 from tokenweir.serving.http.bodies import parse, read_body
+from tokenweir.serving.http.event_parts import EventParts
 from tokenweir.serving.http.event_stream import EventStream
-from tokenweir.serving.http.refusals import openai_body
-from tokenweir.serving.log.events import END
 from tokenweir.serving.openai.answer import Answer
-from tokenweir.serving.openai.outputs import Outputs
+from tokenweir.serving.openai.frames import Frames
 from tokenweir.serving.problems import InvalidError, ModelNotFoundError, NotFoundError
 from tokenweir.serving.running.encoding import scrubbed
 from tokenweir.serving.running.records import Run, RunRequest
 from tokenweir.serving.service import Service
-from tokenweir.serving.sse.token_records import accepts, record_of
-from tokenweir.streaming.filters import tag
 
 __all__ = ["input_of", "routes"]
 
@@ -88,25 +86,25 @@ class _Protocol:
         wanted = RunRequest(graph=graph, input=given, modes=_MODES, subgraphs=True)
         run = await self._runs.start(wanted, owner=owner, metadata={"protocol": "openai"})
         answer = Answer(f"chatcmpl-{run.id}", body["model"], int(time.time()))
-        chunks = self._chunks(run, answer, wanted_tag)
+        usage = bool((body.get("stream_options") or {}).get("include_usage"))
+        frames = Frames(answer, wanted_tag, usage=usage)
         if body.get("stream"):
-            usage = bool((body.get("stream_options") or {}).get("include_usage"))
             return EventStream(
-                _written(chunks, answer, usage=usage),
+                EventParts(self._runs.log.follow(run.id), frames.encode),
                 self._service.limits,
+                begun=frames.begin(),
                 on_leave=lambda: self._cancel(run),
             )
-        return await self._whole(request, run, answer, chunks)
+        return await self._whole(request, run, answer, frames)
 
-    async def _whole(
-        self, request: Request, run: Run, answer: Answer, chunks: AsyncIterator[dict[str, Any]]
-    ) -> Response:
+    async def _whole(self, request: Request, run: Run, answer: Answer, frames: Frames) -> Response:
         """The answer when it is complete; the run is cancelled if the client leaves first."""
 
         async def collect() -> dict[str, Any] | None:
-            async for chunk in chunks:
-                if "error" in chunk:
-                    return chunk
+            async for event in self._runs.follow(run.id):
+                for chunk in frames.chunks(event):
+                    if "error" in chunk:
+                        return chunk
             return None
 
         collecting = asyncio.ensure_future(collect())
@@ -125,43 +123,6 @@ class _Protocol:
             # The SDK would run the graph twice more, whatever it has done and cost.
             return JSONResponse(failed, 500, headers={"x-should-retry": "false"})
         return JSONResponse(answer.whole())
-
-    async def _chunks(
-        self, run: Run, answer: Answer, wanted_tag: str | None
-    ) -> AsyncIterator[dict[str, Any]]:
-        """The answer's chunks as they come; the last may be an error."""
-        only = accepts(tag(wanted_tag)) if wanted_tag else None
-        outputs = Outputs()
-
-        def passes(message: Any, metadata: Any) -> bool:
-            # Tools' results carry no tags, and tell which calls the graph has answered itself.
-            answered = isinstance(message, Mapping) and message.get("tool_call_id")
-            return bool(answered) or only is None or only(message, metadata)
-
-        yield answer.start()
-        events = self._runs.follow(run.id)
-        try:
-            async for event in events:
-                if event.kind == "error":
-                    value = event.value
-                    message = f"{value['error']}: {value['message']}"
-                    yield openai_body(500, message, code=value["error"])
-                    return
-                if event.mode == "updates":
-                    outputs.feed(event)
-                elif event.kind == END:
-                    if trouble := outputs.trouble(event.value["status"]):
-                        yield openai_body(500, trouble, code="interrupted")
-                        return
-                    for chunk in answer.end("" if wanted_tag else outputs.text()):
-                        yield chunk
-                elif record := record_of(event, passes):
-                    for chunk in answer.feed(record):
-                        yield chunk
-        finally:
-            close = getattr(events, "aclose", None)
-            if close is not None:
-                await close()
 
     def _graph_of(self, model: str) -> tuple[str, str | None]:
         """The graph that a model's name means, and the tag."""
@@ -278,22 +239,6 @@ def _is_message(value: Any) -> bool:
     if content is None:
         return bool(value["role"] == "assistant")
     return isinstance(content, str)
-
-
-async def _written(
-    chunks: AsyncIterator[dict[str, Any]], answer: Answer, *, usage: bool
-) -> AsyncIterator[bytes]:
-    async for chunk in chunks:
-        yield _event(chunk)
-        if "error" in chunk:
-            return
-    if usage:
-        yield _event(answer.usage())
-    yield b"data: [DONE]\n\n"
-
-
-def _event(chunk: dict[str, Any]) -> bytes:
-    return b"data: %s\n\n" % json.dumps(chunk, ensure_ascii=False).encode()
 
 
 async def _left(request: Request) -> None:

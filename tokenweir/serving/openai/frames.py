@@ -1,0 +1,80 @@
+"""A run's events written as one answer in OpenAI's chat protocol. No I/O.
+
+How records become chunks is ``answer.py``'s matter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tokenweir.serving.http.refusals import openai_body
+from tokenweir.serving.log.events import END, Event
+from tokenweir.serving.openai.answer import Answer
+from tokenweir.serving.openai.outputs import Outputs
+from tokenweir.serving.sse.token_records import accepts, record_of
+from tokenweir.streaming.filters import tag
+
+__all__ = ["Frames"]
+
+
+class Frames:
+    """Writes the events of one run for one client.
+
+    Args:
+        answer: What takes the run's records.
+        wanted_tag: The tag whose tokens are the answer; None for those of all models.
+        usage: Whether the client asked for a chunk with the usage.
+    """
+
+    def __init__(self, answer: Answer, wanted_tag: str | None, *, usage: bool = False) -> None:
+        self._answer = answer
+        self._only = accepts(tag(wanted_tag)) if wanted_tag else None
+        self._usage = usage
+        self._outputs = Outputs()
+        self._failed = False
+
+    def begin(self) -> bytes:
+        """What comes before all events: who speaks."""
+        return _written(self._answer.start())
+
+    def encode(self, events: list[Event]) -> bytes:
+        """What to send for these events; b"" if nothing. Nothing comes behind an error."""
+        found: list[bytes] = []
+        for event in events:
+            if self._failed:
+                break
+            found += map(_written, self.chunks(event))
+            if event.kind == END and not self._failed:
+                if self._usage:
+                    found.append(_written(self._answer.usage()))
+                found.append(b"data: [DONE]\n\n")
+        return b"".join(found)
+
+    def chunks(self, event: Event) -> Iterator[dict[str, Any]]:
+        """The chunks that an event makes; one with ``error`` is the last."""
+        if event.kind == "error":
+            self._failed = True
+            value = event.value
+            message = f"{value['error']}: {value['message']}"
+            yield openai_body(500, message, code=value["error"])
+        elif event.mode == "updates":
+            self._outputs.feed(event)
+        elif event.kind == END:
+            if trouble := self._outputs.trouble(event.value["status"]):
+                self._failed = True
+                yield openai_body(500, trouble, code="interrupted")
+            else:
+                yield from self._answer.end("" if self._only is not None else self._outputs.text())
+        elif record := record_of(event, self._passes):
+            yield from self._answer.feed(record)
+
+    def _passes(self, message: Any, metadata: Any) -> bool:
+        # Tools' results carry no tags, and tell which calls the graph has answered itself.
+        answered = isinstance(message, Mapping) and message.get("tool_call_id")
+        return bool(answered) or self._only is None or self._only(message, metadata)
+
+
+def _written(chunk: dict[str, Any]) -> bytes:
+    return b"data: %s\n\n" % json.dumps(chunk, ensure_ascii=False).encode()
