@@ -439,7 +439,8 @@ class PlainReader(Reader):
             if fields["event"] != "run":  # told anew on each connection, under the reader's id
                 self.ids.append(int(self.last.rpartition(":")[2]))
         if fields["event"] == "remove":
-            self.texts.pop(data["id"])
+            # Of a message that began with an empty token, only that may have outlived the kill.
+            self.texts.pop(data["id"], None)
         elif fields["event"] == "token":
             self.texts[data["id"]] = self.texts.get(data["id"], "") + data["text"]
 
