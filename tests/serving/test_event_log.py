@@ -240,6 +240,12 @@ async def test_a_slow_reader_costs_no_memory(tmp_path: Path) -> None:
     assert log._tails == {}
 
 
+async def being_written(log: SqliteLog) -> None:
+    """Wait until the thread that writes has something to write."""
+    while log._writing is None:
+        await asyncio.sleep(0)
+
+
 async def test_only_what_is_not_saved_is_waited_for(tmp_path: Path) -> None:
     """While another run's events are being written, or wait, a run that has none is saved."""
     log = SqliteLog(tmp_path / "log.sqlite")
@@ -254,8 +260,7 @@ async def test_only_what_is_not_saved_is_waited_for(tmp_path: Path) -> None:
     await log.saved()
     other.execute("BEGIN IMMEDIATE")
     log.append("loud", "messages", b"1", durable=True)
-    while log._writing is None:
-        await asyncio.sleep(0)
+    await being_written(log)
     log.append("loud", "messages", b"2")
     await asyncio.wait_for(log.saved("quiet"), 5)
     loud = asyncio.ensure_future(log.saved("loud"))
@@ -272,8 +277,7 @@ async def test_only_what_is_not_saved_is_waited_for(tmp_path: Path) -> None:
     await asyncio.wait_for(quiet, 10)
     assert stored("quiet") == 1
     log.append("loud", "messages", b"3", durable=True)
-    while log._writing is None:
-        await asyncio.sleep(0)
+    await being_written(log)
     await asyncio.wait_for(log.saved("loud"), 10)  # all of it is in the batch that is written
     assert stored("loud") == 3
     log.save("runs", "loud", b"changed")
