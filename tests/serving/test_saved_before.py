@@ -189,6 +189,36 @@ async def test_a_question_is_told_before_it_is_kept(place: Place, durability: st
     place.check(events)
 
 
+class Locked:
+    """A node that says more than the log can take, as its file is locked then; until ``open``."""
+
+    def __init__(self, folder: Path, log: SqliteLog, way: str = "loop") -> None:
+        self._other = sqlite3.connect(
+            folder / "events.sqlite", isolation_level=None, check_same_thread=False
+        )
+        self._log = log
+        log._file.writing.execute("PRAGMA busy_timeout = 10")
+
+        def much(state: State, writer: StreamWriter) -> State:
+            self._other.execute("BEGIN IMMEDIATE")
+            for _ in range(20):
+                writer({"from": "much", "filling": "x" * (1 << 20)})
+            return {"done": ["much"]}
+
+        async def much_in_loop(state: State, writer: StreamWriter) -> State:
+            return much(state, writer)
+
+        self.graph = graph_of(("much", much_in_loop if way == "loop" else much))
+
+    async def reached(self) -> None:
+        while not (self._log.full and self._log.problem):
+            await asyncio.sleep(0.01)
+
+    def open(self) -> None:
+        self._other.execute("COMMIT")
+        self._other.close()
+
+
 @pytest.mark.parametrize("modes", [["custom", "updates"], ["custom", "updates", "messages"]])
 @pytest.mark.parametrize("way", ["loop", "thread"])
 @pytest.mark.parametrize("durability", ["sync", "async", "exit"])
@@ -196,26 +226,36 @@ async def test_a_full_log_holds_the_checkpoint(
     place: Place, tmp_path: Path, modes: list[str], way: str, durability: str
 ) -> None:
     """While more waits than the log takes, what is done is not written as done."""
-    other = sqlite3.connect(
-        tmp_path / "events.sqlite", isolation_level=None, check_same_thread=False
-    )
-    place.log._file.writing.execute("PRAGMA busy_timeout = 10")
-
-    def much(state: State, writer: StreamWriter) -> State:
-        other.execute("BEGIN IMMEDIATE")
-        for _ in range(20):
-            writer({"from": "much", "filling": "x" * (1 << 20)})
-        return {"done": ["much"]}
-
-    async def much_in_loop(state: State, writer: StreamWriter) -> State:
-        return much(state, writer)
-
-    graph = graph_of(("much", much_in_loop if way == "loop" else much))
-    running = asyncio.ensure_future(place.run(graph, modes=modes, durability=durability))
-    while not (place.log.full and place.log.problem):
-        await asyncio.sleep(0.01)
-    other.execute("COMMIT")
+    locked = Locked(tmp_path, place.log, way)
+    running = asyncio.ensure_future(place.run(locked.graph, modes=modes, durability=durability))
+    await locked.reached()
+    locked.open()
     events = await running
-    other.close()
     assert [of(event) for event in events].count({"much"}) == 21
     place.check(events)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+async def test_a_run_that_is_stopped_while_its_checkpoint_waits(
+    place: Place, tmp_path: Path, durability: str, times: int
+) -> None:
+    """It ends, and is not done with what was not saved; however often it is told to stop."""
+    locked = Locked(tmp_path, place.log)
+    runs = Runs({"graph": locked.graph}, place.log, place.saver)
+    asked = RunRequest(
+        graph="graph", input={"done": []}, modes=["custom", "updates"], durability=durability
+    )
+    run = await runs.start(asked)
+    await locked.reached()
+    for _ in range(times):
+        runs.stop(run.id)
+        for _ in range(20):
+            await asyncio.sleep(0)
+    locked.open()
+    await asyncio.wait_for(runs.wait(run.id), 30)
+    assert run.status == "interrupted"
+    if saving := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(saving, timeout=10)
+    for done, _, stored in place.saver.seen:
+        assert "much" not in done or [of(event) for event in stored].count({"much"}) >= 20

@@ -60,9 +60,10 @@ class Recorder:
                 await asyncio.wait([self._waiting])
             self._take()
         finally:
-            sink.close()
             if self._waiting is not None:
                 self._waiting.cancel()
+            self._take_rest()
+            sink.close()
         if self._failed is not None:
             raise self._failed
 
@@ -70,7 +71,7 @@ class Recorder:
         """Wait until what the run has made so far is in the log.
 
         It nearly always is, and nothing waits: only while the log is full, or if a part was made in
-        another thread just before. What the run made before it broke off here may never be.
+        another thread just before.
         """
         if not self._direct:
             for _ in range(_TURNS):
@@ -100,6 +101,17 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 - it ended the run, and is raised by record
             self._failed = error
             sink.close()
+
+    def _take_rest(self) -> None:
+        """Record what still waits in the sink of a run that was stopped, however full the log is.
+
+        It is in memory as it is, and a checkpoint of what made it may be on its way.
+        """
+        try:
+            while self._sink.statistics().waiting:
+                self._put(self._sink.get_nowait())
+        except Exception as error:  # noqa: BLE001 - as in _take
+            self._failed = error
 
     async def _wait(self) -> None:
         await self._log.ready()
