@@ -151,3 +151,19 @@ def count(state: Counted) -> Counted:
 
 
 numbers = StateGraph(Counted).add_node("add", count).add_edge(START, "add").compile(name="numbers")
+
+
+async def after(state: Steps, config: RunnableConfig) -> Steps:
+    return {"second": await write(f"after {state['answer']}", config)}
+
+
+answers = (
+    StateGraph(Steps)
+    .add_node("first_step", first)
+    .add_node("ask", ask)
+    .add_node("after", after)
+    .add_edge(START, "first_step")
+    .add_edge("first_step", "ask")
+    .add_edge("ask", "after")
+    .compile(name="answers")
+)
