@@ -139,7 +139,7 @@ def test_a_slow_reader_that_was_dropped_comes_back(
     """With the id of the last event it has, it gets the others: no word is lost or comes twice."""
     server = serve("talk=sample:talk", "--slow-seconds", "0.3")
     run = begin(server.url, provider)
-    last, text, cuts = "", "", 0
+    last, name, text, cuts = "", "", "", 0
     ended = False
     while not ended:
         with contextlib.closing(SlowReader(server.url, run, last)) as reader:
