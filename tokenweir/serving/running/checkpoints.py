@@ -25,6 +25,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
+from tokenweir.serving.running import former_writes
+
 __all__ = ["MemoryCheckpoints", "SqliteCheckpoints"]
 
 _BEGINS_AT_ONCE = sys.version_info >= (3, 12)
@@ -103,6 +105,25 @@ class SqliteCheckpoints(AsyncSqliteSaver):
             await self._recorded(run_id)
             await self._saved(run_id)
 
+    async def setup(self) -> None:
+        if not self.is_setup:
+            await super().setup()
+            await self.conn.executescript(former_writes.TABLE)
+
+    async def akeep_writes(self, run_id: str, thread_id: str, *, everywhere: bool = False) -> None:
+        """Keep what a run that goes on from another's checkpoint may write over."""
+        await self.setup()
+        async with self.lock, self.conn.cursor() as cursor:
+            await former_writes.keep(cursor, run_id, thread_id, everywhere=everywhere)
+            await self.conn.commit()
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Remove a thread's checkpoints and writes."""
+        await super().adelete_thread(thread_id)
+        async with self.lock, self.conn.cursor() as cursor:
+            await cursor.execute(former_writes.FORGET, (thread_id,))
+            await self.conn.commit()
+
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Remove what runs wrote, all or nothing, as if they had never been."""
         made = (
@@ -115,6 +136,8 @@ class SqliteCheckpoints(AsyncSqliteSaver):
         async with self.lock, self.conn.cursor() as cursor:
             for table in ("writes", "checkpoints"):
                 await cursor.executemany(f"DELETE FROM {table} WHERE {which}", ids)
+            for run_id in run_ids:
+                await former_writes.put_back(cursor, run_id)
             await self.conn.commit()
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
@@ -142,6 +165,22 @@ async def _at_once(run_id: str) -> None:
 class MemoryCheckpoints(InMemorySaver):
     """Checkpoints in memory: gone with the process."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._former: dict[str, tuple[str, dict[Any, Any]]] = {}
+        """By thread: the run for which its writes were kept, and those."""
+
+    async def akeep_writes(self, run_id: str, thread_id: str, *, everywhere: bool = False) -> None:
+        """Keep what a run that goes on from another's checkpoint may write over."""
+        if self._former.get(thread_id, ("",))[0] != run_id:
+            found = {key: dict(each) for key, each in self.writes.items() if key[0] == thread_id}
+            self._former[thread_id] = run_id, found
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Remove a thread's checkpoints and writes."""
+        self._former.pop(thread_id, None)
+        await super().adelete_thread(thread_id)
+
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Remove what runs wrote, as if they had never been."""
         for thread_id in list(self.storage):
@@ -151,6 +190,12 @@ class MemoryCheckpoints(InMemorySaver):
             if len(kept) < len(found):
                 self.delete_thread(thread_id)
                 _put_all(self, thread_id, kept)
+        for thread_id, (run_id, former) in list(self._former.items()):
+            if run_id in run_ids:
+                del self._former[thread_id]
+                for key in [key for key in self.writes if key[0] == thread_id]:
+                    del self.writes[key]
+                self.writes.update(former)
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy a thread's checkpoints and writes."""

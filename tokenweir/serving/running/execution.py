@@ -102,6 +102,10 @@ class Executor:
                 if "values" in request.modes:
                     self._log.append(run.id, "values", encode(outcome.values))
                 return outcome
+            if isinstance(graph, Pregel) and (request.command or request.input is None):
+                await self._checkpointer.akeep_writes(
+                    run.id, run.thread_id, everywhere=request.checkpoint_id is not None
+                )
             if left.fresh and request.checkpoint_id:
                 config["configurable"]["checkpoint_id"] = request.checkpoint_id
             self._log.append(
@@ -122,13 +126,15 @@ class Executor:
         """Read into an outcome what the thread of a stopped run holds."""
         found = await self._outcome(run)
         outcome.values, outcome.interrupts = found.values, {}
+        if run.undone:
+            outcome.interrupts, outcome.waits = found.interrupts, found.waits
 
     async def forget(self, thread_id: str) -> None:
         """Remove a thread's checkpoints."""
         await self._checkpointer.adelete_thread(thread_id)
 
     async def undo(self, run: Run) -> None:
-        """Remove the checkpoints that a run made."""
+        """Remove the checkpoints that a run made, and what it wrote to those before."""
         await self._checkpointer.adelete_for_runs([run.id])
 
     async def copy(self, thread_id: str, to: str) -> None:

@@ -236,6 +236,8 @@ class Runs:
         if run.final:
             raise NotFoundError(f"run {run_id} is over")
         self._cancel(run_id, undo=undo)
+        if undo:
+            await self.log.saved()  # whatever happens, it is not gone on with
         if wait:
             await self.wait(run_id, owner)
 
@@ -300,6 +302,9 @@ class Runs:
         Their records are open when this returns. Before that a reader who comes back would be told
         that there is nothing more, and take the run for over.
         """
+        for run in self.records.runs.all():
+            if run.undone and run.final:  # all but this had been done
+                await self.forget(run.id, run.owner)
         left = [run for run in self.records.runs.all() if not run.final]
         for run in left:
             if run.request.graph not in self.graphs:
@@ -311,7 +316,9 @@ class Runs:
             if run.undone:
                 await self.log.reopen(run.id)
                 await self._executor.undo(run)
-                self._finish(run, Outcome("interrupted"))
+                outcome = Outcome("interrupted")
+                await self._executor.settle(run, outcome)
+                self._finish(run, outcome)
                 await self.forget(run.id, run.owner)
                 continue
             if run.status == "running":
@@ -319,6 +326,8 @@ class Runs:
                 self._kept[run.id] = await self.log.reopen(run.id)
             else:
                 self.log.open(run.id)
+            if (thread := self.records.threads.get(run.thread_id)) is not None:
+                thread.status = "busy"
             self._begin(run, 0.0)
         return len(left)
 
