@@ -30,6 +30,12 @@ named = (
 )
 
 
+class Answer(TypedDict, total=False):
+    """What a subgraph gives that runs beside another node."""
+
+    answer: str
+
+
 class Steps(TypedDict, total=False):
     """State of the graphs below."""
 
@@ -166,4 +172,40 @@ answers = (
     .add_edge("first_step", "ask")
     .add_edge("ask", "after")
     .compile(name="answers")
+)
+
+
+@node
+async def say_and_ask(state: Steps, config: RunnableConfig) -> Steps:
+    said = await write(f"asking {state['topic']}", config)
+    return {"first": said, "answer": interrupt("well?")}
+
+
+waits_beside = (
+    StateGraph(Steps)
+    .add_node("say_and_ask", say_and_ask)
+    .add_node("second_step", second)
+    .add_edge(START, "say_and_ask")
+    .add_edge(START, "second_step")
+    .compile(name="waits_beside")
+)
+
+
+inner = (
+    StateGraph(Steps)
+    .add_node("first_step", first)
+    .add_node("say_and_ask", say_and_ask)
+    .add_edge(START, "first_step")
+    .add_edge("first_step", "say_and_ask")
+    .compile(name="inner")
+)
+
+
+waits_inside = (
+    StateGraph(Steps)
+    .add_node("child", inner, output_schema=Answer)
+    .add_node("second_step", second)
+    .add_edge(START, "child")
+    .add_edge(START, "second_step")
+    .compile(name="waits_inside")
 )

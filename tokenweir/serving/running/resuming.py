@@ -59,10 +59,13 @@ async def left_of(run: Run, graph: Any, config: Any, log: EventLog, kept: int) -
 
 
 def _cut_off(snapshot: Any, above: str, cut: set[str]) -> None:
-    """Collect the paths of tasks that have to run again, as deep as is known."""
+    """Collect the paths of tasks that have to run again, as deep as is known.
+
+    Those that wait at an interrupt are among them: LangGraph runs them again, up to there.
+    """
     for task in snapshot.tasks:
         path = f"{above}{task.name}:{task.id}"
-        if task.result is not None or task.interrupts:
+        if task.result is not None:
             continue
         if getattr(task.state, "metadata", None):
             _cut_off(task.state, f"{path}|", cut)
@@ -71,10 +74,10 @@ def _cut_off(snapshot: Any, above: str, cut: set[str]) -> None:
 
 
 async def _finished(graph: Any, snapshot: Any, above: str, done: set[str]) -> None:
-    """Collect the paths of tasks that are done below the newest checkpoint."""
+    """Collect the paths of tasks that are done below the newest checkpoint; not that wait."""
     for task in snapshot.tasks:
         path = f"{above}{task.name}:{task.id}"
-        if task.result is not None or task.interrupts:
+        if task.result is not None:
             done.add(path)
         elif task.state is not None and not isinstance(task.state, dict):
             where = dict(task.state.config["configurable"])
