@@ -192,7 +192,7 @@ waits_beside = (
 
 
 inner = (
-    StateGraph(Steps)
+    StateGraph(Steps, output_schema=Answer)
     .add_node("first_step", first)
     .add_node("say_and_ask", say_and_ask)
     .add_edge(START, "first_step")
@@ -203,7 +203,7 @@ inner = (
 
 waits_inside = (
     StateGraph(Steps)
-    .add_node("child", inner, output_schema=Answer)
+    .add_node("child", inner)
     .add_node("second_step", second)
     .add_edge(START, "child")
     .add_edge(START, "second_step")
