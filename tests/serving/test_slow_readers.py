@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 WORDS = [f" {number:04}{'x' * 4000}" for number in range(1500)]
 """6 MB: more than all buffers between a server and its client hold."""
 TEXT = "".join(WORDS)
-SLOW, FAST = 8, 5
+SLOW, FAST = 16, 5
 ESTABLISHED = "01"
 
 
@@ -128,6 +128,7 @@ def test_nobody_waits_for_a_slow_reader(serve: Callable[..., Any], provider: Pro
         fast = read_by_many(server.url, run, provider)
         assert [said(data) == TEXT for data in fast] == [True] * FAST
         assert all(reader.is_connected() for reader in slow)
+        # A second run costs some 25 MB, with or without them; they, were it all kept, 90 more.
         assert peak(server) - before < SLOW * len(TEXT) / 2**20 / 2
         assert slow[0].read(1 << 40)
         assert said(slow[0].data.decode()) == TEXT
