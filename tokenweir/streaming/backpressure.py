@@ -57,7 +57,7 @@ class Gate:
 
     def takes(self, chunks: int) -> bool:
         """Whether so many chunks may be put without ``admit`` after them."""
-        return self.sink.free > chunks and not self.shut and not self.sink.closed
+        return self.sink.takes(chunks)
 
     def passed(self, chunks: int) -> bool:
         """Count chunks that came together; whether to ``admit`` before the next ones."""

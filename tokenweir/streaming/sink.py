@@ -60,6 +60,7 @@ class Sink(Generic[T]):
 
     __slots__ = (
         "_aborts",
+        "_at_once",
         "_buffer",
         "_closed",
         "_ended",
@@ -78,6 +79,7 @@ class Sink(Generic[T]):
         self._items: deque[T] = deque()
         self._held: deque[Callable[[], None]] = deque()
         self._wake_reader: Callable[[], None] | None = None
+        self._at_once: Callable[[T], bool] | None = None
         self._aborts: dict[object, Callable[[], None]] = {}
         self._put = 0
         self._full = False
@@ -89,9 +91,11 @@ class Sink(Generic[T]):
 
     def put(self, item: T) -> None:
         """Hand over one chunk, at once and from any thread; ReaderLeft if nobody will read it."""
-        if self.closed:
+        if self._closed:
             raise ReaderLeft("the reader of this stream has gone")
         self._put += 1
+        if self._at_once is not None and not self._items and self._at_once(item):
+            return
         self._items.append(item)
         if len(self._items) > self._buffer:
             self._full = True
@@ -105,6 +109,10 @@ class Sink(Generic[T]):
             # A reader in another thread took the last chunk just before the sink was called full.
             self._relieve()
         return self._full
+
+    def takes(self, chunks: int) -> bool:
+        """Whether so many chunks may be put without the sink being full after them."""
+        return not self._full and not self._closed and len(self._items) + chunks <= self._buffer
 
     @property
     def free(self) -> int:
@@ -214,13 +222,17 @@ class Sink(Generic[T]):
             finally:
                 self._wake_reader = None
 
-    def on_ready(self, take: Callable[[], None]) -> None:
+    def on_ready(
+        self, take: Callable[[], None], at_once: Callable[[T], bool] | None = None
+    ) -> None:
         """Have ``take`` called whenever there is something for the reader, instead of waiting.
 
         It is called by who puts, in whatever thread that is, once for each chunk and for the end;
-        it may take them at once by ``get_nowait``.
+        it may take them at once by ``get_nowait``. While none waits, a chunk is offered to
+        ``at_once`` first, which says whether it has taken it.
         """
         self._wake_reader = take
+        self._at_once = at_once
 
     def close(self) -> None:
         """The reader goes: what waits is dropped, and whoever puts more is stopped."""

@@ -31,6 +31,14 @@ class EventDecoder:
         """The data of the events that end in these bytes, in order."""
         if self._strict:
             return self._by_line(received)
+        if (
+            not self._rest
+            and received.find(b"\n") == len(received) - 2
+            and received.endswith(b"\n\n")
+            and received.startswith(b"data: ")
+            and b"\r" not in received
+        ):
+            return [received[6:-2]]  # one event and no more, as where tokens come one by one
         whole = self._rest + received if self._rest else received
         if b"\r" in received:
             self._strict, self._rest = True, b""

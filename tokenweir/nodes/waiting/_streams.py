@@ -145,7 +145,8 @@ class AsyncPatientStream:
         """Have ``take`` called with events as they arrive, where the client's stream can do that.
 
         It says whether it has taken an event; those that it has not, and all that are more than
-        pieces of an answer, come by iteration, in their place.
+        pieces of an answer, come by iteration, in their place. Events that can be pushed say their
+        ``chunks`` and ``characters``.
         """
         self._take = take
         self._push()
@@ -159,8 +160,7 @@ class AsyncPatientStream:
         progress = self._progress
         if not progress.chunks or self._take is None or not self._take(event):
             return False
-        characters, ended = self._border.look(event)
-        progress.took(characters, ended, getattr(event, "chunks", 1))
+        progress.took(event.characters, False, event.chunks)
         self._deadline.extend(progress.limit + self._late)
         return True
 

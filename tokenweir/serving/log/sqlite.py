@@ -145,7 +145,7 @@ class SqliteLog:
 
     @property
     def full(self) -> bool:
-        return not self._room.is_set()
+        return self._waiting_bytes > _MOST_WAITING
 
     async def ready(self) -> None:
         await self._room.wait()

@@ -14,6 +14,10 @@ from tokenweir.serving.problems import CutOffError
 
 __all__ = ["Tail", "TailReader"]
 
+_PAUSE = 0.001
+"""Seconds without events after which the next one is handed on at once: where tokens come one by
+one, each does. What comes closer together waits for the loop's next turn, and goes as one part."""
+
 
 class Tail:
     """The newest events of one run, in memory, and who waits for more.
@@ -115,7 +119,7 @@ class TailReader:
         seen: The id of the last event that was given or pushed; at first, where it begins.
     """
 
-    __slots__ = ("_context", "_loop", "_over", "_soon", "_tail", "_taker", "_turn", "seen")
+    __slots__ = ("_at", "_context", "_loop", "_over", "_soon", "_tail", "_taker", "_turn", "seen")
 
     def __init__(self, tail: Tail, after: int) -> None:
         self.seen = after
@@ -129,6 +133,8 @@ class TailReader:
         """Whether ``_hand_on`` is about to be called: once for all that one turn of the loop
         brings."""
         self._context = copy_context()
+        self._at = 0.0
+        """When something was last handed on."""
 
     def __aiter__(self) -> TailReader:
         return self
@@ -170,8 +176,11 @@ class TailReader:
             if self._turn is not None and not self._turn.done():
                 self._turn.set_result(None)
         elif not self._soon:
-            self._soon = True
-            self._loop.call_soon(self._hand_on, context=self._context)
+            if self._loop.time() - self._at >= _PAUSE:
+                self._hand_on()
+            else:
+                self._soon = True
+                self._loop.call_soon(self._hand_on, context=self._context)
 
     def _hand_on(self) -> None:
         """Give the taker what has come; wake ``__anext__`` if that is not all there is to do."""
@@ -190,6 +199,7 @@ class TailReader:
             ):
                 self.seen = found[-1].id
                 taker.take(found)
+                self._at = self._loop.time()
                 if len(found) == PAGE:
                     self._wake()
                 return

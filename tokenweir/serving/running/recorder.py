@@ -53,7 +53,7 @@ class Recorder:
         """Run a graph to its end, in this task. Raises what the run raises."""
         sink = self._sink
         self._direct = plan.direct()
-        sink.on_ready(self._take)
+        sink.on_ready(self._take, self._at_once)
         try:
             await run(plan, sink)
             while self._waiting is not None:
@@ -81,6 +81,22 @@ class Recorder:
             self._take()
         while self.count < made and self._waiting is not None and not self._sink.closed:
             await asyncio.wait([self._waiting])
+
+    def _at_once(self, part: Any) -> bool:
+        """Record a part, if nothing has to be waited for."""
+        if (
+            get_ident() != self._thread
+            or self._log.full
+            or self._waiting is not None
+            or self._failed is not None
+        ):
+            return False
+        try:
+            self._put(part)
+        except Exception as error:  # noqa: BLE001 - as in _take
+            self._failed = error
+            self._sink.close()
+        return True
 
     def _take(self) -> None:
         """Record what waits in the sink."""
