@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import operator
 import sqlite3
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -18,6 +17,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import StreamWriter, interrupt
 
+from tokenweir.nodes.node import node
 from tokenweir.serving.log.events import Event
 from tokenweir.serving.log.sqlite import SqliteLog
 from tokenweir.serving.log.sqlite_file import SqliteFile
@@ -92,20 +92,22 @@ def graph_of(*more: tuple[str, Any]) -> Any:
     model = FakeListChatModel(responses=["hello"])
 
     def looping(name: str) -> Any:
-        async def node(state: State, config: RunnableConfig, writer: StreamWriter) -> State:
+        @node
+        async def say(state: State, config: RunnableConfig, writer: StreamWriter) -> State:
             await model.ainvoke("say", config)
             writer({"from": name})
             return {"done": [name]}
 
-        return node
+        return say
 
     def threaded(name: str) -> Any:
-        def node(state: State, config: RunnableConfig, writer: StreamWriter) -> State:
+        @node
+        def say(state: State, config: RunnableConfig, writer: StreamWriter) -> State:
             model.invoke("say", config)
             writer({"from": name})
             return {"done": [name]}
 
-        return node
+        return say
 
     inner: Any = StateGraph(State).add_sequence([("deep", looping("deep"))])
     inner = inner.add_node("deeper", threaded("deeper")).add_edge("deep", "deeper")
@@ -115,8 +117,8 @@ def graph_of(*more: tuple[str, Any]) -> Any:
     builder.add_edge(START, "loop").add_edge(START, "thread")
     builder.add_edge(["loop", "thread"], "inner")
     before = "inner"
-    for name, node in more:
-        builder.add_node(name, node).add_edge(before, name)
+    for name, made in more:
+        builder.add_node(name, made).add_edge(before, name)
         before = name
     return builder.compile()
 
@@ -175,11 +177,11 @@ async def test_what_is_done_was_said_before(
     place.check(events)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="interrupt() reads a context variable")
 @pytest.mark.parametrize("durability", ["sync", "async", "exit"])
 async def test_a_question_is_told_before_it_is_kept(place: Place, durability: str) -> None:
     """An interrupt is in the log's file when the row is written that the run waits."""
 
+    @node
     async def ask(state: State) -> State:
         return {"done": [interrupt("what?")]}
 
@@ -199,12 +201,14 @@ class Locked:
         self._log = log
         log._file.writing.execute("PRAGMA busy_timeout = 10")
 
+        @node
         def much(state: State, writer: StreamWriter) -> State:
             self._other.execute("BEGIN IMMEDIATE")
             for _ in range(20):
                 writer({"from": "much", "filling": "x" * (1 << 20)})
             return {"done": ["much"]}
 
+        @node
         async def much_in_loop(state: State, writer: StreamWriter) -> State:
             return much(state, writer)
 
@@ -228,7 +232,7 @@ async def test_a_full_log_holds_the_checkpoint(
     """While more waits than the log takes, what is done is not written as done."""
     locked = Locked(tmp_path, place.log, way)
     running = asyncio.ensure_future(place.run(locked.graph, modes=modes, durability=durability))
-    await locked.reached()
+    await asyncio.wait_for(locked.reached(), 20)
     locked.open()
     events = await running
     assert [of(event) for event in events].count({"much"}) == 21
@@ -247,7 +251,7 @@ async def test_a_run_that_is_stopped_while_its_checkpoint_waits(
         graph="graph", input={"done": []}, modes=["custom", "updates"], durability=durability
     )
     run = await runs.start(asked)
-    await locked.reached()
+    await asyncio.wait_for(locked.reached(), 20)
     for _ in range(times):
         runs.stop(run.id)
         for _ in range(20):

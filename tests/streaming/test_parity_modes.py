@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import operator
 import re
-import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any, TypedDict
 from uuid import uuid4
@@ -18,12 +17,11 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, StreamWriter, interrupt
 
+from tokenweir.nodes.node import node
 from tokenweir.streaming.stream import astream
 
 MODES = ["values", "updates", "custom", "debug", "tasks", "checkpoints"]
-ENDS = ["end", "error", "error in a thread", "recursion", "before", "after"]
-if sys.version_info >= (3, 11):  # interrupt() reads a context variable
-    ENDS.append("interrupt")
+ENDS = ["end", "error", "error in a thread", "recursion", "before", "after", "interrupt"]
 
 _CHANGING = re.compile(
     r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|\d{4}-\d\d-\d\dT[\d:.+]+|\b[0-9a-f]{32}\b"
@@ -39,12 +37,13 @@ class State(TypedDict, total=False):
 def written(text: str) -> Any:
     """A node in a thread that writes two parts of its own."""
 
-    def node(state: State, writer: StreamWriter) -> State:
+    @node
+    def write(state: State, writer: StreamWriter) -> State:
         writer({"says": text})
         writer({"says": text, "again": True})
         return {"note": [text]}
 
-    return node
+    return write
 
 
 def sequence(*nodes: tuple[str, Any], saver: Any = None) -> Any:
@@ -56,6 +55,7 @@ def graph_of(kinds: list[str], end: str) -> Any:
     """Nodes of these kinds, one after the other, and what ends them."""
     model = FakeListChatModel(responses=["hello"])
 
+    @node
     async def in_loop(state: State, config: RunnableConfig, writer: StreamWriter) -> State:
         writer("before the call")
         answer = await model.ainvoke("say", config)
@@ -65,10 +65,12 @@ def graph_of(kinds: list[str], end: str) -> Any:
     async def silent(state: State) -> None:
         return None
 
+    @node
     async def inside(state: State, config: RunnableConfig) -> State:
         below = sequence(("one", in_loop), ("two", written("below")))
         return {"note": (await below.ainvoke({"note": []}, config))["note"]}
 
+    @node
     async def last(state: State, config: RunnableConfig, writer: StreamWriter) -> Any:
         writer("last")
         if end == "error":
@@ -77,6 +79,7 @@ def graph_of(kinds: list[str], end: str) -> Any:
             return {"note": [interrupt("what?")]}
         return Command(update={"note": ["last"]})
 
+    @node
     def last_in_thread(state: State, writer: StreamWriter) -> State:
         writer("last")
         raise ValueError("broken")
