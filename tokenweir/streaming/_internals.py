@@ -265,6 +265,14 @@ class MessagesHandler(_Watcher, StreamMessagesHandler):
 
         return emit_passing
 
+    def texts(self, run_id: UUID, message_id: str) -> Callable[[str], bool] | None:
+        """What takes texts of one call as they are; None if it must be given messages."""
+        meta = self.metadata.get(run_id)
+        texts = self.gate.sink.texts
+        if texts is None or meta is None or type(meta) in (_Rejected, _ByChunk):
+            return None
+        return texts(*meta, message_id)
+
     def _decide(self, run_id: UUID) -> None:
         if self._only is None:
             return

@@ -31,9 +31,11 @@ class Receivers:
 
     Attributes:
         wanted: Whether anybody takes the messages; if not, none need to be made.
+        text: Takes a text as it is, without a message, directly behind a message of text; says
+            whether it has. None if only messages are taken.
     """
 
-    __slots__ = ("_calls", "_gates", "_puts", "_seen", "put", "wanted")
+    __slots__ = ("_calls", "_gates", "_puts", "_seen", "put", "text", "wanted")
 
     def __init__(
         self,
@@ -41,7 +43,9 @@ class Receivers:
         gates: list[Gate],
         calls: list[Call],
         seen: Sequence[set[Any]] = (),
+        text: Callable[[str], bool] | None = None,
     ) -> None:
+        self.text = text
         self._puts = puts
         self._seen = seen
         self._gates = gates
@@ -114,6 +118,7 @@ def receivers_of(
     gates: list[Gate] = []
     calls: list[Call] = []
     seen: list[set[Any]] = []
+    text: Callable[[str], bool] | None = None
     for handler in handlers:
         put: Any = None
         if isinstance(handler, (MessagesHandler, GateHandler)):
@@ -123,6 +128,7 @@ def receivers_of(
                 calls.append(call)
             if isinstance(handler, MessagesHandler):
                 put = handler.receiver(run_id, message_id)
+                text = handler.texts(run_id, message_id)
         elif (own := getattr(handler, "receiver", None)) is not None:
             put = own(run_id)  # a handler of ours that takes messages as they are
         elif not handler.ignore_llm and not _is_deaf(handler):
@@ -133,7 +139,7 @@ def receivers_of(
             seen.append(ids)
         if put is not None:
             puts.append(put)
-    return Receivers(puts, gates, calls, seen)
+    return Receivers(puts, gates, calls, seen, text if len(puts) == 1 else None)
 
 
 def _is_deaf(handler: Any) -> bool:

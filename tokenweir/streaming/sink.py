@@ -19,9 +19,18 @@ from dataclasses import dataclass
 from threading import get_ident
 from typing import Generic, TypeVar
 
-__all__ = ["Closed", "Empty", "ReaderLeft", "Sink", "SinkStatistics"]
+from tokenweir.streaming.types import Metadata, Namespace
+
+__all__ = ["Closed", "Empty", "ReaderLeft", "Sink", "SinkStatistics", "Texts"]
 
 T = TypeVar("T")
+
+Texts = Callable[[Namespace, Metadata, str], Callable[[str], bool]]
+"""Of a message, by its namespace, metadata and id: what takes its texts without a chunk around.
+
+Each text comes behind a chunk of text of that message, and is to be taken as one more like that. It
+says whether it has taken it; if not, the chunk is put.
+"""
 
 
 class Empty(Exception):  # noqa: N818
@@ -70,6 +79,7 @@ class Sink(Generic[T]):
         "_items",
         "_put",
         "_wake_reader",
+        "texts",
     )
 
     def __init__(self, buffer: int) -> None:
@@ -80,6 +90,7 @@ class Sink(Generic[T]):
         self._held: deque[Callable[[], None]] = deque()
         self._wake_reader: Callable[[], None] | None = None
         self._at_once: Callable[[T], bool] | None = None
+        self.texts: Texts | None = None
         self._aborts: dict[object, Callable[[], None]] = {}
         self._put = 0
         self._full = False
@@ -223,16 +234,21 @@ class Sink(Generic[T]):
                 self._wake_reader = None
 
     def on_ready(
-        self, take: Callable[[], None], at_once: Callable[[T], bool] | None = None
+        self,
+        take: Callable[[], None],
+        at_once: Callable[[T], bool] | None = None,
+        texts: Texts | None = None,
     ) -> None:
         """Have ``take`` called whenever there is something for the reader, instead of waiting.
 
         It is called by who puts, in whatever thread that is, once for each chunk and for the end;
         it may take them at once by ``get_nowait``. While none waits, a chunk is offered to
-        ``at_once`` first, which says whether it has taken it.
+        ``at_once`` first, which says whether it has taken it. With ``texts`` producers may leave
+        out the chunks of plain text.
         """
         self._wake_reader = take
         self._at_once = at_once
+        self.texts = texts
 
     def close(self) -> None:
         """The reader goes: what waits is dropped, and whoever puts more is stopped."""

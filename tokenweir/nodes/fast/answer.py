@@ -36,6 +36,8 @@ class Answer:
         self._parts: list[tuple[Any, dict[str, Any] | None]] = []
         """Messages, each with its generation info."""
         self._texts: list[str] = []
+        self._behind_text = False
+        """Whether the last message was one of text, so that texts may follow it as they are."""
         self._logprobs: list[dict[str, Any]] = []
         self._calls: dict[int, list[Any]] = {}
 
@@ -48,6 +50,8 @@ class Answer:
         try:
             for done, item in enumerate(items):  # noqa: B007
                 kind = type(item)
+                if kind is not str:
+                    self._behind_text = False
                 if self._class is not AIMessageChunk:
                     characters += self._take_event(_event_of(item))
                 elif kind is str:
@@ -56,8 +60,9 @@ class Answer:
                         texts = self._texts
                     texts.append(item)
                     characters += len(item)
-                    if wanted:
+                    if wanted and not self._taken_as_it_is(item):
                         put(pattern.text(item, message_id))
+                        self._behind_text = receivers.text is not None
                 elif kind is ToolPieces:
                     self._take_pieces(item.pieces)
                     if wanted:
@@ -78,6 +83,17 @@ class Answer:
             receivers.count(done, characters)  # those before it have been handed on
             raise
         return characters
+
+    def take_text(self, item: Any) -> bool:
+        """Hand on a text as it is, if that is what it is and nobody needs a chunk of it."""
+        if type(item) is not str or not self._taken_as_it_is(item):
+            return False
+        self._texts.append(item)
+        return True
+
+    def _taken_as_it_is(self, text: str) -> bool:
+        take = self._receivers.text
+        return self._behind_text and take is not None and take(text)
 
     def _take_pieces(self, pieces: list[Any]) -> None:
         """Keep pieces of tool calls; a call that begins is kept apart from what comes before."""

@@ -156,10 +156,13 @@ class _Pushed:
     def take(self, batch: Batch) -> bool:
         """Hand a batch on, unless somebody must be waited for."""
         items = batch.items
-        if not self._receivers.takes(len(items)):
-            return False
         try:
-            characters = self._context.run(self._answer.take, items)
+            if len(items) == 1 and self._answer.take_text(items[0]):
+                characters = batch.characters
+            elif self._receivers.takes(len(items)):
+                characters = self._context.run(self._answer.take, items)
+            else:
+                return False
         except BaseException as error:  # noqa: BLE001 - it is the call's, not the connection's
             self.failed = error
             return False

@@ -69,6 +69,11 @@ class TokenEncoder:
             known = self._known[kind, chunk.id] = (metadata, about, Envelope(b"[" + _HEAD, tail))
         return encode(chunk.content), known[2]
 
+    def envelope(self, kind: str, message_id: str) -> Envelope | None:
+        """The envelope of the last chunk of text of a message; None if it is not known any more."""
+        known = self._known.get((kind, message_id))
+        return None if known is None else known[2]
+
     def _metadata(self, metadata: Any) -> bytes:
         before, written = self._written
         if before is not metadata:

@@ -7,6 +7,7 @@ While the log is full, parts wait in the sink, which holds the model calls back 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
@@ -18,6 +19,7 @@ from tokenweir.serving.running.records import Run
 from tokenweir.streaming.run import Plan, run
 from tokenweir.streaming.sink import Closed, Sink
 from tokenweir.streaming.stream import DEFAULT_BUFFER
+from tokenweir.streaming.types import Metadata, Namespace
 
 __all__ = ["Recorder"]
 
@@ -53,7 +55,7 @@ class Recorder:
         """Run a graph to its end, in this task. Raises what the run raises."""
         sink = self._sink
         self._direct = plan.direct()
-        sink.on_ready(self._take, self._at_once)
+        sink.on_ready(self._take, self._at_once, self._texts)
         try:
             await run(plan, sink)
             while self._waiting is not None:
@@ -84,19 +86,48 @@ class Recorder:
 
     def _at_once(self, part: Any) -> bool:
         """Record a part, if nothing has to be waited for."""
-        if (
-            get_ident() != self._thread
-            or self._log.full
-            or self._waiting is not None
-            or self._failed is not None
-        ):
+        if self._must_wait():
             return False
         try:
             self._put(part)
         except Exception as error:  # noqa: BLE001 - as in _take
-            self._failed = error
-            self._sink.close()
+            self._fail(error)
         return True
+
+    def _texts(
+        self, namespace: Namespace, metadata: Metadata, message_id: str
+    ) -> Callable[[str], bool]:
+        """What records texts of one message in the envelope of the chunk before them."""
+        kind, run_id = self._kind("messages", namespace), self._run.id
+        append, envelope_of, sink = self._log.append, self._tokens.envelope, self._sink
+
+        def record(text: str) -> bool:
+            envelope = envelope_of(kind, message_id)
+            if envelope is None or sink.ready or self._must_wait():
+                return False
+            self.count += 1
+            try:
+                append(run_id, kind, encode(text), envelope=envelope)
+            except Exception as error:  # noqa: BLE001 - as in _take
+                self._fail(error)
+            return True
+
+        return record
+
+    def _must_wait(self) -> bool:
+        return (
+            get_ident() != self._thread
+            or self._log.full
+            or self._waiting is not None
+            or self._failed is not None
+        )
+
+    def _fail(self, error: BaseException) -> None:
+        self._failed = error
+        self._sink.close()
+
+    def _kind(self, mode: str, namespace: Namespace) -> str:
+        return "|".join((mode, *namespace)) if self._subgraphs and namespace else mode
 
     def _take(self) -> None:
         """Record what waits in the sink."""
@@ -115,8 +146,7 @@ class Recorder:
         except Closed:
             return
         except Exception as error:  # noqa: BLE001 - it ended the run, and is raised by record
-            self._failed = error
-            sink.close()
+            self._fail(error)
 
     def _take_rest(self) -> None:
         """Record what still waits in the sink of a run that was stopped, however full the log is.
@@ -136,7 +166,7 @@ class Recorder:
 
     def _put(self, part: Any) -> None:
         mode, payload = part[-2], part[-1]
-        kind = "|".join((mode, *part[0])) if self._subgraphs and part[0] else mode
+        kind = self._kind(mode, part[0]) if self._subgraphs else mode
         self.count += 1
         if mode not in ("messages", "custom") or not _is_token(payload):
             self._log.append(self._run.id, kind, encode(payload))
