@@ -104,6 +104,28 @@ def _sleep(seconds: float) -> None:
         gate.sink.done(left)
 
 
+class _Openings:
+    """The events before the first token, which hold nothing: each is handed on once, not again
+    when the stream was opened again.
+    """
+
+    def __init__(self) -> None:
+        self._came = 0
+        self._handed_on = 0
+
+    def begin(self) -> None:
+        """A stream begins."""
+        self._came = 0
+
+    def had(self) -> bool:
+        """Whether the reader has had the next one from a stream before this."""
+        self._came += 1
+        if self._came <= self._handed_on:
+            return True
+        self._handed_on = self._came
+        return False
+
+
 class AsyncPatientStream:
     """A provider's stream of events, within limits. Made by ``opened``."""
 
@@ -116,7 +138,7 @@ class AsyncPatientStream:
         self._deadline = Deadline(progress.patience.gap)
         self._inner: Any = None
         self._events: Any = None
-        self._handed_on = False
+        self._openings = _Openings()
         self._take: Callable[[Any], bool] | None = None
         self._late = 0.0
         """Seconds by which events may come after the provider sent them; no fault of its."""
@@ -135,6 +157,7 @@ class AsyncPatientStream:
             return await self._within(self._open())
 
         self._inner = await patiently(connect, self._progress, self._border)
+        self._openings.begin()
         if hasattr(self._inner, "__aiter__"):
             self._border.call_at_done(self._inner, self._progress.done)
             self._events = aiter(self._inner)
@@ -195,10 +218,8 @@ class AsyncPatientStream:
                 continue
             characters, ended = self._border.look(event)
             progress.took(characters, ended, getattr(event, "chunks", 1))
-            if not progress.chunks and not ended:
-                if self._handed_on:
-                    continue  # the opening of a retry, which the reader has had
-                self._handed_on = True
+            if not progress.chunks and not ended and self._openings.had():
+                continue
             return event
 
     async def _again(self, error: Exception) -> None:
@@ -247,7 +268,7 @@ class PatientStream:
         self._alarm = Alarm(self._abort)
         self._inner: Any = None
         self._events: Any = None
-        self._handed_on = False
+        self._openings = _Openings()
 
     @classmethod
     def opened(cls, open: Callable[[], Any], progress: Progress, border: Border) -> Any:
@@ -258,6 +279,7 @@ class PatientStream:
 
     def _connect(self) -> None:
         self._inner = patiently_sync(self._open, self._progress, self._border)
+        self._openings.begin()
         if hasattr(self._inner, "__iter__"):
             self._border.call_at_done(self._inner, self._progress.done)
             self._events = iter(self._inner)
@@ -297,10 +319,8 @@ class PatientStream:
                 self._alarm.stop()
             characters, ended = self._border.look(event)
             progress.took(characters, ended, getattr(event, "chunks", 1))
-            if not progress.chunks and not ended:
-                if self._handed_on:
-                    continue  # the opening of a retry, which the reader has had
-                self._handed_on = True
+            if not progress.chunks and not ended and self._openings.had():
+                continue
             return event
 
     def _again(self, error: Exception) -> None:
