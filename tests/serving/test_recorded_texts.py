@@ -53,7 +53,7 @@ class State(TypedDict, total=False):
 
 
 def graph_of(provider: Provider) -> Any:
-    """Two calls at the same time, and one in a graph of its own."""
+    """Calls at the same time: in nodes, in a subgraph, and in a graph that a node streams."""
     model = ChatModel(
         model="gpt-4o-mini", base_url=provider.base_url, api_key=SecretStr("test"), tags=["said"]
     )
@@ -64,10 +64,15 @@ def graph_of(provider: Provider) -> Any:
     async def second(state: State, config: RunnableConfig) -> None:
         await model.ainvoke("second", config)
 
+    async def streaming(state: State, config: RunnableConfig) -> None:
+        streamed: Any = StateGraph(State).add_node("watched", first).add_edge(START, "watched")
+        parts = astream(streamed.compile(), state, config)
+        assert [chunk async for chunk, _ in parts]
+
     inner: Any = StateGraph(State).add_node("deep", first).add_edge(START, "deep")
     builder: Any = StateGraph(State).add_node("first", first).add_node("second", second)
-    builder.add_node("inner", inner.compile())
-    for name in ("first", "second", "inner"):
+    builder.add_node("inner", inner.compile()).add_node("streaming", streaming)
+    for name in ("first", "second", "inner", "streaming"):
         builder.add_edge(START, name)
     return builder.compile()
 
@@ -99,7 +104,8 @@ async def test_the_record_is_the_stream(provider: Provider, reply: Reply, only: 
     await runs.wait(run.id)
     events = [event async for event in runs.follow(run.id) if event.mode == "messages"]
     recorded = told([tuple(event.value) for event in events])
-    assert {event.kind.partition(":")[0] for event in events} == {"messages", "messages|inner"}
+    kinds = {event.kind.partition(":")[0] for event in events}
+    assert kinds == {"messages", "messages|inner", "messages|streaming"}
 
     parts = astream(graph, {"topic": "x"}, stream_mode=["messages"], subgraphs=True, only=only)
     streamed: list[Any] = []
@@ -107,4 +113,4 @@ async def test_the_record_is_the_stream(provider: Provider, reply: Reply, only: 
         fields = {name: getattr(message, name) for name in (*FIELDS, "id")}
         streamed.append((plain(fields), metadata))
     assert recorded == told(streamed)
-    assert set(recorded) == {"first", "second", "deep"}
+    assert set(recorded) == {"first", "second", "deep", "watched"}

@@ -139,7 +139,9 @@ def receivers_of(
             seen.append(ids)
         if put is not None:
             puts.append(put)
-    return Receivers(puts, gates, calls, seen, text if len(puts) == 1 else None)
+    # Texts pass the gate of who takes them, and no other.
+    alone = len(puts) == len(gates) == 1
+    return Receivers(puts, gates, calls, seen, text if alone else None)
 
 
 def _is_deaf(handler: Any) -> bool:
