@@ -61,6 +61,7 @@ class Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self.close = writer.close
+        self.closed = writer.wait_closed
 
     async def part(self) -> bytes:
         """The next part; b"" at the end. Raises OSError or EOFError if it is cut off."""
@@ -112,7 +113,9 @@ class Streams:
             while self._state.tasks:
                 await asyncio.wait(set(self._state.tasks))
                 await asyncio.sleep(0)  # their callbacks
-            await asyncio.sleep(0.01)  # the sockets' last words
+            await asyncio.gather(*(each.closed() for each in self._clients), return_exceptions=True)
+            while self._state.connections:
+                await asyncio.sleep(0)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         _, how, run, after = scope["path"].split("/")

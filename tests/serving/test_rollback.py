@@ -80,8 +80,9 @@ def test_an_answer_is_taken_back(serve: Callable[..., Any], script: Provider, wh
         thread.close()
 
 
-@pytest.mark.parametrize("how", ["input", "answer"])
-@pytest.mark.parametrize("asked_by", ["cancel", "another run"])
+@pytest.mark.parametrize(
+    ("how", "asked_by"), [("answer", "cancel"), ("answer", "another run"), ("input", "another run")]
+)
 def test_killed_when_it_was_accepted(
     serve: Callable[..., Any], script: Provider, how: str, asked_by: str
 ) -> None:
