@@ -15,6 +15,7 @@ from langgraph.types import Command, StreamWriter
 from pydantic import SecretStr
 
 from tokenweir.nodes.chat_model import chat_model
+from tokenweir.nodes.node import node
 from tokenweir.streaming.stream import astream, stream
 from tokenweir.testing import Provider, Reply
 
@@ -80,12 +81,14 @@ async def test_a_reader_that_stops_stops_the_steps(mode: Any, sync_nodes: bool) 
     """Without a model call there is a bound as well: the graph makes no more steps."""
     made = 0
 
+    @node
     def step(state: MessagesState, writer: StreamWriter) -> Any:
         nonlocal made
         made += 1
         writer(made)
         return Command(goto="step" if made < 500 else "__end__")
 
+    @node
     async def step_in_loop(state: MessagesState, writer: StreamWriter) -> Any:
         return step(state, writer)
 
