@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tokenweir._version import __version__
-    from tokenweir.nodes.chat_model import chat_model
-    from tokenweir.nodes.completion_model import completion_model
+    from tokenweir.display.show import show
+    from tokenweir.errors import StreamError, TokenweirError
+    from tokenweir.models.chat import chat_model
+    from tokenweir.models.completion import completion_model
     from tokenweir.nodes.node import node
     from tokenweir.nodes.write_tokens import write_tokens
     from tokenweir.streaming.collect import collect
-    from tokenweir.streaming.errors import StreamError, TokenweirError
     from tokenweir.streaming.filters import from_model, from_node, in_namespace, tag
     from tokenweir.streaming.lanes import lanes
     from tokenweir.streaming.meter import Meter
-    from tokenweir.streaming.show import show
     from tokenweir.streaming.stream import astream, stream
 
 __all__ = [
@@ -51,20 +51,20 @@ __all__ = [
 
 _HOMES = {
     "Meter": "streaming.meter",
-    "StreamError": "streaming.errors",
-    "TokenweirError": "streaming.errors",
+    "StreamError": "errors",
+    "TokenweirError": "errors",
     "__version__": "_version",
     "astream": "streaming.stream",
-    "chat_model": "nodes.chat_model",
+    "chat_model": "models.chat",
     "collect": "streaming.collect",
-    "completion_model": "nodes.completion_model",
+    "completion_model": "models.completion",
     "from_model": "streaming.filters",
     "from_node": "streaming.filters",
     "in_namespace": "streaming.filters",
     "lanes": "streaming.lanes",
     "load_ipython_extension": "graphs.notebook",  # for IPython: %load_ext tokenweir
     "node": "nodes.node",
-    "show": "streaming.show",
+    "show": "display.show",
     "stream": "streaming.stream",
     "tag": "streaming.filters",
     "write_tokens": "nodes.write_tokens",

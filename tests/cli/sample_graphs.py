@@ -16,7 +16,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.types import StreamWriter, interrupt
 
-from tokenweir.nodes.chat_model import chat_model
+from tokenweir.models.chat import chat_model
 from tokenweir.nodes.node import node
 
 

@@ -10,7 +10,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from langgraph.graph import START, MessagesState, StateGraph
 
 from tokenweir.graphs.joke_poem_parallel import build
-from tokenweir.nodes.chat_model import chat_model
+from tokenweir.models.chat import chat_model
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 from tokenweir.graphs.loader import ready_graphs
 from tokenweir.graphs.story import headings
-from tokenweir.nodes.chat_model import ModelNameError
+from tokenweir.models.chat import ModelNameError
 from tokenweir.streaming.collect import collect
 from tokenweir.streaming.filters import in_namespace, tag
 from tokenweir.streaming.stream import astream

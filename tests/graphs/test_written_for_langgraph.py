@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from tokenweir.nodes.embedded.model import start
+from tokenweir.models.embedded.model import start
 from tokenweir.testing import Provider
 
 JOKE = "Why did the cat sit down? It was tired."

@@ -19,7 +19,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
 
-from tokenweir.nodes.chat_model import ChatModel
+from tokenweir.models.chat import ChatModel
 from tokenweir.nodes.node import MissingConfigWarning, node
 from tokenweir.streaming.stream import astream, stream
 

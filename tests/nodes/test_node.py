@@ -23,9 +23,9 @@ from langgraph.store.base import BaseStore
 from langgraph.types import Command, Send, StreamWriter, interrupt
 
 import tokenweir
-from tokenweir.nodes.chat_model import ChatModel
+from tokenweir.models.chat import ChatModel
 from tokenweir.nodes.node import carrying, node
-from tokenweir.streaming.lost_config import CONFIG_TRAVELS
+from tokenweir.streaming._langgraph.config_propagation import CONFIG_TRAVELS
 from tokenweir.streaming.stream import astream, stream
 
 INPUT: Any = {"messages": [("user", "hello")]}

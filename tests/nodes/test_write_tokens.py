@@ -19,11 +19,11 @@ from langgraph.graph import MessagesState
 from langgraph.types import StreamWriter
 from pydantic import SecretStr
 
+from tokenweir.errors import StreamError, TokenweirError
 from tokenweir.nodes.node import node
 from tokenweir.nodes.write_tokens import write_tokens
-from tokenweir.streaming.errors import StreamError, TokenweirError
+from tokenweir.streaming._langgraph.config_propagation import CONFIG_TRAVELS
 from tokenweir.streaming.filters import tag
-from tokenweir.streaming.lost_config import CONFIG_TRAVELS
 from tokenweir.streaming.stream import astream, stream
 from tokenweir.testing import Provider, Reply, ToolCall
 

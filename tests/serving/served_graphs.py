@@ -11,7 +11,7 @@ from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Send, interrupt
 
-from tokenweir.nodes.chat_model import chat_model
+from tokenweir.models.chat import chat_model
 from tokenweir.nodes.node import node
 
 model = chat_model("openai:gpt-4o-mini")

@@ -19,7 +19,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from tokenweir.serving._internals import abortable
+from tokenweir.serving.http.abortable import abortable
 from tokenweir.serving.http.event_parts import EventParts
 from tokenweir.serving.http.event_stream import EventStream
 from tokenweir.serving.log.events import END, PAGE, Event, EventLog

@@ -10,7 +10,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from pydantic import SecretStr
 
-from tokenweir.nodes.chat_model import ChatModel
+from tokenweir.models.chat import ChatModel
 from tokenweir.serving.log.memory import MemoryLog
 from tokenweir.serving.running.encoding import plain
 from tokenweir.serving.running.records import RunRequest

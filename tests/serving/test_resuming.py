@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
 
-from tokenweir.nodes.chat_model import chat_model
+from tokenweir.models.chat import chat_model
 from tokenweir.serving.log.sqlite import SqliteLog
 from tokenweir.serving.running.checkpoints import SqliteCheckpoints
 from tokenweir.serving.running.configs import config_of

@@ -20,7 +20,7 @@ from langchain_core.messages import (
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.utils.json import parse_partial_json
 
-from tokenweir.streaming.adding import message_of, parse_cut_json
+from tokenweir.streaming.merge import message_of, parse_cut_json
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False) | st.integers() | st.text(),

@@ -15,8 +15,8 @@ from langchain_core.runnables.config import ensure_config
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.pregel._messages import StreamMessagesHandler
 
-from tokenweir.nodes.completion_model import completion_model
-from tokenweir.streaming import _internals
+from tokenweir.models.completion import completion_model
+from tokenweir.streaming._langgraph import handlers as _internals
 from tokenweir.testing import Provider
 
 INPUT: Any = {"messages": [("user", "hello")]}

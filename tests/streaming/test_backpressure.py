@@ -14,7 +14,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command, StreamWriter
 from pydantic import SecretStr
 
-from tokenweir.nodes.chat_model import chat_model
+from tokenweir.models.chat import chat_model
 from tokenweir.nodes.node import node
 from tokenweir.streaming.stream import astream, stream
 from tokenweir.testing import Provider, Reply

@@ -9,8 +9,8 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.tool import tool_call_chunk
 
+from tokenweir.errors import FilterError
 from tokenweir.streaming.content import reasoning_of, text_of
-from tokenweir.streaming.errors import FilterError
 from tokenweir.streaming.filters import Filter, parse_filter, reasoning, tag, text
 from tokenweir.streaming.lanes import lanes
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenweir.streaming.errors import FilterError
+from tokenweir.errors import FilterError
 from tokenweir.streaming.filters import (
     Filter,
     as_filter,

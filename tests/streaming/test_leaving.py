@@ -16,7 +16,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Send
 from pydantic import SecretStr
 
-from tokenweir.nodes.chat_model import chat_model
+from tokenweir.models.chat import chat_model
 from tokenweir.streaming.filters import tag
 from tokenweir.streaming.lanes import lanes
 from tokenweir.streaming.stream import astream, stream

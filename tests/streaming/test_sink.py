@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tokenweir.streaming.backpressure import PumpGate
-from tokenweir.streaming.sink import Closed, Empty, ReaderLeft, Sink
+from tokenweir.streaming.channel import Closed, Empty, ReaderLeft, Sink
 
 ALL = range(2_000)
 

@@ -22,7 +22,7 @@ from langgraph.errors import GraphRecursionError
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import StreamWriter
 
-from tokenweir.streaming.errors import FilterError, StreamError
+from tokenweir.errors import FilterError, StreamError
 from tokenweir.streaming.filters import Filter, from_node, in_namespace, tag
 from tokenweir.streaming.stream import astream, stream
 from tokenweir.testing.matchers import without_run_ids

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tokenweir.streaming.errors import TokenweirError
+from tokenweir.errors import TokenweirError
 
 __all__ = ["InputError", "Keys", "Words", "inputs_for", "keys_of", "read_words"]
 

@@ -24,7 +24,7 @@ def models(everything: bool, as_json: bool) -> None:
     import dataclasses
     import json
 
-    from tokenweir.nodes.available import available
+    from tokenweir.models.available import available
 
     found = available()
     shown = [one for one in found if one.ready or everything]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tokenweir.streaming.filters import Filter, from_node, parse_filter, tag
-from tokenweir.streaming.terminal.pieces import tags_of
+from tokenweir.streaming.pieces import tags_of
 
 __all__ = ["Only"]
 

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import click
 
 from tokenweir.cli import records
+from tokenweir.display.terminal import display_for, visible
 from tokenweir.streaming.meter import MeterReport
-from tokenweir.streaming.terminal import display_for, visible
 
 __all__ = ["JsonOutput", "Output", "ScreenOutput"]
 

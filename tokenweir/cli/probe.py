@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from tokenweir.nodes.probe import ProbeReport
+    from tokenweir.models.probe import ProbeReport
 
 __all__ = ["probe"]
 
@@ -57,7 +57,7 @@ def probe(
       tokenweir probe openai:gpt-3.5-turbo-instruct --completions --json
     """
     from tokenweir.cli.process import run_to_end
-    from tokenweir.nodes.probe import probe as ask
+    from tokenweir.models.probe import probe as ask
 
     given: dict[str, Any] = {}
     if base_url is not None:

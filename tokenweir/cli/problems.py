@@ -47,7 +47,7 @@ def describe(error: BaseException) -> tuple[str, int]:
 
 
 def _line(text: str) -> str:
-    from tokenweir.streaming.terminal.pieces import visible
+    from tokenweir.streaming.pieces import visible
 
     return f"tokenweir: {visible(text)}"
 
@@ -58,7 +58,7 @@ def _see_help(error: click.ClickException) -> str:
 
 
 def _is_ours(error: BaseException) -> bool:
-    from tokenweir.streaming.errors import TokenweirError
+    from tokenweir.errors import TokenweirError
 
     return isinstance(error, TokenweirError)
 
@@ -66,7 +66,7 @@ def _is_ours(error: BaseException) -> bool:
 def _is_usage(error: BaseException) -> bool:
     """Whether the command named something that is not there, rather than something that failed."""
     from tokenweir.cli.inputs import InputError
-    from tokenweir.streaming.errors import FilterError
+    from tokenweir.errors import FilterError
 
     if isinstance(error, (FilterError, InputError)):
         return True

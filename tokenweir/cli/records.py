@@ -13,7 +13,7 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage, BaseMessageChunk
 
-from tokenweir.streaming.terminal.pieces import pieces, tags_of
+from tokenweir.streaming.pieces import pieces, tags_of
 
 __all__ = ["Record", "custom", "end", "failure", "line", "stats", "token"]
 

@@ -182,7 +182,7 @@ def _serve(
     """Serve until told to stop; the exit code."""
     import uvicorn
 
-    from tokenweir.serving._internals import abortable
+    from tokenweir.serving.http.abortable import abortable
     from tokenweir.serving.http.connections import protocol
     from tokenweir.serving.http.log_limit import LogLimit
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 
-from tokenweir.nodes.chat_model import chat_model
+from tokenweir.models.chat import chat_model
 
 __all__ = ["graph_on_demand", "tagged"]
 

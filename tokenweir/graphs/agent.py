@@ -26,7 +26,7 @@ from langgraph.prebuilt import ToolNode, tools_condition
 
 from tokenweir.graphs._ready import graph_on_demand, tagged
 from tokenweir.graphs.agent_tools import TOOLS
-from tokenweir.nodes.chat_model import LocalChatModel
+from tokenweir.models.chat import LocalChatModel
 
 __all__ = ["build", "graph"]
 

@@ -21,8 +21,8 @@ from openai import AsyncOpenAI
 
 from tokenweir.graphs._ready import graph_on_demand
 from tokenweir.graphs.joke_poem import Input, State
-from tokenweir.nodes.chat_model import ModelNameError, default_model_name
-from tokenweir.nodes.embedded.model import start
+from tokenweir.models.chat import ModelNameError, default_model_name
+from tokenweir.models.embedded.model import start
 from tokenweir.nodes.write_tokens import write_tokens
 
 __all__ = ["build", "graph"]

@@ -20,7 +20,7 @@ from typing import Any
 from langgraph.graph import StateGraph
 from langgraph.pregel.protocol import PregelProtocol
 
-from tokenweir.streaming.errors import TokenweirError
+from tokenweir.errors import TokenweirError
 
 __all__ = ["GraphLoadError", "configured_graphs", "load", "ready_graphs"]
 

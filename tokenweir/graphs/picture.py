@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from tokenweir.errors import TokenweirError
 from tokenweir.graphs._image import draw_image
 from tokenweir.graphs._layout import place
 from tokenweir.graphs._text import draw_text, in_ascii
-from tokenweir.streaming.errors import TokenweirError
 
 __all__ = ["Kind", "PictureError", "draw", "in_ascii"]
 

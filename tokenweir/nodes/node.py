@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
 
-from tokenweir.streaming.lost_config import CONFIG_TRAVELS, MissingConfigWarning
+from tokenweir.streaming._langgraph.config_propagation import CONFIG_TRAVELS, MissingConfigWarning
 
 __all__ = ["MissingConfigWarning", "carrying", "node"]
 

@@ -16,10 +16,10 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
 from langgraph.config import get_config, get_stream_writer
 
-from tokenweir.nodes.deltas import reasoning_in
+from tokenweir.errors import StreamError, TokenweirError
+from tokenweir.models.reasoning import reasoning_in
 from tokenweir.streaming.backpressure import wait_for_room, wait_for_room_sync
-from tokenweir.streaming.errors import StreamError, TokenweirError
-from tokenweir.streaming.types import Metadata
+from tokenweir.types import Metadata
 
 __all__ = ["write_tokens"]
 

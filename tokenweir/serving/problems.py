@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tokenweir.streaming.errors import TokenweirError
+from tokenweir.errors import TokenweirError
 
 __all__ = [
     "ConflictError",

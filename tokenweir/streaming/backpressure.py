@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from threading import get_ident
 from typing import Any
 
-from tokenweir.streaming.sink import ReaderLeft, Sink
+from tokenweir.streaming.channel import ReaderLeft, Sink
 
 __all__ = [
     "Gate",

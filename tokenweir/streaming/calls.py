@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from tokenweir.streaming.errors import ProviderError, StreamError, TokenweirError
-from tokenweir.streaming.types import ReadOnlyMetadata
+from tokenweir.errors import ProviderError, StreamError, TokenweirError
+from tokenweir.types import ReadOnlyMetadata
 
 __all__ = ["Call", "Calls"]
 

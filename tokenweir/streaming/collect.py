@@ -7,8 +7,8 @@ from typing import Any, overload
 
 from langchain_core.messages import AIMessage, BaseMessage
 
-from tokenweir.streaming.adding import message_of
-from tokenweir.streaming.types import Metadata, Token
+from tokenweir.streaming.merge import message_of
+from tokenweir.types import Metadata, Token
 
 __all__ = ["Collector", "collect"]
 

@@ -16,9 +16,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from tokenweir.errors import FilterError
 from tokenweir.streaming.content import has_reasoning, has_text
-from tokenweir.streaming.errors import FilterError
-from tokenweir.streaming.types import ReadOnlyMetadata
+from tokenweir.types import ReadOnlyMetadata
 
 __all__ = [
     "Filter",

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
+from tokenweir.streaming.channel import Closed, Empty, ReaderLeft, Sink, SinkStatistics
 from tokenweir.streaming.filters import Filter, as_filter
-from tokenweir.streaming.sink import Closed, Empty, ReaderLeft, Sink, SinkStatistics
-from tokenweir.streaming.types import Token
+from tokenweir.types import Token
 
 __all__ = ["Lane", "lanes"]
 

@@ -16,7 +16,7 @@ from typing import Any, overload
 
 from langchain_core.messages import AIMessage, BaseMessage, BaseMessageChunk
 
-from tokenweir.streaming.types import Metadata, Token
+from tokenweir.types import Metadata, Token
 
 __all__ = ["Meter", "MeterReport", "TagReport"]
 

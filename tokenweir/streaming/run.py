@@ -18,12 +18,12 @@ from typing import Any
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 
-from tokenweir.streaming import _internals
+from tokenweir.streaming._langgraph import handlers as _internals
 from tokenweir.streaming.backpressure import Gate, PumpGate
 from tokenweir.streaming.calls import Calls
+from tokenweir.streaming.channel import Sink
 from tokenweir.streaming.filters import Filter
-from tokenweir.streaming.sink import Sink
-from tokenweir.streaming.types import Namespace, Token
+from tokenweir.types import Namespace, Token
 
 __all__ = ["Plan", "Source", "run", "run_sync"]
 

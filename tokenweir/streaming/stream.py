@@ -14,10 +14,10 @@ from typing import Any, Generic, Literal, TypeVar, overload
 
 from langchain_core.runnables import RunnableConfig
 
+from tokenweir.streaming.channel import Closed, Sink, SinkStatistics
 from tokenweir.streaming.filters import Filter, as_filter
 from tokenweir.streaming.run import Plan, run, run_sync
-from tokenweir.streaming.sink import Closed, Sink, SinkStatistics
-from tokenweir.streaming.types import Token
+from tokenweir.types import Token
 
 __all__ = ["SyncTokenStream", "TokenStream", "astream", "stream"]
 

@@ -9,7 +9,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import interrupt
 
 from tokenweir.graphs.agent import build as build_agent
-from tokenweir.nodes.chat_model import chat_model
+from tokenweir.models.chat import chat_model
 from tokenweir.nodes.node import node
 from tokenweir.nodes.write_tokens import write_tokens
 

@@ -10,13 +10,13 @@ from typing import Any
 import aiosqlite
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from tokenweir.serving._internals import state_types
+from tokenweir.errors import TokenweirError
 from tokenweir.serving.log.sqlite import SqliteLog
 from tokenweir.serving.log.wal import MOST_PAGES, WalKeeper
 from tokenweir.serving.running.checkpoints import SqliteCheckpoints
 from tokenweir.serving.running.home import Home
 from tokenweir.serving.running.records import Records
-from tokenweir.streaming.errors import TokenweirError
+from tokenweir.streaming._langgraph.state_types import state_types
 
 try:
     import fcntl

@@ -14,6 +14,7 @@ from typing import Any
 from langgraph.pregel import Pregel
 from langgraph.types import Command, Send
 
+from tokenweir.errors import FilterError
 from tokenweir.serving.log.events import EventLog
 from tokenweir.serving.problems import InvalidError
 from tokenweir.serving.running.checkpoints import SqliteCheckpoints
@@ -22,7 +23,6 @@ from tokenweir.serving.running.encoding import encode, explain, plain
 from tokenweir.serving.running.recorder import Recorder
 from tokenweir.serving.running.records import Assistant, Run, RunRequest
 from tokenweir.serving.running.resuming import Left, left_of
-from tokenweir.streaming.errors import FilterError
 from tokenweir.streaming.filters import as_filter
 from tokenweir.streaming.run import Plan
 

@@ -16,10 +16,10 @@ from langchain_core.messages import AIMessageChunk, BaseMessage
 from tokenweir.serving.log.events import EventLog
 from tokenweir.serving.running.encoding import TokenEncoder, encode
 from tokenweir.serving.running.records import Run
+from tokenweir.streaming.channel import Closed, Sink
 from tokenweir.streaming.run import Plan, run
-from tokenweir.streaming.sink import Closed, Sink
 from tokenweir.streaming.stream import DEFAULT_BUFFER
-from tokenweir.streaming.types import Metadata, Namespace
+from tokenweir.types import Metadata, Namespace
 
 __all__ = ["Recorder"]
 

@@ -26,6 +26,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from tokenweir.errors import FilterError
 from tokenweir.serving.graph_inputs import Key, from_text, keys_of
 from tokenweir.serving.graph_svg import graph_svg
 from tokenweir.serving.http.bodies import parse
@@ -36,7 +37,6 @@ from tokenweir.serving.running.records import Run, RunRequest
 from tokenweir.serving.service import Service
 from tokenweir.serving.sse.frames import Frames
 from tokenweir.serving.sse.token_records import accepts
-from tokenweir.streaming.errors import FilterError
 from tokenweir.streaming.filters import as_filter
 
 __all__ = ["ForeignPageError", "routes"]

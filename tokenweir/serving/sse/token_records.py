@@ -13,7 +13,7 @@ from typing import Any
 
 from tokenweir.serving.log.events import Event
 from tokenweir.streaming.filters import Filter
-from tokenweir.streaming.terminal.pieces import pieces, tags_of
+from tokenweir.streaming.pieces import pieces, tags_of
 
 __all__ = ["Accepts", "Record", "accepts", "record_of", "token_of"]
 

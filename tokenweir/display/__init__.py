@@ -1,0 +1,1 @@
+"""Streams shown to a person: in a terminal and in a notebook."""

@@ -1,0 +1,193 @@
+"""The notebook display: a lane per tag, side by side, filling as tokens come; then the meter.
+
+One output of the cell is replaced, at most 20 times a second, through Jupyter's display protocol:
+plain HTML without scripts or widgets, so that JupyterLab, VS Code and nbconvert show the same. At
+the end the whole text stands there. Which lane a token goes to is decided in ``terminal/board.py``.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import html
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, cast
+
+from tokenweir.display.terminal.board import Board, Lane
+from tokenweir.streaming.meter import Meter
+from tokenweir.types import Metadata
+
+__all__ = ["NotebookDisplay", "in_notebook"]
+
+PAINTS_PER_SECOND = 20
+
+TAIL = 3_000
+"""Characters of a lane shown while it grows: some screens, and no page is slow to lay them out."""
+
+Bundle = dict[str, str]
+"""One output in several formats, by their MIME types."""
+
+
+def in_notebook() -> bool:
+    """Whether this code runs in a Jupyter kernel: JupyterLab, VS Code, nbconvert ..."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+class NotebookDisplay:
+    """Shows a stream as live lanes below a notebook's cell.
+
+    A context manager. ``feed`` each token; on leaving, the lanes hold their whole text, with the
+    meter's report below, whatever ended the run. Nothing is shown before the first token.
+
+    Args:
+        show: Displays an output, and returns what replaces it with another one; IPython's display
+            unless told.
+    """
+
+    def __init__(self, show: Callable[[Bundle], Callable[[Bundle], None]] | None = None) -> None:
+        self._show = show or _through_ipython
+        self._replace: Callable[[Bundle], None] | None = None
+        self._board = Board()
+        self._meter = Meter()
+        self._lock = threading.Lock()
+        self._news = threading.Event()
+        self._done = threading.Event()
+        self._painter: threading.Thread | None = None
+
+    def feed(self, chunk: Any, metadata: Mapping[str, Any]) -> None:
+        """Show one token. Returns at once; painting happens elsewhere."""
+        with self._lock:
+            self._meter.feed(chunk, cast("Metadata", metadata))
+            if self._board.feed(chunk, metadata) is not None:
+                self._news.set()
+
+    def __enter__(self) -> NotebookDisplay:
+        self._meter.start()
+        # The kernel knows by a context variable which cell an output belongs to.
+        paint = contextvars.copy_context().run
+        self._painter = threading.Thread(
+            target=paint, args=(self._paint,), name="tokenweir-display", daemon=True
+        )
+        self._painter.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Replace the live lanes by their whole text and the meter's report."""
+        painter, self._painter = self._painter, None
+        if painter is None:
+            return
+        self._done.set()
+        self._news.set()
+        painter.join()
+        if self._board.lanes:
+            self._put(_bundle(self._board.lanes, str(self._meter.report())))
+
+    def _paint(self) -> None:
+        while True:
+            self._news.wait()
+            if self._done.is_set():
+                return
+            self._news.clear()
+            with self._lock:
+                bundle = _bundle(self._board.lanes)
+            self._put(bundle)
+            self._done.wait(1 / PAINTS_PER_SECOND)
+
+    def _put(self, bundle: Bundle) -> None:
+        if self._replace is None:
+            self._replace = self._show(bundle)
+        else:
+            self._replace(bundle)
+
+
+def _through_ipython(bundle: Bundle) -> Callable[[Bundle], None]:
+    from IPython.display import display
+
+    handle: Any = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+
+    def replace(bundle: Bundle) -> None:
+        handle.update(bundle, raw=True)
+
+    return replace
+
+
+def _bundle(lanes: Iterable[Lane], report: str | None = None) -> Bundle:
+    """The lanes as an output; with the meter's report when the run is over."""
+    live = report is None
+    page = "".join(_lane(lane, live=live) for lane in lanes)
+    page = f'<div style="{_SIDE_BY_SIDE}">{page}</div>'
+    plain = "\n\n".join(f"{lane.title}\n{lane.text}" for lane in lanes) if not live else "..."
+    if report is not None:
+        page += f'<pre style="{_REPORT}">{html.escape(report)}</pre>'
+        plain += f"\n\n{report}"
+    return {"text/html": page, "text/plain": plain}
+
+
+def _lane(lane: Lane, *, live: bool) -> str:
+    colour = _COLOURS[lane.order % len(_COLOURS)]
+    parts = _last(lane.parts, TAIL) if live else lane.parts
+    text = "".join(_STYLED[kind].format(html.escape(part)) for kind, part in _joined(parts))
+    # Laid out from below, so that a lane that is full shows its newest lines without a script.
+    box = _LIVE if live else ""
+    return (
+        f'<div style="{_FRAME};border-top:3px solid {colour}">'
+        f'<b style="color:{colour}">{html.escape(lane.title)}</b>'
+        f'<div style="{box}"><pre style="{_TEXT}">{text}</pre></div></div>'
+    )
+
+
+def _last(parts: list[tuple[str, str]], count: int) -> list[tuple[str, str]]:
+    """The last parts that make up so many characters or a little more."""
+    at, held = len(parts), 0
+    while at and held < count:
+        at -= 1
+        held += len(parts[at][1])
+    return [("text", "…"), *parts[at:]] if at else parts
+
+
+def _joined(parts: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+    """Neighbours of one kind as one: a tag for each token would make pages slow."""
+    kind, held = "", list[str]()
+    for next_kind, text in parts:
+        if next_kind != kind and held:
+            yield kind, "".join(held)
+            held = []
+        kind = next_kind
+        held.append(text)
+    if held:
+        yield kind, "".join(held)
+
+
+# Colours that can be read on white and on black; all else is the page's own.
+_COLOURS = ("#0e8a9e", "#c2449a", "#3f9142", "#b7791f", "#4a78d6", "#d2524a")
+_SIDE_BY_SIDE = (
+    "display:grid;gap:0.8em;grid-template-columns:repeat(auto-fit,minmax(min(18em,100%),1fr))"
+)
+_FRAME = "min-width:0;padding:0.3em 0.7em;border:1px solid rgba(128,128,128,0.35);border-radius:3px"
+_LIVE = "display:flex;flex-direction:column-reverse;max-height:24em;overflow:hidden"
+# Never shrunk: where a page lets <pre> scroll, as JupyterLab does, its oldest lines would show.
+_TEXT = (
+    "flex:none;margin:0.3em 0 0;padding:0;font-family:inherit;line-height:1.45;background:none;"
+    "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere"
+)
+_REPORT = (
+    "margin:0.8em 0 0;padding:0;background:none;font-family:monospace;font-size:0.9em;"
+    "white-space:pre;overflow-x:auto"
+)
+_STYLED = {
+    "text": "{}",
+    "reasoning": '<i style="opacity:0.7">{}</i>',
+    "call": '<code style="opacity:0.8">{}</code>',
+    "result": '<code style="opacity:0.8">{}</code>',
+}

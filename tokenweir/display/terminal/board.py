@@ -1,0 +1,167 @@
+"""Which lane a token goes to, and what stands in each lane. No terminal, no I/O.
+
+Calls with the same name (their tags, else their node) follow one another in one lane. When one
+begins while another of that name still runs, it gets a lane of its own, numbered: lanes never mix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any, NamedTuple
+
+from tokenweir.display.terminal.wrap import Wrap
+from tokenweir.streaming.pieces import (
+    Kind,
+    Piece,
+    call_of,
+    is_last,
+    lane_name,
+    pieces,
+    visible,
+)
+
+__all__ = ["Board", "Lane"]
+
+IDLE = 100
+"""Tokens of other lanes after which a silent lane gives its place on the screen away."""
+
+
+class _Turn(NamedTuple):
+    """Where in the run a call was made: in which graph or subgraph, at which of its steps."""
+
+    graph: str
+    step: int | None
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> _Turn:
+        graph = str(metadata.get("langgraph_checkpoint_ns") or "").rpartition("|")[0]
+        step = metadata.get("langgraph_step")
+        return cls(graph, step if isinstance(step, int) else None)
+
+    def follows(self, other: _Turn) -> bool:
+        """Whether the other's node must be done: a step begins when the one before it is over."""
+        if self.graph != other.graph or self.step is None or other.step is None:
+            return False
+        return self.step > other.step
+
+
+class Lane:
+    """One column of the display: the calls of one name, one after the other."""
+
+    def __init__(self, name: str, number: int, order: int, encoding: str) -> None:
+        self.title = visible(name, encoding) + (f" {number}" if number > 1 else "")
+        self.name = name
+        self.order = order
+        self.tokens = 0
+        self.touched = 0
+        """When the lane last grew, counted in tokens of the whole board."""
+        self._encoding = encoding
+        self.ended = True
+        self._call: Hashable = None
+        self._turn = _Turn("", None)
+        self._kind: Kind | None = None
+        self._written: list[tuple[str, str]] = []
+        self._wrap: Wrap | None = None
+
+    def takes(self, call: Hashable, turn: _Turn) -> bool:
+        """Whether a call may write here: it already does, or the one before it is over."""
+        return call == self._call or self.ended or turn.follows(self._turn)
+
+    def write(self, piece: Piece, call: Hashable, turn: _Turn) -> None:
+        """Add a piece of a call that the lane takes."""
+        if call != self._call:
+            self._separate("\n\n")
+            self._call, self._turn, self.ended = call, turn, False
+        elif self._kind != piece.kind or piece.starts:
+            self._separate("\n")
+        self._kind = piece.kind
+        self._add(visible(piece.text, self._encoding))
+        self.tokens += 1
+
+    def end(self, call: Hashable) -> None:
+        """The call is over; the next one of this name may follow here."""
+        if call == self._call:
+            self.ended = True
+
+    def wrapped(self, width: int) -> Wrap:
+        """The lane's text in lines of ``width`` cells."""
+        if self._wrap is None or self._wrap.width != width:
+            self._wrap = Wrap(width)
+            for kind, text in self._written:
+                self._wrap.write(text, kind)
+        return self._wrap
+
+    @property
+    def text(self) -> str:
+        """Everything in the lane, as it is shown."""
+        return "".join(text for _, text in self._written)
+
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """Everything in the lane, in stretches of ``(kind, text)``; read it, do not change it."""
+        return self._written
+
+    def _separate(self, by: str) -> None:
+        if self._written and self._kind is not None:
+            last = self._written[-1][1]
+            self._add(by[len(last) - len(last.rstrip("\n")) :])
+
+    def _add(self, text: str) -> None:
+        kind = self._kind or "text"
+        if text:
+            self._written.append((kind, text))
+            if self._wrap is not None:
+                self._wrap.write(text, kind)
+
+
+class Board:
+    """All lanes of a run, in order of first appearance."""
+
+    def __init__(self, encoding: str = "utf-8") -> None:
+        self.lanes: list[Lane] = []
+        self._encoding = encoding
+        self._calls: dict[Hashable, Lane] = {}
+        self._tokens = 0
+        self._shown: list[Lane] = []
+
+    def feed(self, chunk: Any, metadata: Mapping[str, Any]) -> Lane | None:
+        """Put a token into its lane. Returns the lane, or None if there was nothing to see."""
+        call, found = call_of(chunk, metadata), pieces(chunk)
+        lane = self._calls.get(call)
+        if found:
+            turn = _Turn.of(metadata)
+            if lane is None:
+                lane = self._calls[call] = self._lane(lane_name(metadata), call, turn)
+            self._tokens += 1
+            lane.touched = self._tokens
+            for piece in found:
+                lane.write(piece, call, turn)
+        if lane is not None and is_last(chunk):
+            lane.end(call)
+        return lane if found else None
+
+    def shown(self, places: int) -> list[Lane]:
+        """The lanes to show where only so many have a place; a running lane keeps its own."""
+        del self._shown[places:]
+        hidden = [lane for lane in self.lanes if lane not in self._shown]
+        free = places - len(self._shown)
+        self._shown += hidden[:free]
+        for lane in hidden[free:]:
+            idle = [other for other in self._shown if self._gives_way(other, lane)]
+            if idle and not lane.ended:
+                self._shown.remove(min(idle, key=lambda other: other.touched))
+                self._shown.append(lane)
+        return sorted(self._shown, key=lambda lane: lane.order)
+
+    def _gives_way(self, lane: Lane, newer: Lane) -> bool:
+        silent = lane.ended or self._tokens - lane.touched > IDLE
+        return silent and lane.touched < newer.touched
+
+    def _lane(self, name: str, call: Hashable, turn: _Turn) -> Lane:
+        namesakes = [lane for lane in self.lanes if lane.name == name]
+        for lane in namesakes:
+            if lane.takes(call, turn):
+                return lane
+        lane = Lane(name, len(namesakes) + 1, len(self.lanes), self._encoding)
+        self.lanes.append(lane)
+        return lane

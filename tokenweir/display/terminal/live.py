@@ -1,0 +1,201 @@
+"""Lanes on a terminal: one per tag, side by side, filling as tokens come.
+
+The screen is painted by a thread of its own, at most 20 times a second and only when something
+came, so that tokens are never slowed by painting; before the first token it is left alone. While
+the run lasts a long lane shows its tail; at the end every lane is printed whole.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.segment import ControlType, Segment
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from tokenweir.display.terminal.board import Board, Lane
+from tokenweir.display.terminal.grid import columns_for, shape_for, share_lines
+from tokenweir.display.terminal.wrap import Line
+
+__all__ = ["TerminalDisplay"]
+
+PAINTS_PER_SECOND = 20
+
+_COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red")
+_STYLES = {
+    "text": Style(),
+    "reasoning": Style(dim=True, italic=True),
+    "call": Style(dim=True),
+    "result": Style(dim=True),
+}
+
+
+class TerminalDisplay:
+    """Shows a stream as live lanes on a terminal.
+
+    A context manager. ``feed`` each token; on leaving, the live lanes are replaced by the whole
+    text of every lane and the cursor is shown again, whatever ended the run. What a node prints
+    meanwhile appears above the lanes.
+
+    Args:
+        file: The terminal; standard output unless told.
+        console: A rich console to use instead.
+    """
+
+    def __init__(self, file: TextIO | None = None, *, console: Console | None = None) -> None:
+        self._console = console or Console(file=file, highlight=False, markup=False, emoji=False)
+        self._board = Board(self._console.encoding)
+        self._lock = threading.Lock()
+        self._news = False
+        self._done = threading.Event()
+        self._live: Live | None = None
+        self._painter: threading.Thread | None = None
+
+    def feed(self, chunk: Any, metadata: Mapping[str, Any]) -> None:
+        """Show one token. Returns at once; painting happens elsewhere."""
+        with self._lock:
+            if self._board.feed(chunk, metadata) is not None:
+                self._news = True
+
+    def __enter__(self) -> TerminalDisplay:
+        self._painter = threading.Thread(target=self._paint, name="tokenweir-display", daemon=True)
+        self._painter.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Replace the live lanes by their whole text, and give the terminal back."""
+        painter, self._painter = self._painter, None
+        if painter is None:
+            return
+        self._done.set()
+        painter.join()
+        try:
+            # What a node printed without ending the line still waits in rich's stand-ins.
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            with self._console:  # one write: the lanes never vanish in between
+                if self._live is not None:
+                    self._live.stop()
+                if self._board.lanes:
+                    self._console.print(self._whole(), end="")
+
+    def _paint(self) -> None:
+        while not self._done.wait(1 / PAINTS_PER_SECOND):
+            if self._news:
+                self._news = False
+                if self._live is None:
+                    self._live = self._begin()
+                self._live.refresh()
+
+    def _begin(self) -> Live:
+        live = Live(
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            get_renderable=self._frame,
+            # Only what would land on the same screen: a redirected stderr stays redirected.
+            redirect_stdout=sys.stdout.isatty(),
+            redirect_stderr=sys.stderr.isatty(),
+        )
+        live.start()
+        return live
+
+    def _frame(self) -> RenderableType:
+        """What the screen holds now: never higher than the screen, or it could not be redrawn."""
+        if self._done.is_set():
+            return ""  # about to be replaced by the whole text
+        with self._lock:
+            return Group(_BEGIN, *self._visible_rows(), _END)
+
+    def _visible_rows(self) -> list[RenderableType]:
+        lanes, size = self._board.lanes, self._console.size
+        if not lanes:
+            return []
+        room = size.height - 2  # one for the cursor, one for the count of hidden lanes
+        shape = shape_for(len(lanes), size.width, room)
+        shown = self._board.shown(shape.rows * shape.columns)
+        rows = _in_rows(shown, shape.columns)
+        wanted = [max(lane.wrapped(shape.width - 4).height for lane in row) + 2 for row in rows]
+        drawn: list[RenderableType] = [
+            _row([(lane, lane.wrapped(shape.width - 4).tail(lines - 2)) for lane in row], shape[:2])
+            for row, lines in zip(rows, share_lines(wanted, room), strict=True)
+        ]
+        if len(lanes) > len(shown):
+            more = f"{len(lanes) - len(shown)} more lanes; all are printed at the end"
+            drawn.append(Text(more, style="dim", no_wrap=True, overflow="ellipsis"))
+        return drawn
+
+    def _whole(self) -> RenderableType:
+        """Every lane with all its text."""
+        lanes, width = self._board.lanes, self._console.size.width
+        columns = columns_for(len(lanes), width)
+        shape = (columns, width // columns)
+        return Group(
+            *(
+                _row([(lane, lane.wrapped(shape[1] - 4).lines) for lane in row], shape)
+                for row in _in_rows(lanes, columns)
+            )
+        )
+
+
+def _in_rows(lanes: Sequence[Lane], columns: int) -> list[Sequence[Lane]]:
+    return [lanes[start : start + columns] for start in range(0, len(lanes), columns)]
+
+
+def _row(cells: Sequence[tuple[Lane, list[Line]]], shape: tuple[int, ...]) -> Table:
+    """Lanes side by side, all as high as the highest."""
+    columns, width = shape
+    height = max(len(lines) for _, lines in cells) + 2
+    row = Table.grid(padding=0)
+    for _ in range(columns):
+        row.add_column(width=width)
+    row.add_row(*(_panel(lane, lines, width, height) for lane, lines in cells))
+    return row
+
+
+def _panel(lane: Lane, lines: list[Line], width: int, height: int) -> Panel:
+    colour = _COLOURS[lane.order % len(_COLOURS)]
+    text = Text("\n").join(
+        Text.assemble(*((part, _STYLES[kind]) for kind, part in line)) for line in lines
+    )
+    text.no_wrap, text.overflow = True, "crop"
+    return Panel(
+        text,
+        title=Text(lane.title, style=f"bold {colour}"),
+        title_align="left",
+        border_style=colour,
+        width=width,
+        height=height,
+    )
+
+
+class _Mode:
+    """Tells the terminal to show a frame only when it is whole; others ignore it."""
+
+    def __init__(self, code: str) -> None:
+        # rich writes a control segment as it stands; its kind only says that it has no width.
+        self._segment = Segment(code, None, [(ControlType.HOME,)])
+
+    def __rich_console__(self, console: Any, options: Any) -> Any:
+        yield self._segment
+
+
+_BEGIN = _Mode("\x1b[?2026h")
+_END = _Mode("\x1b[?2026l")

@@ -1,0 +1,82 @@
+"""Plain tokens for pipes and files: each one's text, then ``|``, written as it comes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Hashable, Mapping
+from types import TracebackType
+from typing import Any, TextIO
+
+from tokenweir.streaming.pieces import call_of, pieces, visible
+
+__all__ = ["PipeDisplay"]
+
+
+class PipeDisplay:
+    """Writes the text of a stream's tokens, separated by ``|``, and nothing else.
+
+    ::
+
+        Why| did| the| cat| sit|?|
+        In| sun|lit| patches|,|
+
+    A new line begins where the next token belongs to another model call, so calls that run at the
+    same time take turns line by line; filter the stream to see one alone. Reasoning, tool calls
+    and tool results are not the model's answer and are left out. A context manager; the line is
+    ended on leaving.
+
+    Args:
+        file: Where to write; standard output unless told. To a terminal (one that cannot show
+            lanes) control characters go visibly, to anything else the text goes as it is.
+        separator: What follows each token.
+    """
+
+    def __init__(self, file: TextIO | None = None, *, separator: str = "|") -> None:
+        self._file = sys.stdout if file is None else file
+        self._separator = separator
+        self._encoding = getattr(self._file, "encoding", None) or "utf-8"
+        self._terminal = self._file.isatty()
+        self._call: Hashable = None
+        self._open = False
+
+    def feed(self, chunk: Any, metadata: Mapping[str, Any]) -> None:
+        """Write one token and flush, so that a reader of the pipe sees it now.
+
+        Raises:
+            BrokenPipeError: When the reader has gone.
+        """
+        for piece in pieces(chunk):
+            if piece.kind != "text":
+                continue
+            call = call_of(chunk, metadata)
+            turn = "\n" if self._open and call != self._call else ""
+            self._call, self._open = call, True
+            self._write(f"{turn}{self._escaped(piece.text)}{self._separator}")
+
+    def close(self) -> None:
+        """End the line."""
+        if self._open:
+            self._open = False
+            self._write("\n")
+
+    def __enter__(self) -> PipeDisplay:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        if kind is None or not issubclass(kind, BrokenPipeError):
+            self.close()
+
+    def _escaped(self, text: str) -> str:
+        if self._terminal:
+            return visible(text, self._encoding)
+        # What the encoding lacks (or half a surrogate pair) must not end the run.
+        return text.encode(self._encoding, "backslashreplace").decode(self._encoding)
+
+    def _write(self, text: str) -> None:
+        self._file.write(text)
+        self._file.flush()

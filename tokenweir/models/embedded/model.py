@@ -1,0 +1,164 @@
+"""The embedded model: llama.cpp on this machine, behind OpenAI's protocol on a loopback port.
+
+It runs in a child process that dies with this one. In the same process it would end it badly
+(llama.cpp's server cannot be torn down while it generates: the interpreter crashes on exit), and
+its output, its memory and its faults would be ours.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from tokenweir.models.embedded import weights
+from tokenweir.models.embedded.weights import EmbeddedModelError
+
+__all__ = ["EmbeddedModelError", "Endpoint", "point_at", "start"]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where an embedded model answers.
+
+    Attributes:
+        base_url: Its URL, with ``/v1``.
+        model: The name that it goes by.
+        pid: The process that it runs in.
+    """
+
+    base_url: str
+    model: str
+    pid: int
+
+
+class _Server:
+    """One running child process."""
+
+    def __init__(self, gguf: Path, port: int) -> None:
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tokenweir.models.embedded._server", str(gguf), str(port)],
+            stdin=subprocess.PIPE,  # never written to: it closes when this process ends, however
+            stdout=subprocess.PIPE,
+            stderr=None if os.environ.get("TOKENWEIR_DEBUG") else self.log,
+            # Ctrl-C is for this process to deal with, not for the model.
+            start_new_session=True,
+            text=True,
+        )
+        self.endpoint = self._wait(gguf, port)
+
+    def _wait(self, gguf: Path, port: int) -> Endpoint:
+        said = _stream(self.process.stdout)
+        for line in said:
+            word, _, rest = line.strip().partition(" ")
+            if word == "ready":
+                return Endpoint(f"{rest}/v1", gguf.stem, self.process.pid)
+            if word == "failed":
+                self.stop()
+                raise EmbeddedModelError(_failure(gguf, port, rest))
+        code = self.process.wait()
+        self.stop()
+        raise EmbeddedModelError(_failure(gguf, port, f"it ended with code {code}"))
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout, self.log):
+            if pipe is not None:
+                pipe.close()
+
+
+_lock = threading.Lock()
+_servers: dict[Path, _Server] = {}
+_owner = os.getpid()
+
+
+def start(model: str | os.PathLike[str] = "smollm2", *, port: int = 0) -> Endpoint:
+    """Start a model, or find it already running; blocks until it answers (about a second).
+
+    Args:
+        model: ``smollm2``, or the path of any GGUF file.
+        port: The loopback port to take if it is not running yet; 0 takes a free one.
+
+    Raises:
+        EmbeddedModelError: In one line, with what to do.
+    """
+    global _servers, _owner
+    gguf = _find(os.fspath(model))
+    with _lock:
+        if _owner != os.getpid():  # forked: the servers are the parent's
+            _servers, _owner = {}, os.getpid()
+        running = _servers.get(gguf)
+        if running is None or not running.alive:
+            if running is not None:
+                running.stop()
+            running = _servers[gguf] = _Server(gguf, port)
+        return running.endpoint
+
+
+def point_at(model: str, *clients: Any) -> None:
+    """Start a model, and have clients of the openai SDK talk to it.
+
+    Asked before every call: should its process have died, it is started anew, elsewhere.
+    """
+    url = f"{start(model).base_url}/"
+    for client in clients:
+        if str(client.base_url) != url:
+            client.base_url = url
+
+
+@atexit.register
+def _stop_all() -> None:
+    if _owner == os.getpid():
+        for server in _servers.values():
+            server.stop()
+        _servers.clear()
+
+
+def _find(model: str) -> Path:
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise EmbeddedModelError(
+            "the embedded model needs llama.cpp: pip install 'tokenweir[local]'"
+        )
+    if model == "smollm2":
+        return weights.fetch()
+    path = Path(model).expanduser()
+    if path.suffix != ".gguf" and not path.exists():
+        raise EmbeddedModelError(
+            f"no embedded model {model!r}: give local:smollm2, or the path of a GGUF file"
+        )
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise EmbeddedModelError(f"cannot read {path} ({error.strerror})") from error
+    if magic != b"GGUF":
+        raise EmbeddedModelError(f"{path} is not a GGUF file: download the model as .gguf")
+    return path.resolve()
+
+
+def _failure(gguf: Path, port: int, reason: str) -> str:
+    if "bind" in reason or "listen" in reason:
+        return f"port {port} is in use: give another one, or 0 for any free port"
+    memory = gguf.stat().st_size * 1.5 / 1e6
+    return (
+        f"llama.cpp could not load {gguf} ({reason}): the file may be damaged, or there is too "
+        f"little memory (it takes about {memory:.0f} MB); TOKENWEIR_DEBUG=1 shows its log"
+    )
+
+
+def _stream(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None
+    return pipe
