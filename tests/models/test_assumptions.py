@@ -1,4 +1,4 @@
-"""What ``nodes/_internals.py`` assumes of LangChain, the openai SDK and LangGraph, one by one."""
+"""What ``models/_openai`` assumes of LangChain, the openai SDK and aiohttp, one by one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from langchain_openai import ChatOpenAI
 from openai.types.chat import ChatCompletion
 from pydantic import SecretStr
 
-from tokenweir.models._openai import insides as _internals
+from tokenweir.models._openai import http_clients, push_body, requests
 from tokenweir.models._openai.byte_source import AsyncBatches, Batches
 from tokenweir.models._openai.transport import PerLoopClient
 from tokenweir.models.chat import ChatModel
@@ -42,7 +42,7 @@ class Listener(BaseCallbackHandler):
 def test_the_sdks_insides(provider: Provider) -> None:
     """A resource knows its client, whose ``request`` all it asks goes through."""
     client = openai.OpenAI(base_url=provider.base_url, api_key="test")
-    assert _internals.client_of(client.chat.completions) is client
+    assert http_clients.client_of(client.chat.completions) is client
     asked: list[Any] = []
     request: Any = client.request
 
@@ -60,26 +60,26 @@ def test_the_sdks_insides(provider: Provider) -> None:
 
 def test_langchains_insides() -> None:
     """All names that are asked of a model are there."""
-    assert _internals._KNOWN
-    assert _internals._PLAIN is not None
+    assert requests._KNOWN
+    assert requests._PLAIN is not None
     model = ChatOpenAI(model="gpt-4o-mini", api_key=SecretStr("test"))
-    assert _internals._socket_options(model) is not None
-    assert _internals.step_aside(model, None, {}, True) == "the call has no run"
+    assert http_clients._socket_options(model) is not None
+    assert requests.step_aside(model, None, {}, True) == "the call has no run"
 
 
 async def test_a_copied_request_is_the_sdks(provider: Provider) -> None:
     """What ``ask`` sends is what the client's ``post`` sends, to the header."""
     model = model_of(provider.base_url)
-    request: Any = {"path": "/chat/completions", "body": BODY, "options": _internals._PLAIN_OPTIONS}
+    request: Any = {"path": "/chat/completions", "body": BODY, "options": requests._PLAIN_OPTIONS}
     for _ in range(2):
-        async for _ in await _internals.ask(model.root_async_client, request, AsyncBatches):
+        async for _ in await requests.ask(model.root_async_client, request, AsyncBatches):
             pass
         kind: Any = AsyncBatches
         async for _ in await model.root_async_client.post(
             **request, cast_to=ChatCompletion, stream=True, stream_cls=kind
         ):
             pass
-    for _ in _internals.ask(model.root_client, request, Batches):
+    for _ in requests.ask(model.root_client, request, Batches):
         pass
     first, *others, sync = provider.requests
     assert [(other.headers, other.body) for other in others] == [(first.headers, first.body)] * 3
@@ -135,7 +135,7 @@ def test_a_path_is_joined_once(provider: Provider) -> None:
         return join(path)
 
     ours._prepare_url = seen
-    _internals.remember_urls(ours)
+    http_clients.remember_urls(ours)
     paths = ("/chat/completions", "/chat/completions", "models", "http://other/x")
     for base in ("http://127.0.0.1/v1", "http://127.0.0.1:81/v2/"):
         ours.base_url = theirs.base_url = base
@@ -154,7 +154,7 @@ def test_a_path_is_joined_once(provider: Provider) -> None:
 async def test_aiohttps_response(provider: Provider) -> None:
     """The body and the connection of a response over aiohttp are found; of another, none."""
     provider.default = Reply("one two", hold_after=1)
-    options: Any = _internals._PLAIN_OPTIONS
+    options: Any = requests._PLAIN_OPTIONS
     asked: Any = {"body": BODY, "cast_to": ChatCompletion, "stream": True, "options": options}
     kind: Any = AsyncBatches
     async with openai.DefaultAioHttpClient() as http:
@@ -162,17 +162,17 @@ async def test_aiohttps_response(provider: Provider) -> None:
             base_url=provider.base_url, api_key="test", http_client=http
         )
         stream = await client.post("/chat/completions", **asked, stream_cls=kind)
-        assert isinstance(_internals.aiohttp_body(stream.response), aiohttp.StreamReader)
-        transport = _internals.aiohttp_transport(stream.response)
+        assert isinstance(push_body.aiohttp_body(stream.response), aiohttp.StreamReader)
+        transport = push_body.aiohttp_transport(stream.response)
         assert transport is not None
         assert transport.is_reading()
         await stream.aclose()
-        assert _internals.aiohttp_transport(stream.response) is None
+        assert push_body.aiohttp_transport(stream.response) is None
     async with openai.DefaultAsyncHttpxClient() as http:
         client = openai.AsyncOpenAI(base_url=provider.base_url, api_key="test", http_client=http)
         stream = await client.post("/chat/completions", **asked, stream_cls=kind)
-        assert _internals.aiohttp_body(stream.response) is None
-        assert _internals.aiohttp_transport(stream.response) is None
+        assert push_body.aiohttp_body(stream.response) is None
+        assert push_body.aiohttp_transport(stream.response) is None
         await stream.aclose()
 
 

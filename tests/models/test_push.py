@@ -14,7 +14,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import SecretStr
 
 from tokenweir.errors import StreamError, TokenGapTimeoutError
-from tokenweir.models._openai.insides import Arrivals
+from tokenweir.models._openai.push_body import Arrivals
 from tokenweir.models.chat import ChatModel
 from tokenweir.streaming.filters import Filter
 from tokenweir.streaming.stream import astream

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from tokenweir.errors import TokenGapTimeoutError
 from tokenweir.models._calls.streams import AsyncPatientStream, Border, Failure
 from tokenweir.models._calls.timeouts import Patience, Progress
-from tokenweir.models._openai import insides as _internals
+from tokenweir.models._openai import push_body
 from tokenweir.models._openai.byte_source import AsyncBatches, QuietBatches
 from tokenweir.models.chat import ChatModel
 from tokenweir.streaming.stream import astream
@@ -74,7 +74,7 @@ async def items_of(batches: Any, found: list[Any]) -> None:
 
 async def left_alone(stream: Any, found: list[Any]) -> bool:
     """Read a stream to its end; whether its connection was not read at some moment."""
-    transport: Any = _internals.aiohttp_transport(stream.response)
+    transport: Any = push_body.aiohttp_transport(stream.response)
     reading = asyncio.ensure_future(items_of(stream, found))
     seen = False
     while not reading.done():
@@ -209,7 +209,7 @@ async def test_leaving_while_nobody_reads(provider: Provider) -> None:
     """Cancelling a call whose connection is left alone closes it."""
     provider.default = Reply(tokens=100_000, every=0.01)
     stream = await opened(model_of(provider), QuietBatches)
-    transport: Any = _internals.aiohttp_transport(stream.response)
+    transport: Any = push_body.aiohttp_transport(stream.response)
     reading = asyncio.ensure_future(items_of(stream, []))
     while transport.is_reading():
         await asyncio.wait([reading], timeout=0.005)

@@ -1,4 +1,4 @@
-"""What ``streaming/_internals.py`` assumes of LangGraph and LangChain, one by one."""
+"""What ``streaming/_langgraph`` assumes of LangGraph and LangChain, one by one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.pregel._messages import StreamMessagesHandler
 
 from tokenweir.models.completion import completion_model
-from tokenweir.streaming._langgraph import handlers as _internals
+from tokenweir.streaming._langgraph import handlers, run_config
 from tokenweir.testing import Provider
 
 INPUT: Any = {"messages": [("user", "hello")]}
@@ -32,7 +32,7 @@ async def quiet(state: MessagesState) -> Any:
 
 def test_langgraphs_handler() -> None:
     """It keeps the metadata of its calls by run, emits by ``_emit``, and drops what it has seen."""
-    assert _internals._MISSING is None
+    assert handlers._MISSING is None
     parts: list[Any] = []
     handler = StreamMessagesHandler(parts.append, False)
     run_id = uuid4()
@@ -136,15 +136,15 @@ async def test_a_graph_within_a_node() -> None:
     found: list[str | None] = []
 
     async def look(state: MessagesState, config: RunnableConfig) -> Any:
-        found.append(_internals.direct_reason(config))
+        found.append(run_config.direct_reason(config))
         return {"messages": []}
 
     await graph_of(look).ainvoke(INPUT)
     assert found == ["the graph runs inside another graph's node"]
-    assert _internals.direct_reason(ensure_config()) is None
+    assert run_config.direct_reason(ensure_config()) is None
 
 
 def test_local_graphs() -> None:
     """A compiled graph is LangGraph's ``Pregel``."""
-    assert _internals.is_local(graph_of(quiet))
-    assert not _internals.is_local(object())
+    assert run_config.is_local(graph_of(quiet))
+    assert not run_config.is_local(object())

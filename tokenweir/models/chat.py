@@ -21,7 +21,7 @@ from typing_extensions import Self
 
 from tokenweir.models._calls.limits import Limits
 from tokenweir.models._calls.timeouts import Progress
-from tokenweir.models._openai import insides as _internals
+from tokenweir.models._openai import http_clients
 from tokenweir.models._openai.adapter import make_patient, make_patient_sync
 from tokenweir.models._openai.streamed_calls import FastCalls
 from tokenweir.models._openai.transport import PerLoopClient, leave_when_the_reader_goes
@@ -37,6 +37,7 @@ from tokenweir.models.providers import (
 )
 from tokenweir.models.reasoning import keep_reasoning
 from tokenweir.models.secrets import hidden_headers, secrets_of
+from tokenweir.streaming._langgraph import config_propagation
 from tokenweir.streaming._langgraph.config_propagation import CONFIG_TRAVELS, warn_lost
 
 __all__ = ["ChatModel", "LocalChatModel", "ModelNameError", "chat_model", "default_model_name"]
@@ -66,10 +67,10 @@ class ChatModel(Limits, FastCalls):
         self.stream_chunk_timeout = None
         timeout = self.http_timeout(patience)
         if not given:
-            http = PerLoopClient(lambda: _internals.async_http_client(self))
+            http = PerLoopClient(lambda: http_clients.async_http_client(self))
             self.root_async_client = self.root_async_client.with_options(http_client=http)
         if not given_sync and self.root_client is not None:
-            sync_http = leave_when_the_reader_goes(_internals.sync_http_client(self))
+            sync_http = leave_when_the_reader_goes(http_clients.sync_http_client(self))
             self.root_client = self.root_client.with_options(http_client=sync_http)
         secrets = secrets_of(self.openai_api_key, *(self.default_headers or {}).values())
 
@@ -140,7 +141,7 @@ def _look_for_config(callbacks: Any, metadata: dict[str, Any] | None) -> None:
     for known in (metadata, getattr(callbacks, "metadata", None)):
         if known and "langgraph_node" in known:
             return
-    if name := _internals.running_node():
+    if name := config_propagation.running_node():
         warn_lost(name)
 
 

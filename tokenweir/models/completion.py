@@ -23,7 +23,7 @@ from typing_extensions import Self
 
 from tokenweir.models._calls.limits import Limits
 from tokenweir.models._calls.timeouts import Progress
-from tokenweir.models._openai import insides as _internals
+from tokenweir.models._openai import http_clients
 from tokenweir.models._openai.adapter import make_patient, make_patient_sync
 from tokenweir.models._openai.transport import PerLoopClient, leave_when_the_reader_goes
 from tokenweir.models.chat import UNSTARTED
@@ -59,15 +59,15 @@ class CompletionModel(Limits, OpenAI):
         given_sync = self.http_client is not None or self.client is not None
         patient, patient_sync = self.async_client is None, self.client is None
         super().validate_environment()  # type: ignore[operator]
-        self._root_client = _internals.client_of(self.client)
-        self._root_async_client = _internals.client_of(self.async_client)
+        self._root_client = http_clients.client_of(self.client)
+        self._root_async_client = http_clients.client_of(self.async_client)
         patience = self.patience(timeout=self.request_timeout, retries=self.max_retries)
         timeout = self.http_timeout(patience)
         if not given:
-            http = PerLoopClient(lambda: _internals.async_http_client(self))
+            http = PerLoopClient(lambda: http_clients.async_http_client(self))
             self._root_async_client = self._root_async_client.with_options(http_client=http)
         if not given_sync:
-            sync_http = leave_when_the_reader_goes(_internals.sync_http_client(self))
+            sync_http = leave_when_the_reader_goes(http_clients.sync_http_client(self))
             self._root_client = self._root_client.with_options(http_client=sync_http)
         secrets = secrets_of(self.openai_api_key, *(self.default_headers or {}).values())
 
@@ -81,7 +81,7 @@ class CompletionModel(Limits, OpenAI):
             make_patient_sync(self._root_client, progress, secrets, timeout)
             self.client = self._root_client.completions
         if self.stream_usage is None:
-            self.stream_usage = _internals.is_openais_own(self._root_async_client)
+            self.stream_usage = http_clients.is_openais_own(self._root_async_client)
         return self
 
     def __repr_args__(self) -> Any:

@@ -18,7 +18,7 @@ from typing import Any
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 
-from tokenweir.streaming._langgraph import handlers as _internals
+from tokenweir.streaming._langgraph import handlers, run_config
 from tokenweir.streaming.backpressure import Gate, PumpGate
 from tokenweir.streaming.calls import Calls
 from tokenweir.streaming.channel import Sink
@@ -52,7 +52,7 @@ class Plan:
     @property
     def local(self) -> bool:
         """Whether the run's callbacks are ours to watch."""
-        return _internals.is_local(self.graph)
+        return run_config.is_local(self.graph)
 
     def direct(self, method: str = "astream") -> bool:
         """Whether all parts can be taken from where they are made."""
@@ -66,7 +66,7 @@ class Plan:
         return (
             self.local
             and self.version in versions
-            and _internals.direct_reason(self.config) is None
+            and run_config.direct_reason(self.config) is None
         )
 
     def open(self, method: str, sink: Sink[Any], thread: int | None) -> Source:
@@ -74,10 +74,10 @@ class Plan:
         calls = Calls()
         run = getattr(self.graph, method)
         if self.direct(method):
-            watched = _internals.watched(self.config, self._watching(Gate(sink, thread), calls))
+            watched = run_config.watched(self.config, self._watching(Gate(sink, thread), calls))
             if list(self._modes()) != ["messages"]:
                 put, modes = self._part_putter(sink), self._modes()
-                watched = _internals.emitting(watched, put, modes, subgraphs=self.subgraphs)
+                watched = run_config.emitting(watched, put, modes, subgraphs=self.subgraphs)
             parts = run(self.input, watched, stream_mode=[], **self._version(), **self.kwargs)
             return Source(parts, calls)
         pump = PumpGate(sink, thread)
@@ -85,7 +85,7 @@ class Plan:
         if self.local:
             completions = None
             if "messages" in self._modes():
-                completions = _internals.completions_handler(
+                completions = handlers.completions_handler(
                     self._putter(sink),
                     Gate(sink, thread),
                     calls,
@@ -93,8 +93,8 @@ class Plan:
                     only=self.only,
                     config=self.config,
                 )
-            handler = _internals.GateHandler(pump, calls, completions)
-            config = _internals.watched(self.config, handler)
+            handler = handlers.GateHandler(pump, calls, completions)
+            config = run_config.watched(self.config, handler)
         parts = run(
             self.input,
             config,
@@ -108,8 +108,8 @@ class Plan:
     def _watching(self, gate: Gate, calls: Calls) -> BaseCallbackHandler:
         """What watches the calls of a run whose parts are all taken from where they are made."""
         if "messages" not in self._modes():
-            return _internals.StepGateHandler(gate, calls)
-        return _internals.MessagesHandler(
+            return handlers.StepGateHandler(gate, calls)
+        return handlers.MessagesHandler(
             self._putter(gate.sink), gate, calls, subgraphs=self.subgraphs, only=self.only
         )
 

@@ -25,7 +25,7 @@ from tokenweir.models._calls.streams import (
     patiently_sync,
 )
 from tokenweir.models._calls.timeouts import Progress, retry_after
-from tokenweir.models._openai import insides as _internals
+from tokenweir.models._openai import http_clients, requests
 from tokenweir.models._openai.byte_source import AsyncBatches
 from tokenweir.models._openai.parser import Batch, weigh
 from tokenweir.models.secrets import scrub
@@ -44,8 +44,8 @@ def make_patient(
     ``timeout`` is the HTTP client's, where a call does not bring its own.
     """
     request = client.request
-    _internals.remember_urls(client)
-    border = Border(look, _understanding(secrets), _internals.call_at_done)
+    http_clients.remember_urls(client)
+    border = Border(look, _understanding(secrets), requests.call_at_done)
     # Batches are waited for here, by tokens; the HTTP client would set a timer per packet as well.
     without_read = _without_read(client.timeout if timeout is None else timeout)
 
@@ -74,8 +74,8 @@ def make_patient_sync(
 ) -> None:
     """As ``make_patient``, for an ``OpenAI`` client."""
     request = client.request
-    _internals.remember_urls(client)
-    border = Border(look, _understanding(secrets), _internals.call_at_done)
+    http_clients.remember_urls(client)
+    border = Border(look, _understanding(secrets), requests.call_at_done)
 
     def patient(cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
         _ours(options, timeout)

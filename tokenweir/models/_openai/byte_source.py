@@ -16,7 +16,7 @@ import aiohttp
 import httpx2
 import openai
 
-from tokenweir.models._openai import insides as _internals
+from tokenweir.models._openai import push_body
 from tokenweir.models._openai.parser import Batch, EventError, read_events
 from tokenweir.streaming.sse import EventDecoder
 
@@ -97,10 +97,10 @@ class AsyncBatches(openai.AsyncStream[Batch]):
 
     async def _refused(self, decoder: EventDecoder) -> Batch | None:
         """Push batches until there is one to iterate; None if bytes must be read for the next."""
-        body, take = _internals.aiohttp_body(self.response), self._take
+        body, take = push_body.aiohttp_body(self.response), self._take
         if take is None or body is None or _encoded(self.response):
             return None
-        if not _internals.Arrivals.possible(body):
+        if not push_body.Arrivals.possible(body):
             return None
         refused: asyncio.Future[Batch | None] = asyncio.get_running_loop().create_future()
 
@@ -126,7 +126,7 @@ class AsyncBatches(openai.AsyncStream[Batch]):
                 return await refused
         if body.is_eof() or body.exception() is not None:
             return None
-        arrivals = _internals.Arrivals(body, arrived, over)
+        arrivals = push_body.Arrivals(body, arrived, over)
         arrivals.start()
         try:
             return await refused
@@ -137,7 +137,7 @@ class AsyncBatches(openai.AsyncStream[Batch]):
         response = self.response
         if _encoded(response):
             return response.aiter_bytes()
-        body = _internals.aiohttp_body(response)
+        body = push_body.aiohttp_body(response)
         return response.stream if body is None else self._pieces(body)
 
     async def _pieces(self, body: aiohttp.StreamReader) -> AsyncIterator[bytes]:
@@ -147,7 +147,7 @@ class AsyncBatches(openai.AsyncStream[Batch]):
 
     async def _drain(self, received: AsyncIterator[bytes]) -> None:
         """Read to the end: only then can the connection be used for the next call."""
-        body = _internals.aiohttp_body(self.response)
+        body = push_body.aiohttp_body(self.response)
         if body is not None and body.at_eof():
             return
         with suppress(asyncio.TimeoutError, httpx2.HTTPError, aiohttp.ClientError):
@@ -185,7 +185,7 @@ class QuietBatches(AsyncBatches):
                 transport = None
                 worth = len(self._all) >= _MANY and events * wait >= _WORTH * taken
                 if may_pause and worth and not self._ending:
-                    transport = _internals.aiohttp_transport(self.response)
+                    transport = push_body.aiohttp_transport(self.response)
                 if transport is not None:
                     data = await _read_after(wait, body, transport)
                 else:

@@ -17,7 +17,7 @@ from langchain_core.outputs import ChatResult
 from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr
 
-from tokenweir.models._openai import insides as _internals
+from tokenweir.models._openai import requests
 from tokenweir.models._openai.answer import Answer
 from tokenweir.models._openai.byte_source import AsyncBatches, Batches, QuietBatches
 from tokenweir.models._openai.chunk_template import Pattern
@@ -56,7 +56,7 @@ class FastCalls(ChatOpenAI):
         await self._aready()
         try:
             kind = AsyncBatches if receivers.wanted else QuietBatches
-            stream = await _internals.ask(self.root_async_client, request, kind)
+            stream = await requests.ask(self.root_async_client, request, kind)
             async with aclosing(stream):
                 pushed = _Pushed(answer, receivers)
                 if receivers.wanted:
@@ -67,7 +67,7 @@ class FastCalls(ChatOpenAI):
                     for items in receivers.portions(batch.items):
                         await receivers.admit(len(items), answer.take(items))
         except openai.APIError as error:
-            _internals.raise_langchains(error)
+            requests.raise_langchains(error)
         result: ChatResult = answer.result()
         await receivers.admit(1, 0)
         return result
@@ -83,13 +83,13 @@ class FastCalls(ChatOpenAI):
         request, answer, receivers = call
         self._ready()
         try:
-            stream = _internals.ask(self.root_client, request, Batches)
+            stream = requests.ask(self.root_client, request, Batches)
             with closing(stream):
                 for batch in stream:
                     for items in receivers.portions(batch.items):
                         receivers.admit_sync(len(items), answer.take(items))
         except openai.APIError as error:
-            _internals.raise_langchains(error)
+            requests.raise_langchains(error)
         result: ChatResult = answer.result()
         receivers.admit_sync(1, 0)
         return result
@@ -112,7 +112,7 @@ class FastCalls(ChatOpenAI):
     def _prepared(
         self, messages: Any, stop: Any, run_manager: Any, kwargs: dict[str, Any], is_async: bool
     ) -> tuple[dict[str, Any], Answer, Receivers]:
-        if reason := _internals.step_aside(self, run_manager, kwargs, is_async):
+        if reason := requests.step_aside(self, run_manager, kwargs, is_async):
             raise _LeaveItError(reason)
         client = self.root_async_client if is_async else self.root_client
         if (self.async_client if is_async else self.client) is not client.chat.completions:
@@ -122,16 +122,16 @@ class FastCalls(ChatOpenAI):
         receivers = receivers_of(run_manager.handlers, run_manager.run_id, message_id)
         if receivers is None:
             raise _LeaveItError("a callback handler wants every token from LangChain")
-        request = _internals.events_request(self, messages, stop, kwargs)
+        request = requests.events_request(self, messages, stop, kwargs)
         if isinstance(request, str):
             raise _LeaveItError(request)
-        answer = Answer(_internals.converter(self), pattern, receivers, message_id)
+        answer = Answer(requests.converter(self), pattern, receivers, message_id)
         return request, answer, receivers
 
     def _known_pattern(self) -> Pattern:
         if self._pattern is None:
             try:
-                self._pattern = Pattern(_internals.converter(self))
+                self._pattern = Pattern(requests.converter(self))
             except Exception as error:  # noqa: BLE001 - whatever a new LangChain may raise
                 self._pattern = str(error)
                 logger.warning("tokens take the slow path with this LangChain: %s", error)

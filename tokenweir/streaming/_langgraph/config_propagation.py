@@ -11,12 +11,13 @@ from __future__ import annotations
 import sys
 import warnings
 from contextvars import ContextVar
+from types import FrameType
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tracers.context import register_configure_hook
 
-__all__ = ["CONFIG_TRAVELS", "MissingConfigWarning", "node_begins", "warn_lost"]
+__all__ = ["CONFIG_TRAVELS", "MissingConfigWarning", "node_begins", "running_node", "warn_lost"]
 
 CONFIG_TRAVELS = sys.version_info >= (3, 11)
 """Whether config reaches nested calls by itself."""
@@ -71,3 +72,17 @@ def node_begins(name: str, metadata: dict[str, Any] | None) -> None:
     """A chain begins in this task; if it is a node's own, watch the calls that it makes."""
     if not CONFIG_TRAVELS and metadata and metadata.get("langgraph_node") == name:
         _looking.set(_LookForConfig(name))
+
+
+def running_node() -> str | None:
+    """The name of the LangGraph node that this coroutine is running in, if it is in one.
+
+    Read from the stack: before Python 3.11 a node's context does not reach what it calls, which
+    is just when one wants to know.
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "arun_with_retry":
+            return getattr(frame.f_locals.get("task"), "name", None)
+        frame = frame.f_back
+    return None

@@ -23,17 +23,15 @@ Where an assumption does not hold, ``direct_reason`` says so and streams take La
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from threading import get_ident
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
-from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables.config import RunnableConfig, ensure_config
-from langgraph.config import get_config
-from langgraph.pregel import Pregel
 
 from tokenweir.streaming._langgraph.config_propagation import node_begins
 from tokenweir.streaming.backpressure import Gate, Watching, current_gate
@@ -43,20 +41,10 @@ from tokenweir.streaming.filters import Filter
 from tokenweir.types import Metadata, Namespace, Token
 
 try:
-    from langgraph._internal._constants import (
-        CONFIG_KEY_CHECKPOINT_NS,
-        CONFIG_KEY_RUNTIME,
-        CONFIG_KEY_STREAM,
-        CONFIG_KEY_TASK_ID,
-        NS_SEP,
-    )
     from langgraph.pregel._messages import StreamMessagesHandler
-    from langgraph.pregel.protocol import StreamProtocol
-    from langgraph.runtime import Runtime
 
     _MISSING: str | None = None
 except ImportError as error:  # a LangGraph that moved its rooms
-    CONFIG_KEY_TASK_ID = "__pregel_task_id"
     StreamMessagesHandler = BaseCallbackHandler  # type: ignore[assignment,misc]
     _MISSING = f"this LangGraph has other insides ({error})"
     logging.getLogger(__name__).warning("streams take LangGraph's own way: %s", error)
@@ -66,76 +54,8 @@ __all__ = [
     "MessagesHandler",
     "StepGateHandler",
     "completions_handler",
-    "direct_reason",
-    "emitting",
-    "is_local",
     "langgraphs_receiver",
-    "watched",
 ]
-
-
-def is_local(graph: object) -> bool:
-    """Whether the graph runs in this process, so that its callbacks are ours to watch."""
-    return isinstance(graph, Pregel)
-
-
-def direct_reason(config: RunnableConfig | None) -> str | None:
-    """Why a stream cannot be taken from where its parts are made; None if it can."""
-    if _MISSING is not None:
-        return _MISSING
-    configurable = ensure_config(config).get("configurable") or {}
-    if CONFIG_KEY_TASK_ID in configurable:
-        return "the graph runs inside another graph's node"
-    if configurable.get("checkpoint_ns"):
-        return "the run starts in a checkpoint namespace"
-    return None
-
-
-def watched(config: RunnableConfig | None, handler: BaseCallbackHandler) -> RunnableConfig:
-    """The config with ``handler`` put last among its callbacks.
-
-    Callbacks bound to the graph, and those of a run that one is inside of, are merged by LangGraph.
-    """
-    callbacks: Any = (config or {}).get("callbacks")
-    if isinstance(callbacks, BaseCallbackManager):
-        callbacks = callbacks.copy()
-        callbacks.add_handler(handler, inherit=True)
-    else:
-        callbacks = [*(callbacks or ()), handler]
-    merged: RunnableConfig = {**config} if config else {}
-    merged["callbacks"] = callbacks
-    return merged
-
-
-def emitting(
-    config: RunnableConfig,
-    put: Callable[[Namespace, str, Any], None],
-    modes: Sequence[str],
-    *,
-    subgraphs: bool,
-) -> RunnableConfig:
-    """The config with which a run hands the parts of these modes to ``put``, from any thread.
-
-    Without LangGraph's queue between, from which a task of the run would have to take each.
-    """
-
-    def emit(part: tuple[Namespace, str, Any]) -> None:
-        namespace, mode, payload = part
-        if subgraphs or not namespace:
-            put(namespace, mode, payload)
-
-    def write(value: Any) -> None:
-        place = get_config()["configurable"][CONFIG_KEY_CHECKPOINT_NS]
-        emit((tuple(place.split(NS_SEP)[:-1]), "custom", value))
-
-    runtime = Runtime(stream_writer=write) if "custom" in modes else Runtime()
-    others: Any = set(modes) - {"custom", "messages"}
-    configurable = {
-        **(config.get("configurable") or {}),
-        CONFIG_KEY_STREAM: StreamProtocol(emit, others),
-        CONFIG_KEY_RUNTIME: runtime,
-    }
-    return {**config, "configurable": configurable}
 
 
 class _Watcher(Watching):

@@ -1,0 +1,178 @@
+"""Streamed chat requests, as langchain-openai and the openai SDK would make them.
+
+Private names used: ``_agenerate_with_cache`` and ``_generate_with_cache`` make one call, after the
+run has begun: they ask the cache, wait for the rate limiter, and stream if ``_should_stream`` says
+so and ``_should_use_protocol_streaming`` does not, handing on what
+``_convert_chunk_to_generation_chunk`` makes of each event of ``_get_request_payload``'s request.
+``post`` of the SDK's clients is ``request`` with ``FinalRequestOptions.construct(...)``, of which a
+copy can be given another ``json_data``. The SDK's streams read their events from their
+``_iter_events()``, once they are iterated.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from inspect import signature
+from typing import Any, NoReturn
+
+import openai
+from langchain_core.globals import get_llm_cache
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk
+from langchain_openai import ChatOpenAI
+from openai.types.chat import ChatCompletion
+
+logger = logging.getLogger(__name__)
+
+try:
+    from langchain_openai.chat_models.base import (
+        _handle_openai_api_error,
+        _handle_openai_bad_request,
+    )
+
+    _KNOWN = True
+except ImportError as error:  # a langchain-openai that moved its rooms
+    _KNOWN = False
+    logger.warning("tokens take the slow path with this langchain-openai: %s", error)
+
+
+__all__ = ["ask", "call_at_done", "converter", "events_request", "raise_langchains", "step_aside"]
+
+
+def call_at_done(stream: Any, done: Callable[[], object]) -> None:
+    """Have ``done`` called when the provider ends one of the SDK's streams with ``[DONE]``.
+
+    The SDK ends a stream alike whether the provider said so or its connection was closed.
+    """
+    events = getattr(stream, "_iter_events", None)
+    if isinstance(stream, openai.AsyncStream) and events is not None:
+
+        async def seen() -> AsyncIterator[Any]:
+            async for event in events():
+                if event.data.startswith("[DONE]"):
+                    done()
+                yield event
+
+        stream._iter_events = seen  # type: ignore[method-assign]
+    elif isinstance(stream, openai.Stream) and events is not None:
+
+        def seen_sync() -> Iterator[Any]:
+            for event in events():
+                if event.data.startswith("[DONE]"):
+                    done()
+                yield event
+
+        stream._iter_events = seen_sync  # type: ignore[method-assign]
+
+
+def step_aside(model: ChatOpenAI, run_manager: Any, kwargs: dict[str, Any], is_async: bool) -> str:
+    """Why LangChain must make this call itself; "" if its events may be read here."""
+    if not _KNOWN:
+        return "this langchain-openai has other insides"
+    if run_manager is None:
+        return "the call has no run"
+    if model.cache not in (None, False) or (model.cache is None and get_llm_cache() is not None):
+        return "answers are cached"
+    if model.rate_limiter is not None:
+        return "the rate is limited"
+    if model.output_version == "v1":
+        return "the output version is v1"
+    if model.include_response_headers or model._uses_gateway:
+        return "response headers are asked for"
+    if model._should_use_protocol_streaming(async_api=is_async, run_manager=run_manager, **kwargs):
+        return "the run is streamed by LangChain's event protocol"
+    if not model._should_stream(async_api=is_async, run_manager=run_manager, **kwargs):
+        return "the call is not streamed"
+    if model._use_responses_api({**kwargs, **model.model_kwargs}):
+        return "the Responses API is used"
+    return ""
+
+
+def events_request(
+    model: ChatOpenAI, messages: Any, stop: Any, kwargs: dict[str, Any]
+) -> dict[str, Any] | str:
+    """The arguments of ``client.post`` for a streamed call; or why LangChain must make it."""
+    kwargs = {**kwargs, "stream": True}
+    usage = model._should_stream_usage(kwargs.pop("stream_usage", None), **kwargs)
+    if usage:
+        kwargs["stream_options"] = {"include_usage": usage}
+    payload = model._get_request_payload(messages, stop=stop, **kwargs)
+    if "response_format" in payload:
+        return "the answer is structured"
+    if (payload.get("n") or 1) != 1:
+        return "more than one answer is asked for"
+    options: dict[str, Any] = {**_PLAIN_OPTIONS}
+    for name, option in _EXTRAS.items():
+        if name in payload:
+            given = payload.pop(name)
+            if given is not None:
+                options[option] = given
+    if unknown := payload.keys() - _PARAMETERS:
+        return f"the openai SDK does not know {', '.join(sorted(unknown))}"
+    return {"path": _PATH, "body": payload, "options": options}
+
+
+def ask(client: Any, request: dict[str, Any], stream_cls: Any) -> Any:
+    """Make a request of ``events_request``: the stream, or of an async client what to await for it.
+
+    As ``client.post`` does, but the options of a request without any of its own are copied.
+    """
+    options, body = request["options"], request["body"]
+    if _PLAIN is None or options != _PLAIN_OPTIONS or not _all_given(body):
+        return client.post(**request, cast_to=ChatCompletion, stream=True, stream_cls=stream_cls)
+    plain = _PLAIN.model_copy(update={"json_data": body})
+    return client.request(ChatCompletion, plain, stream=True, stream_cls=stream_cls)
+
+
+def _all_given(body: dict[str, Any]) -> bool:
+    return not any(isinstance(value, (openai.NotGiven, openai.Omit)) for value in body.values())
+
+
+def _plain_options() -> Any:
+    """The openai SDK's options of a streamed chat request, as its ``post`` makes them."""
+    try:
+        from openai._models import FinalRequestOptions
+
+        made: Any = FinalRequestOptions.construct(
+            method="post", url=_PATH, json_data=None, content=None, files=None, **_PLAIN_OPTIONS
+        )
+    except Exception:  # noqa: BLE001 - whatever a new SDK may raise
+        return None
+    return made
+
+
+_PATH = "/chat/completions"
+
+
+_PLAIN_OPTIONS: Any = {"security": {"bearer_auth": True}}
+
+
+_PLAIN = _plain_options()
+
+
+_EXTRAS = {
+    "extra_headers": "headers",
+    "extra_query": "params",
+    "extra_body": "extra_json",
+    "timeout": "timeout",
+}
+
+
+_PARAMETERS = signature(openai.resources.chat.Completions.create).parameters.keys()
+
+
+def converter(model: ChatOpenAI) -> Callable[..., ChatGenerationChunk | None]:
+    """LangChain's conversion of an event: ``convert(event, class of the chunk before it)``."""
+    return lambda event, default=AIMessageChunk: model._convert_chunk_to_generation_chunk(
+        event, default, {}
+    )
+
+
+def raise_langchains(error: openai.APIError) -> NoReturn:
+    """Raise an error of the openai SDK as langchain-openai does."""
+    if isinstance(error, openai.BadRequestError):
+        _handle_openai_bad_request(error)
+    else:
+        _handle_openai_api_error(error)
+    raise error
