@@ -18,20 +18,61 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tokenweir._version import __version__
     from tokenweir.display.show import show
-    from tokenweir.errors import StreamError, TokenweirError
+    from tokenweir.errors import (
+        ConnectTimeoutError,
+        DashScopeError,
+        EmbeddedModelError,
+        FilterError,
+        FirstTokenTimeoutError,
+        GraphLoadError,
+        MissingConfigWarning,
+        ModelNameError,
+        PictureError,
+        ProviderError,
+        StreamError,
+        TimeLimitError,
+        TokenGapTimeoutError,
+        TokenweirError,
+    )
     from tokenweir.models.chat import chat_model
     from tokenweir.models.completion import completion_model
     from tokenweir.nodes.node import node
     from tokenweir.nodes.write_tokens import write_tokens
     from tokenweir.streaming.collect import collect
-    from tokenweir.streaming.filters import from_model, from_node, in_namespace, tag
-    from tokenweir.streaming.lanes import lanes
+    from tokenweir.streaming.filters import (
+        Filter,
+        from_model,
+        from_node,
+        in_namespace,
+        reasoning,
+        tag,
+        text,
+    )
+    from tokenweir.streaming.lanes import Lane, lanes
     from tokenweir.streaming.meter import Meter
-    from tokenweir.streaming.stream import astream, stream
+    from tokenweir.streaming.stream import SyncTokenStream, TokenStream, astream, stream
+    from tokenweir.types import Token
 
 __all__ = [
+    "ConnectTimeoutError",
+    "DashScopeError",
+    "EmbeddedModelError",
+    "Filter",
+    "FilterError",
+    "FirstTokenTimeoutError",
+    "GraphLoadError",
+    "Lane",
     "Meter",
+    "MissingConfigWarning",
+    "ModelNameError",
+    "PictureError",
+    "ProviderError",
     "StreamError",
+    "SyncTokenStream",
+    "TimeLimitError",
+    "Token",
+    "TokenGapTimeoutError",
+    "TokenStream",
     "TokenweirError",
     "__version__",
     "astream",
@@ -43,16 +84,21 @@ __all__ = [
     "in_namespace",
     "lanes",
     "node",
+    "reasoning",
     "show",
     "stream",
     "tag",
+    "text",
     "write_tokens",
 ]
 
-_HOMES = {
+_MODULES = {
+    "Filter": "streaming.filters",
+    "Lane": "streaming.lanes",
     "Meter": "streaming.meter",
-    "StreamError": "errors",
-    "TokenweirError": "errors",
+    "SyncTokenStream": "streaming.stream",
+    "Token": "types",
+    "TokenStream": "streaming.stream",
     "__version__": "_version",
     "astream": "streaming.stream",
     "chat_model": "models.chat",
@@ -64,21 +110,23 @@ _HOMES = {
     "lanes": "streaming.lanes",
     "load_ipython_extension": "graphs.notebook",  # for IPython: %load_ext tokenweir
     "node": "nodes.node",
+    "reasoning": "streaming.filters",
     "show": "display.show",
     "stream": "streaming.stream",
     "tag": "streaming.filters",
+    "text": "streaming.filters",
     "write_tokens": "nodes.write_tokens",
 }
+"""The module of each name. The names in ``__all__`` that are missing here are in ``errors``."""
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
+    if name not in _MODULES and name not in __all__:
         raise AttributeError(f"module 'tokenweir' has no attribute {name!r}")
-    value = getattr(import_module(f"tokenweir.{home}"), name)
+    value = getattr(import_module(f"tokenweir.{_MODULES.get(name, 'errors')}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -1,15 +1,21 @@
-"""The exceptions that Tokenweir raises by its own name.
+"""Every exception and warning that Tokenweir defines for its users.
 
-There is one root, so that ``except TokenweirError`` is always enough. What a user's own node
-raises is never wrapped: it reaches the reader as it is.
+``except TokenweirError`` catches all of the exceptions. An exception raised by a user's own node is
+never wrapped: it reaches the reader of the stream unchanged.
 """
 
 from __future__ import annotations
 
 __all__ = [
     "ConnectTimeoutError",
+    "DashScopeError",
+    "EmbeddedModelError",
     "FilterError",
     "FirstTokenTimeoutError",
+    "GraphLoadError",
+    "MissingConfigWarning",
+    "ModelNameError",
+    "PictureError",
     "ProviderError",
     "StreamError",
     "TimeLimitError",
@@ -19,27 +25,56 @@ __all__ = [
 
 
 class TokenweirError(Exception):
-    """Root of every exception that Tokenweir raises by its own name."""
+    """Root of every exception that Tokenweir defines.
+
+    Raised itself when a function is called where it cannot work. The message says what to change.
+    """
 
 
 class FilterError(TokenweirError, ValueError):
-    """Raised when a filter cannot be understood; the message shows the forms that can."""
+    """Raised when a filter cannot be understood.
+
+    The message shows the valid forms.
+    """
 
 
-class ProviderError(TokenweirError):
-    """Root of what a provider's answer can be wrong by, where no client has an error for it.
+class ModelNameError(TokenweirError, ValueError):
+    """Raised when a model's name, its API key or the package of its provider is missing or unknown.
 
-    At the reader of a graph it is the ``__cause__`` of a StreamError.
+    The message says which name to write, which variable to set or what to install.
+    """
+
+
+class EmbeddedModelError(TokenweirError):
+    """Raised when the embedded model cannot be downloaded, read or started.
+
+    The message says what to do.
+    """
+
+
+class GraphLoadError(TokenweirError):
+    """Raised when there is no graph at the given name or place.
+
+    The message lists the graphs that are there.
+    """
+
+
+class PictureError(TokenweirError):
+    """Raised when a graph cannot be drawn because a package is missing.
+
+    The message says what to install.
     """
 
 
 class StreamError(TokenweirError):
-    """Raised at the reader when a model call fails, after every token that came before.
+    """Raised at the reader when a model call fails, after every token that came before the failure.
 
-    The provider's own exception is ``__cause__`` and keeps its type and its fields.
+    Look at ``__cause__``: it is the client's own exception, with its own type and fields. Tokens
+    that have already been read are not sent again when you retry the run.
 
     Attributes:
-        provider: What served the call, as in ``ls_provider`` (``"openai"``), or None if unknown.
+        provider: The provider that served the call, as in ``ls_provider`` (``"openai"``), or None
+            if unknown.
         model: The model's name, as in ``ls_model_name``, or None if unknown.
         node: The graph's node that made the call, or None outside a graph.
         tags: The call's tags.
@@ -78,36 +113,85 @@ class StreamError(TokenweirError):
         return f"{who}{where}{tagged} failed {arrived}: {self.reason}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), dict(self.__dict__))
+        return _unpickle, (type(self), dict(self.__dict__))
+
+
+def _unpickle(kind: type[StreamError], fields: dict[str, object]) -> StreamError:
+    """Rebuild a StreamError. Pickle's default cannot pass keyword-only arguments."""
+    error = kind("")
+    error.__dict__.update(fields)
+    return error
 
 
 class TimeLimitError(StreamError, TimeoutError):
-    """Raised when a model took longer than one of its limits; each limit has its own subclass."""
+    """Raised when a model call exceeds one of its time limits; each limit has its own subclass."""
 
 
 class ConnectTimeoutError(TimeLimitError):
-    """Raised when no connection came about within ``connect_timeout``.
+    """Raised when no connection was made within ``connect_timeout``.
 
-    Look at ``base_url`` and the network; the provider may be down.
+    Check ``base_url`` and the network; the provider may be down.
     """
 
 
 class FirstTokenTimeoutError(TimeLimitError):
-    """Raised when the first token did not come within ``first_token_timeout``.
+    """Raised when the first token did not arrive within ``first_token_timeout``.
 
-    The provider may be overloaded, or the model may be one that thinks for long: raise the limit.
+    Raise the limit for a model that reasons for long; otherwise the provider may be overloaded.
     """
 
 
 class TokenGapTimeoutError(TimeLimitError):
-    """Raised when the next token did not come within ``token_gap_timeout``.
+    """Raised when the next token did not arrive within ``token_gap_timeout``.
 
-    What had come before has been handed on; it is not asked for again.
+    The tokens before it have been delivered, so the call is not retried; run it again, or raise the
+    limit.
     """
 
 
-def _rebuild(kind: type[StreamError], fields: dict[str, object]) -> StreamError:
-    """Make a StreamError again after pickling (keyword-only arguments need help)."""
-    error = kind("")
-    error.__dict__.update(fields)
-    return error
+class ProviderError(TokenweirError):
+    """Raised when a provider's answer breaks its protocol or reports an error inside the stream.
+
+    It covers what no client library has an exception for. The reader of a graph gets it as the
+    ``__cause__`` of a StreamError.
+    """
+
+
+class DashScopeError(ProviderError):
+    """Raised when DashScope refuses a call or breaks it off.
+
+    Look up ``code`` in DashScope's documentation; give ``request_id`` to its support.
+
+    Attributes:
+        status_code: The HTTP status.
+        code: DashScope's own code (``Throttling.RateQuota``).
+        request_id: DashScope's id of the request, or "".
+        retry_after: Seconds to wait before the next attempt, or None if DashScope did not say.
+    """
+
+    def __init__(
+        self,
+        status_code: int,
+        code: str,
+        message: str,
+        request_id: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        self.status_code = status_code
+        self.code = code
+        self.request_id = request_id
+        self.retry_after = retry_after
+        super().__init__(status_code, code, message, request_id)
+
+    def __str__(self) -> str:
+        status, code, message, request_id = self.args
+        asked = f" (request {request_id})" if request_id else ""
+        return f"DashScope answered {status} {code}: {message}{asked}"
+
+
+class MissingConfigWarning(UserWarning):
+    """Warned on Python 3.10 when a node calls a model without the node's config.
+
+    None of that call's tokens are streamed. Pass ``config`` on in the node, or put
+    ``@tokenweir.node`` on it.
+    """

@@ -1,13 +1,32 @@
-"""The vocabulary that every room shares: the one shape in which tokens travel."""
+"""Every public type that the rooms share.
+
+``Token`` is the one shape in which tokens travel: every filter, lane, meter and display takes a
+stream of it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
 
 from langchain_core.messages import BaseMessage
 
-__all__ = ["Metadata", "Namespace", "Token"]
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.runtime import RunControl
+    from langgraph.types import All, Durability, StreamMode
+
+__all__ = [
+    "GraphLike",
+    "Metadata",
+    "Namespace",
+    "ReadOnlyMetadata",
+    "RemoteRunOptions",
+    "RunOptions",
+    "StreamStatistics",
+    "Token",
+]
 
 Metadata: TypeAlias = dict[str, Any]
 """LangGraph's metadata of one model call: ``langgraph_node``, ``tags``, ``ls_model_name`` ...
@@ -15,10 +34,63 @@ Metadata: TypeAlias = dict[str, Any]
 All chunks of one call share one dict; treat it as read-only.
 """
 
+ReadOnlyMetadata: TypeAlias = Mapping[str, Any]
+"""``Metadata`` as an argument of functions that only read it."""
+
 Token: TypeAlias = tuple[BaseMessage, Metadata]
 """``(chunk, metadata)``: a message chunk (or a whole message) and the metadata of its call."""
 
 Namespace: TypeAlias = tuple[str, ...]
 """The path of a subgraph, as ``subgraphs=True`` gives it: ``("editor:<task id>", ...)``."""
 
-ReadOnlyMetadata: TypeAlias = Mapping[str, Any]
+
+@dataclass(frozen=True)
+class StreamStatistics:
+    """A snapshot of a stream's buffer.
+
+    Attributes:
+        waiting: Chunks that the reader has not taken yet.
+        buffer: How many chunks may wait before producers are held back.
+        put: Chunks that producers have put in so far.
+        held: Producers that are waiting for room.
+    """
+
+    waiting: int
+    buffer: int
+    put: int
+    held: int
+
+
+class RunOptions(TypedDict, total=False):
+    """What a compiled graph's ``astream`` takes besides the arguments that ``astream`` names.
+
+    They are passed to the graph unchanged; LangGraph's reference explains them.
+    """
+
+    print_mode: StreamMode | Sequence[StreamMode]
+    output_keys: str | Sequence[str] | None
+    interrupt_before: All | Sequence[str] | None
+    interrupt_after: All | Sequence[str] | None
+    durability: Durability | None
+    control: RunControl | None
+    debug: bool | None
+
+
+class RemoteRunOptions(RunOptions, total=False):
+    """``RunOptions``, and what only a ``RemoteGraph`` takes: headers and query parameters."""
+
+    headers: Mapping[str, str] | None
+    params: Any
+
+
+class GraphLike(Protocol):
+    """An object that streams as a compiled graph does: a ``RemoteGraph``, or a wrapper of yours.
+
+    Its ``astream`` (for ``tokenweir.stream`` its ``stream``) takes LangGraph's keyword arguments.
+    The input type keeps LangGraph's own graphs out of this protocol: theirs is checked against the
+    graph's state instead.
+    """
+
+    def astream(
+        self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Any]: ...

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from langgraph.graph.state import CompiledStateGraph
 
-from tokenweir.graphs.loader import GraphLoadError, configured_graphs, load
+from tokenweir.errors import GraphLoadError
+from tokenweir.graphs.loader import configured_graphs, load
 
 SOURCE = """
 from langgraph.graph import START, MessagesState, StateGraph

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from tokenweir.errors import ModelNameError
 from tokenweir.graphs.loader import ready_graphs
 from tokenweir.graphs.story import headings
-from tokenweir.models.chat import ModelNameError
 from tokenweir.streaming.collect import collect
 from tokenweir.streaming.filters import in_namespace, tag
 from tokenweir.streaming.stream import astream

@@ -18,14 +18,8 @@ from langchain_openai import ChatOpenAI
 from langgraph.graph import MessagesState
 from pydantic import BaseModel, SecretStr
 
-from tokenweir.errors import TokenweirError
-from tokenweir.models.chat import (
-    ChatModel,
-    LocalChatModel,
-    ModelNameError,
-    chat_model,
-    default_model_name,
-)
+from tokenweir.errors import ModelNameError, TokenweirError
+from tokenweir.models.chat import ChatModel, LocalChatModel, chat_model, default_model_name
 from tokenweir.streaming.stream import astream
 from tokenweir.testing import Provider, Reply, ToolCall
 

@@ -11,9 +11,8 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, StateGraph
 
-from tokenweir.errors import StreamError
+from tokenweir.errors import ModelNameError, StreamError
 from tokenweir.models.completion import completion_model
-from tokenweir.models.providers import ModelNameError
 from tokenweir.streaming.collect import collect
 from tokenweir.streaming.filters import tag
 from tokenweir.streaming.meter import Meter

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenweir.models.dashscope.cumulative import Delta, Deltas, NotAContinuationError, ToolDelta
+from tokenweir.errors import ProviderError
+from tokenweir.models.dashscope.cumulative import Delta, Deltas, ToolDelta
 
 Answer = dict[str, Any]
 
@@ -162,7 +163,7 @@ def test_what_is_no_continuation_is_an_error(first: Answer, second: Answer, what
     """An event that takes back what was said is refused, and the error says what to do."""
     deltas = Deltas(incremental=False)
     deltas.feed(event(first, False))
-    with pytest.raises(NotAContinuationError, match=f"the {what} of an event does not") as caught:
+    with pytest.raises(ProviderError, match=f"the {what} of an event does not") as caught:
         deltas.feed(event(second, False))
     assert "use incremental_output=True" in str(caught.value)
 

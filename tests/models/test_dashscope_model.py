@@ -30,7 +30,7 @@ from tokenweir.testing import Provider, Reply, ToolCall
 
 pytest.importorskip("dashscope")
 
-from tokenweir.models.dashscope._border import DashScopeError
+from tokenweir.errors import DashScopeError
 
 TOKENS = ["I", " am", " Qwen", "."]
 FORMS = pytest.mark.parametrize("incremental", [True, False], ids=["incremental", "cumulative"])
@@ -343,7 +343,7 @@ def test_without_the_sdk_the_extra_is_named() -> None:
     """Where the SDK is missing the error says what to install, and what needs none."""
     code = (
         "import sys; sys.modules['dashscope'] = None\n"
-        "from tokenweir.models.chat import chat_model, ModelNameError\n"
+        "from tokenweir import ModelNameError, chat_model\n"
         "try: chat_model('dashscope:qwen-plus', api_key='k')\n"
         "except ModelNameError as error: print(error)\n"
     )

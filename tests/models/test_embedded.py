@@ -26,9 +26,10 @@ from langchain_core.tools import tool
 from langgraph.graph import MessagesState
 from pydantic import BaseModel
 
+from tokenweir.errors import EmbeddedModelError
 from tokenweir.models.chat import chat_model
 from tokenweir.models.embedded import weights
-from tokenweir.models.embedded.model import EmbeddedModelError, Endpoint, start
+from tokenweir.models.embedded.model import Endpoint, start
 from tokenweir.streaming.stream import astream
 
 pytest.importorskip("xllamacpp", reason="needs tokenweir[local]")

@@ -9,14 +9,10 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessageChunk
 
+from tokenweir.errors import ModelNameError
 from tokenweir.models.chat import ChatModel, chat_model
 from tokenweir.models.completion import completion_model
-from tokenweir.models.providers import (
-    PACKAGES,
-    ModelNameError,
-    dashscope_arguments,
-    parse_model_name,
-)
+from tokenweir.models.providers import PACKAGES, dashscope_arguments, parse_model_name
 from tokenweir.testing import Provider, Reply
 
 KEYS = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "DASHSCOPE_API_KEY", "DASHSCOPE_BASE_URL")
@@ -154,7 +150,7 @@ def test_without_langchain_the_extra_is_named() -> None:
     """Where LangChain itself is missing, the error names the extra; our own names still work."""
     code = (
         "import sys; sys.modules['langchain'] = None\n"
-        "from tokenweir.models.chat import chat_model, ModelNameError\n"
+        "from tokenweir import ModelNameError, chat_model\n"
         "chat_model('openai:m', base_url='http://127.0.0.1:1/v1')\n"
         "try: chat_model('groq:llama')\n"
         "except ModelNameError as error: print(error)\n"

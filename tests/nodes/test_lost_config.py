@@ -19,8 +19,9 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
 
+from tokenweir.errors import MissingConfigWarning
 from tokenweir.models.chat import ChatModel
-from tokenweir.nodes.node import MissingConfigWarning, node
+from tokenweir.nodes.node import node
 from tokenweir.streaming.stream import astream, stream
 
 INPUT: Any = {"messages": [("user", "hello")]}

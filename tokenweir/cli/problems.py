@@ -66,13 +66,9 @@ def _is_ours(error: BaseException) -> bool:
 def _is_usage(error: BaseException) -> bool:
     """Whether the command named something that is not there, rather than something that failed."""
     from tokenweir.cli.inputs import InputError
-    from tokenweir.errors import FilterError
+    from tokenweir.errors import FilterError, GraphLoadError
 
-    if isinstance(error, (FilterError, InputError)):
-        return True
-    from tokenweir.graphs.loader import GraphLoadError  # takes seconds, with all of LangGraph
-
-    return isinstance(error, GraphLoadError)
+    return isinstance(error, (FilterError, GraphLoadError, InputError))
 
 
 def _node_of(error: BaseException) -> str:

@@ -19,9 +19,10 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import StreamWriter
 from openai import AsyncOpenAI
 
+from tokenweir.errors import ModelNameError
 from tokenweir.graphs._ready import graph_on_demand
 from tokenweir.graphs.joke_poem import Input, State
-from tokenweir.models.chat import ModelNameError, default_model_name
+from tokenweir.models.chat import default_model_name
 from tokenweir.models.embedded.model import start
 from tokenweir.nodes.write_tokens import write_tokens
 

@@ -20,15 +20,11 @@ from typing import Any
 from langgraph.graph import StateGraph
 from langgraph.pregel.protocol import PregelProtocol
 
-from tokenweir.errors import TokenweirError
+from tokenweir.errors import GraphLoadError
 
-__all__ = ["GraphLoadError", "configured_graphs", "load", "ready_graphs"]
+__all__ = ["configured_graphs", "load", "ready_graphs"]
 
 CONFIG = "langgraph.json"
-
-
-class GraphLoadError(TokenweirError):
-    """Raised when a graph is not where it was said to be; the message lists what is there."""
 
 
 def load(spec: str) -> Any:

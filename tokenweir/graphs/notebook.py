@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tokenweir.graphs.picture import PictureError, draw
+from tokenweir.errors import PictureError
+from tokenweir.graphs.picture import draw
 
 __all__ = ["load_ipython_extension"]
 

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from tokenweir.errors import TokenweirError
+from tokenweir.errors import PictureError
 from tokenweir.graphs._image import draw_image
 from tokenweir.graphs._layout import place
 from tokenweir.graphs._text import draw_text, in_ascii
 
-__all__ = ["Kind", "PictureError", "draw", "in_ascii"]
+__all__ = ["Kind", "draw", "in_ascii"]
 
 Kind = Literal["text", "mermaid", "svg", "png"]
-
-
-class PictureError(TokenweirError):
-    """Raised when a picture cannot be drawn; the message says what is missing."""
 
 
 def draw(graph: Any, kind: Kind = "text") -> str | bytes:

@@ -19,6 +19,7 @@ from langchain_core.runnables.config import RunnableConfig, ensure_config
 from pydantic import PrivateAttr, SecretStr, model_validator
 from typing_extensions import Self
 
+from tokenweir.errors import ModelNameError
 from tokenweir.models._calls.limits import Limits
 from tokenweir.models._calls.timeouts import Progress
 from tokenweir.models._openai import http_clients
@@ -28,7 +29,6 @@ from tokenweir.models._openai.transport import PerLoopClient, leave_when_the_rea
 from tokenweir.models.providers import (
     PACKAGES,
     ModelName,
-    ModelNameError,
     dashscope_arguments,
     default_model_name,
     openai_arguments,
@@ -40,7 +40,7 @@ from tokenweir.models.secrets import hidden_headers, secrets_of
 from tokenweir.streaming._langgraph import config_propagation
 from tokenweir.streaming._langgraph.config_propagation import CONFIG_TRAVELS, warn_lost
 
-__all__ = ["ChatModel", "LocalChatModel", "ModelNameError", "chat_model", "default_model_name"]
+__all__ = ["ChatModel", "LocalChatModel", "chat_model", "default_model_name"]
 
 
 class ChatModel(Limits, FastCalls):

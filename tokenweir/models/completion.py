@@ -21,18 +21,14 @@ from langchain_openai import OpenAI
 from pydantic import PrivateAttr, SecretStr, model_validator
 from typing_extensions import Self
 
+from tokenweir.errors import ModelNameError
 from tokenweir.models._calls.limits import Limits
 from tokenweir.models._calls.timeouts import Progress
 from tokenweir.models._openai import http_clients
 from tokenweir.models._openai.adapter import make_patient, make_patient_sync
 from tokenweir.models._openai.transport import PerLoopClient, leave_when_the_reader_goes
 from tokenweir.models.chat import UNSTARTED
-from tokenweir.models.providers import (
-    ModelNameError,
-    openai_arguments,
-    parse_model_name,
-    qwen_arguments,
-)
+from tokenweir.models.providers import openai_arguments, parse_model_name, qwen_arguments
 from tokenweir.models.secrets import hidden_headers, secrets_of
 from tokenweir.streaming.backpressure import find_gate
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from tokenweir.errors import TokenweirError
+from tokenweir.errors import ModelNameError
 
 __all__ = [
     "DASHSCOPE_URLS",
@@ -25,7 +25,6 @@ __all__ = [
     "PACKAGES",
     "QWEN_URLS",
     "ModelName",
-    "ModelNameError",
     "dashscope_arguments",
     "default_model_name",
     "on_this_machine",
@@ -84,10 +83,6 @@ PACKAGES: Mapping[str, str] = {
     "xai": "langchain-xai",
 }
 """The providers that LangChain's ``init_chat_model`` knows beside ours, and their packages."""
-
-
-class ModelNameError(TokenweirError, ValueError):
-    """Raised when a model's name or key is missing or unknown; the message says what to give."""
 
 
 @dataclass(frozen=True)

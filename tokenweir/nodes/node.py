@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
 
-from tokenweir.streaming._langgraph.config_propagation import CONFIG_TRAVELS, MissingConfigWarning
+from tokenweir.streaming._langgraph.config_propagation import CONFIG_TRAVELS
 
-__all__ = ["MissingConfigWarning", "carrying", "node"]
+__all__ = ["carrying", "node"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -15,13 +15,12 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from threading import get_ident
 from typing import Generic, TypeVar
 
-from tokenweir.types import Metadata, Namespace
+from tokenweir.types import Metadata, Namespace, StreamStatistics
 
-__all__ = ["Closed", "Empty", "ReaderLeft", "Sink", "SinkStatistics", "Texts"]
+__all__ = ["Closed", "Empty", "ReaderLeft", "Sink", "Texts"]
 
 T = TypeVar("T")
 
@@ -47,16 +46,6 @@ class ReaderLeft(BaseException):
     Not an ``Exception``: like cancellation, it must not be taken for a failure of the model by
     ``except Exception`` in a user's node.
     """
-
-
-@dataclass(frozen=True)
-class SinkStatistics:
-    """How a sink stands: chunks waiting, its bound, chunks put so far, producers held back."""
-
-    waiting: int
-    buffer: int
-    put: int
-    held: int
 
 
 class Sink(Generic[T]):
@@ -263,9 +252,9 @@ class Sink(Generic[T]):
         """Whether the reader has gone."""
         return self._closed
 
-    def statistics(self) -> SinkStatistics:
+    def statistics(self) -> StreamStatistics:
         """How the sink stands just now."""
-        return SinkStatistics(len(self._items), self._buffer, self._put, len(self._held))
+        return StreamStatistics(len(self._items), self._buffer, self._put, len(self._held))
 
     # Waking
 

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
-from tokenweir.streaming.channel import Closed, Empty, ReaderLeft, Sink, SinkStatistics
+from tokenweir.streaming.channel import Closed, Empty, ReaderLeft, Sink
 from tokenweir.streaming.filters import Filter, as_filter
-from tokenweir.types import Token
+from tokenweir.types import StreamStatistics, Token
 
 __all__ = ["Lane", "lanes"]
 
@@ -86,7 +86,7 @@ class Lane(AsyncIterator[Token]):
     async def __aexit__(self, *error: object) -> None:
         await self.aclose()
 
-    def statistics(self) -> SinkStatistics:
+    def statistics(self) -> StreamStatistics:
         """How many tokens wait in this lane."""
         return self._sink.statistics()
 

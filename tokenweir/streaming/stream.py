@@ -14,10 +14,10 @@ from typing import Any, Generic, Literal, TypeVar, overload
 
 from langchain_core.runnables import RunnableConfig
 
-from tokenweir.streaming.channel import Closed, Sink, SinkStatistics
+from tokenweir.streaming.channel import Closed, Sink
 from tokenweir.streaming.filters import Filter, as_filter
 from tokenweir.streaming.run import Plan, run, run_sync
-from tokenweir.types import Token
+from tokenweir.types import StreamStatistics, Token
 
 __all__ = ["SyncTokenStream", "TokenStream", "astream", "stream"]
 
@@ -210,7 +210,7 @@ class TokenStream(AsyncIterator[T], Generic[T]):
     ) -> None:
         await self.aclose()
 
-    def statistics(self) -> SinkStatistics:
+    def statistics(self) -> StreamStatistics:
         """How many chunks wait for the reader, and how many calls it holds back."""
         return self._sink.statistics()
 
@@ -280,7 +280,7 @@ class SyncTokenStream(Iterator[T], Generic[T]):
     ) -> None:
         self.close()
 
-    def statistics(self) -> SinkStatistics:
+    def statistics(self) -> StreamStatistics:
         """How many chunks wait for the reader, and how many calls it holds back."""
         return self._sink.statistics()
 

@@ -21,7 +21,7 @@ from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from tokenweir.errors import ProviderError, StreamError, TokenweirError
+from tokenweir.errors import DashScopeError, StreamError, TokenweirError
 from tokenweir.models._calls.streams import Border, Failure
 from tokenweir.models._calls.timeouts import Progress, retry_after
 from tokenweir.models.dashscope.cumulative import Delta, Deltas
@@ -31,14 +31,14 @@ try:
     import aiohttp
     import dashscope
 except ImportError as error:
-    from tokenweir.models.providers import ModelNameError
+    from tokenweir.errors import ModelNameError
 
     raise ModelNameError(
         "dashscope:MODEL needs DashScope's SDK: pip install 'tokenweir[dashscope]' "
         "(qwen:MODEL reaches the same models without it)"
     ) from error
 
-__all__ = ["DashScopeError", "Event", "Responses", "border"]
+__all__ = ["Event", "Responses", "border"]
 
 _PASSING_STATUS = frozenset((408, 409, 429))
 _PASSING_CODES = ("Throttling", "InternalError", "SystemError", "RequestTimeOut")
@@ -47,36 +47,6 @@ _NEVER = 7 * 86_400
 _LINE = 1 << 22
 """Bytes that a cumulative event may have; aiohttp refuses lines of more than twice its buffer."""
 _SMALL_LINE = 1 << 16
-
-
-class DashScopeError(ProviderError):
-    """Raised when DashScope refuses a call or breaks it off.
-
-    Attributes:
-        status_code: The HTTP status.
-        code: DashScope's own code (``Throttling.RateQuota``).
-        request_id: What to tell DashScope's support.
-        retry_after: Seconds after which to try again, if DashScope said so.
-    """
-
-    def __init__(
-        self,
-        status_code: int,
-        code: str,
-        message: str,
-        request_id: str = "",
-        retry_after: float | None = None,
-    ) -> None:
-        self.status_code = status_code
-        self.code = code
-        self.request_id = request_id
-        self.retry_after = retry_after
-        super().__init__(status_code, code, message, request_id)
-
-    def __str__(self) -> str:
-        status, code, message, request_id = self.args
-        asked = f" (request {request_id})" if request_id else ""
-        return f"DashScope answered {status} {code}: {message}{asked}"
 
 
 Event = tuple[Delta, Mapping[str, Any], str]

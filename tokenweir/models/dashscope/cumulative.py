@@ -13,11 +13,7 @@ from typing import Any
 
 from tokenweir.errors import ProviderError
 
-__all__ = ["Delta", "Deltas", "NotAContinuationError", "ToolDelta"]
-
-
-class NotAContinuationError(ProviderError):
-    """Raised when an event of a cumulative stream does not begin with what came before it."""
+__all__ = ["Delta", "Deltas", "ToolDelta"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,7 @@ class Deltas:
     _tools: dict[int, _Tool] = field(default_factory=dict)
 
     def feed(self, output: Mapping[str, Any]) -> Delta:
-        """What is new in an event; NotAContinuationError if it does not go on from the last one."""
+        """What is new in an event; ProviderError if it does not go on from the last one."""
         message, reason = _parts(output)
         text = _text_of(message.get("content"))
         reasoning = _text_of(message.get("reasoning_content"))
@@ -103,7 +99,7 @@ def _grown(what: str, before: str, now: str) -> tuple[str, str]:
     if not now:
         return "", before
     if not now.startswith(before):
-        raise NotAContinuationError(
+        raise ProviderError(
             f"the {what} of an event does not go on from the {len(before)} characters before it: "
             "the endpoint does not send cumulative output; use incremental_output=True"
         )

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from tokenweir.errors import EmbeddedModelError
 from tokenweir.models.embedded import weights
-from tokenweir.models.embedded.weights import EmbeddedModelError
 
-__all__ = ["EmbeddedModelError", "Endpoint", "point_at", "start"]
+__all__ = ["Endpoint", "point_at", "start"]
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,9 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urljoin, urlsplit
 
-from tokenweir.errors import TokenweirError
+from tokenweir.errors import EmbeddedModelError
 
-__all__ = ["SMOLLM2", "EmbeddedModelError", "Weights", "cache_folder", "fetch", "index_url"]
-
-
-class EmbeddedModelError(TokenweirError):
-    """Raised when the embedded model cannot be had or run; the message says what to do."""
+__all__ = ["SMOLLM2", "Weights", "cache_folder", "fetch", "index_url"]
 
 
 @dataclass(frozen=True)

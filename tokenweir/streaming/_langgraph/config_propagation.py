@@ -17,14 +17,12 @@ from typing import Any
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tracers.context import register_configure_hook
 
-__all__ = ["CONFIG_TRAVELS", "MissingConfigWarning", "node_begins", "running_node", "warn_lost"]
+from tokenweir.errors import MissingConfigWarning
+
+__all__ = ["CONFIG_TRAVELS", "node_begins", "running_node", "warn_lost"]
 
 CONFIG_TRAVELS = sys.version_info >= (3, 11)
 """Whether config reaches nested calls by itself."""
-
-
-class MissingConfigWarning(UserWarning):
-    """A model call in a node was not given the node's config, and so streams nothing."""
 
 
 _warned: set[str] = set()
