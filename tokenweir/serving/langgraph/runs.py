@@ -99,8 +99,9 @@ class _Handlers:
         return self._follow(run, Frames(modes, after), leave)
 
     async def list_runs(self, request: Request) -> Response:
-        self._runs.thread(request.path_params["thread_id"], self._service.owner(request))
-        runs = self._runs.records.runs_of(request.path_params["thread_id"])
+        owner = self._service.owner(request)
+        thread = self._runs.thread(request.path_params["thread_id"], owner)
+        runs = self._runs.records.runs_of(thread.id, owner)
         status = request.query_params.get("status")
         found = [_run(run) for run in runs if status in (None, run.status)]
         offset = number(request.query_params, "offset", 0, 1 << 40)

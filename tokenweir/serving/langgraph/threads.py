@@ -72,9 +72,9 @@ class _Handlers:
             raise InvalidError(f"thread_id has at most {LONGEST_ID} characters, and no /")
         keeps = choice(body, "if_exists", "raise", "do_nothing") == "do_nothing"
         known = self._table.get(thread_id)
+        if self._runs.records.owner_of(thread_id) not in (None, owner) or (known and not keeps):
+            raise ConflictError(f"there is a thread {thread_id} already")
         if known is not None:
-            if not keeps or known.owner != owner:
-                raise ConflictError(f"there is a thread {thread_id} already")
             return _json(_thread(known))
         metadata = field(body, "metadata", dict) or {}
         made = Thread(id=thread_id, owner=owner, metadata=metadata)

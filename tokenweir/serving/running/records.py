@@ -18,6 +18,7 @@ __all__ = [
     "Records",
     "Run",
     "RunRequest",
+    "RunTable",
     "Table",
     "Thread",
     "now",
@@ -180,14 +181,51 @@ class Table(Generic[R]):
         return len(self._records)
 
 
+class RunTable(Table[Run]):
+    """Runs by id, and by the thread that they are on."""
+
+    def __init__(self, journal: Journal | None) -> None:
+        super().__init__("runs", Run, journal)
+        self._on_thread: dict[str, list[str]] = {}
+        for run in self.all():
+            self._on_thread.setdefault(run.thread_id, []).append(run.id)
+
+    def on_thread(self, thread_id: str) -> list[Run]:
+        """A thread's runs, oldest first."""
+        return [self._records[run_id] for run_id in self._on_thread.get(thread_id, ())]
+
+    def save(self, record: Run) -> Run:
+        if record.id not in self._records:
+            self._on_thread.setdefault(record.thread_id, []).append(record.id)
+        return super().save(record)
+
+    def remove(self, id: str) -> None:
+        if (run := self.get(id)) is not None:
+            others = self._on_thread[run.thread_id]
+            others.remove(id)
+            if not others:
+                del self._on_thread[run.thread_id]
+        super().remove(id)
+
+
 class Records:
     """The tables of one server."""
 
     def __init__(self, journal: Journal | None = None) -> None:
-        self.runs: Table[Run] = Table("runs", Run, journal)
+        self.runs = RunTable(journal)
         self.threads: Table[Thread] = Table("threads", Thread, journal)
         self.assistants: Table[Assistant] = Table("assistants", Assistant, journal)
 
-    def runs_of(self, thread_id: str) -> list[Run]:
-        """A thread's runs, newest first."""
-        return [run for run in reversed(self.runs.all()) if run.thread_id == thread_id]
+    def runs_of(self, thread_id: str, owner: str) -> list[Run]:
+        """An owner's runs on a thread, newest first."""
+        return [run for run in reversed(self.runs.on_thread(thread_id)) if run.owner == owner]
+
+    def owner_of(self, thread_id: str) -> str | None:
+        """Who owns a thread's id: whoever used it first, with a thread's record or without.
+
+        None if nobody uses it.
+        """
+        thread = self.threads.get(thread_id)
+        if thread is not None:
+            return thread.owner
+        return next((run.owner for run in self.runs.on_thread(thread_id)), None)

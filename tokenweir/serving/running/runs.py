@@ -179,9 +179,9 @@ class Runs:
             thread_id = new_id()
         if len(thread_id) > LONGEST_ID:
             raise InvalidError(f"a thread's id has at most {LONGEST_ID} characters")
-        known = self.records.threads.get(thread_id)
-        if known is not None and known.owner != owner:
+        if self.records.owner_of(thread_id) not in (None, owner):
             raise NotFoundError(f"there is no thread {thread_id}")
+        known = self.records.threads.get(thread_id)
         busy = list(self._order.get(thread_id, ()))
         if busy and strategy == "reject":
             raise ConflictError("the thread is busy with another run; wait for it, or cancel it")
@@ -287,12 +287,13 @@ class Runs:
     async def forget_thread(self, thread_id: str, owner: str = "") -> None:
         """Remove a thread with its runs, stopping them, their events and its checkpoints."""
         self.thread(thread_id, owner)
-        for run in self.records.runs_of(thread_id):
+        for run in self.records.runs_of(thread_id, owner):
             if not run.final:
                 await self.cancel(run.id, run.owner, wait=True)
             await self.forget(run.id, run.owner)
-        self.records.threads.remove(thread_id)
+        # The record goes last: until then nobody else can use the id, and read what is there.
         await self._executor.forget(thread_id)
+        self.records.threads.remove(thread_id)
 
     # The server's life
 
@@ -405,10 +406,10 @@ class Runs:
                     await self._executor.undo(run)
                 await self._executor.settle(run, outcome)
         self._finish(run, outcome)
-        if run.undone:
-            await self.forget(run.id, run.owner)
         if run.temporary:
             await self._executor.forget(run.thread_id)
+        if run.undone:
+            await self.forget(run.id, run.owner)
 
     async def _turn(self, run: Run) -> None:
         """Wait until the thread's earlier runs are over."""
