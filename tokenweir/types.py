@@ -6,7 +6,7 @@ stream of it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
 
@@ -25,6 +25,7 @@ __all__ = [
     "RemoteRunOptions",
     "RunOptions",
     "StreamStatistics",
+    "SyncGraphLike",
     "Token",
 ]
 
@@ -84,13 +85,20 @@ class RemoteRunOptions(RunOptions, total=False):
 
 
 class GraphLike(Protocol):
-    """An object that streams as a compiled graph does: a ``RemoteGraph``, or a wrapper of yours.
+    """What ``astream`` takes besides compiled graphs: a ``RemoteGraph``, or a wrapper of your own.
 
-    Its ``astream`` (for ``tokenweir.stream`` its ``stream``) takes LangGraph's keyword arguments.
-    The input type keeps LangGraph's own graphs out of this protocol: theirs is checked against the
-    graph's state instead.
+    Its ``astream`` takes LangGraph's keyword arguments. The type of ``input`` excludes LangGraph's
+    own graphs, whose input is checked against the graph's state instead.
     """
 
     def astream(
         self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]: ...
+
+
+class SyncGraphLike(Protocol):
+    """As ``GraphLike``, for ``stream``."""
+
+    def stream(
+        self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Iterator[Any]: ...

@@ -10,6 +10,7 @@ from langchain_core.language_models import LLM
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, StateGraph
+from langgraph.types import StreamMode
 
 from tokenweir.errors import ModelNameError, StreamError
 from tokenweir.models.completion import completion_model
@@ -131,7 +132,8 @@ async def test_subgraphs_and_nostream(provider: Provider) -> None:
     builder.add_node("inner", inner)
     builder.add_edge(START, "inner")
     outer = builder.compile()
-    for mode in ("messages", ["messages", "custom"]):
+    modes: list[StreamMode | list[StreamMode]] = ["messages", ["messages", "custom"]]
+    for mode in modes:
         assert [part async for part in astream(outer, {}, stream_mode=mode)] == []
         parts = [p async for p in astream(outer, {}, stream_mode=mode, subgraphs=True)]
         assert {part[0][0].partition(":")[0] for part in parts} == {"inner"}
@@ -198,7 +200,8 @@ async def test_leaving_closes_the_connection(provider: Provider) -> None:
 async def test_a_slow_reader_holds_the_model_back(provider: Provider) -> None:
     """Backpressure holds for completions too, whichever way the chunks take."""
     provider.default = Reply(tokens=100_000)
-    for mode in ("messages", ["messages", "updates"]):
+    modes: list[StreamMode | list[StreamMode]] = ["messages", ["messages", "updates"]]
+    for mode in modes:
         seen = len(provider.requests)
         async with astream(graph_of(model_of(provider)), {}, buffer=4, stream_mode=mode) as tokens:
             async for _ in tokens:

@@ -15,7 +15,7 @@ import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
 
@@ -258,7 +258,7 @@ async def test_in_a_graph_the_error_names_the_node(provider: Provider) -> None:
     builder.add_node("answer", answer)
     builder.add_edge(START, "answer")
     with pytest.raises(TokenGapTimeoutError) as caught:
-        async for _ in astream(builder.compile(), {"messages": [("user", "hi")]}):
+        async for _ in astream(builder.compile(), {"messages": [HumanMessage("hi")]}):
             pass
     assert str(caught.value) == (
         "openai gpt in node 'answer' (tags: sum) failed after 2 chunks, 7 characters: "

@@ -46,8 +46,8 @@ def graph_of(model: ChatModel, **kwargs: Any) -> Any:
 
 
 async def read(graph: Any, only: str) -> list[Any]:
-    modes = ["messages", "values"]
-    return [part async for part in astream(graph, INPUT, only=only, stream_mode=modes)]
+    both = astream(graph, INPUT, only=only, stream_mode=["messages", "values"])
+    return [part async for part in both]
 
 
 async def opened(model: ChatModel, stream_cls: Any, asking: str = "hello", **options: Any) -> Any:

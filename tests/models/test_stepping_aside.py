@@ -13,6 +13,7 @@ import pytest
 from langchain_core.runnables import RunnableConfig
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import StreamMode
 from pydantic import BaseModel, SecretStr
 
 from tokenweir.models.chat import ChatModel
@@ -101,7 +102,7 @@ async def streamed(own: bool, base_url: str, bind: Any, **kwargs: Any) -> Any:
             return {"messages": [said if hasattr(said, "content") else ("ai", repr(said))]}
 
         graph: Any = StateGraph(MessagesState).add_node("ask", ask).add_edge(START, "ask").compile()
-        modes = ["messages", "values"]
+        modes: list[StreamMode] = ["messages", "values"]
         parts: Any = (
             astream(graph, INPUT, stream_mode=modes)
             if own

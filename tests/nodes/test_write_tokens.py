@@ -79,8 +79,8 @@ def asking_sync(client: openai.OpenAI, **options: Any) -> Any:
 
 async def written(graph: Any, **kwargs: Any) -> tuple[list[Any], AIMessage]:
     """What the node wrote, and the message that it returned."""
-    modes = ["custom", "values"]
-    parts = [part async for part in astream(graph, INPUT, stream_mode=modes, **kwargs)]
+    both = astream(graph, INPUT, stream_mode=["custom", "values"], **kwargs)
+    parts = [part async for part in both]
     (message,) = [part["messages"][-1] for mode, part in parts if mode == "values"][-1:]
     return [part for mode, part in parts if mode == "custom"], message
 

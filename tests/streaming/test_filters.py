@@ -140,6 +140,6 @@ def test_mistakes_in_code() -> None:
     with pytest.raises(FilterError, match="takes the names of nodes"):
         in_namespace()
     with pytest.raises(FilterError, match="only= takes a filter"):
-        as_filter(3)
+        as_filter(3)  # type: ignore[arg-type]
     assert as_filter(None) is None
     assert str(as_filter("tag:a")) == "tag:a"

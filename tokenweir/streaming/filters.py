@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from tokenweir.errors import FilterError
 from tokenweir.streaming.content import has_reasoning, has_text
@@ -22,6 +22,7 @@ from tokenweir.types import ReadOnlyMetadata
 
 __all__ = [
     "Filter",
+    "FilterLike",
     "as_filter",
     "from_model",
     "from_node",
@@ -225,8 +226,12 @@ def in_namespace(*path: str) -> Filter:
     return Filter(accepts, _written("namespace", "|".join(path)))
 
 
-def as_filter(only: Any) -> Filter | None:
-    """Read what a caller gave as ``only=``: a filter, its text, a function of metadata, or None."""
+FilterLike: TypeAlias = Filter | str | Callable[[ReadOnlyMetadata], object]
+"""What ``only=`` takes: a filter, its text (``"tag:joke"``), or a function of a metadata dict."""
+
+
+def as_filter(only: FilterLike | None) -> Filter | None:
+    """The filter that a caller meant; None, which every call passes, stays None."""
     if only is None or isinstance(only, Filter):
         return only
     if isinstance(only, str):

@@ -8,82 +8,129 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, overload
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.pregel import Pregel
+from langgraph.types import Command, StreamMode, StreamPart
 
+from tokenweir.streaming.arguments import check_arguments
 from tokenweir.streaming.channel import Closed, Sink
-from tokenweir.streaming.filters import Filter, as_filter
+from tokenweir.streaming.filters import FilterLike, as_filter
 from tokenweir.streaming.run import Plan, run, run_sync
-from tokenweir.types import StreamStatistics, Token
+from tokenweir.types import (
+    GraphLike,
+    Namespace,
+    RemoteRunOptions,
+    RunOptions,
+    StreamStatistics,
+    SyncGraphLike,
+    Token,
+)
+
+if TYPE_CHECKING:
+    from langgraph.typing import ContextT, InputT, OutputT, StateT
+    from typing_extensions import Unpack
 
 __all__ = ["SyncTokenStream", "TokenStream", "astream", "stream"]
 
 T = TypeVar("T")
 
+Modes: TypeAlias = list[StreamMode] | tuple[StreamMode, ...]
+AnyMode: TypeAlias = StreamMode | Sequence[StreamMode] | None
+Version: TypeAlias = Literal["v1", "v2"]
+
 DEFAULT_BUFFER = 256
-"""Chunks that may wait for the reader: a few seconds of a fast model, some 300 kB."""
+"""Chunks that may wait for the reader: a few seconds of a fast model, about 300 kB."""
 
 
+# One overload for each shape of the parts; the last is for graphs that are not LangGraph's own.
+# fmt: off
 @overload
 def astream(
-    graph: Any,
-    input: Any,
-    config: RunnableConfig | None = None,
-    *,
-    only: Filter | str | Callable[..., object] | None = None,
-    buffer: int = DEFAULT_BUFFER,
-    stream_mode: Literal["messages"] = "messages",
-    subgraphs: Literal[False] = False,
-    version: Literal["v1"] = "v1",
-    **kwargs: Any,
+    graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
+    config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
+    stream_mode: Literal["messages"] = "messages", subgraphs: Literal[False] = False,
+    version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> TokenStream[Token]: ...
 
+@overload
+def astream(
+    graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
+    config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
+    stream_mode: Literal["messages"] = "messages", subgraphs: Literal[True],
+    version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
+) -> TokenStream[tuple[Namespace, Token]]: ...
 
 @overload
 def astream(
-    graph: Any,
-    input: Any,
-    config: RunnableConfig | None = None,
-    *,
-    only: Filter | str | Callable[..., object] | None = None,
-    buffer: int = DEFAULT_BUFFER,
-    stream_mode: str | Sequence[str] | None = "messages",
-    subgraphs: bool = False,
-    version: str = "v1",
-    **kwargs: Any,
+    graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
+    config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
+    stream_mode: Modes, subgraphs: Literal[False] = False,
+    version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
+) -> TokenStream[tuple[StreamMode, Any]]: ...
+
+@overload
+def astream(
+    graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
+    config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
+    stream_mode: Modes, subgraphs: Literal[True],
+    version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
+) -> TokenStream[tuple[Namespace, StreamMode, Any]]: ...
+
+@overload
+def astream(
+    graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
+    config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
+    stream_mode: AnyMode = "messages", subgraphs: bool = False,
+    version: Literal["v2"], context: ContextT | None = None, **options: Unpack[RunOptions],
+) -> TokenStream[StreamPart[StateT, OutputT]]: ...
+
+@overload
+def astream(
+    graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
+    config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
+    stream_mode: AnyMode = "messages", subgraphs: bool = False,
+    version: Version = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> TokenStream[Any]: ...
 
-
+@overload
+def astream(
+    graph: GraphLike, input: Any,
+    config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
+    stream_mode: AnyMode = "messages", subgraphs: bool = False,
+    version: Version = "v1", context: Any = None, **options: Unpack[RemoteRunOptions],
+) -> TokenStream[Any]: ...
+# fmt: on
 def astream(
     graph: Any,
     input: Any,
     config: RunnableConfig | None = None,
     *,
-    only: Filter | str | Callable[..., object] | None = None,
+    only: FilterLike | None = None,
     buffer: int = DEFAULT_BUFFER,
-    stream_mode: str | Sequence[str] | None = "messages",
+    stream_mode: AnyMode = "messages",
     subgraphs: bool = False,
-    version: str = "v1",
-    **kwargs: Any,
+    version: Version = "v1",
+    **options: Any,
 ) -> TokenStream[Any]:
     """Stream a graph's run, as ``graph.astream`` does.
 
     Args:
-        graph: A compiled graph, or anything with LangGraph's ``astream`` (a ``RemoteGraph``).
+        graph: A compiled graph, or another object with LangGraph's ``astream`` (``RemoteGraph``).
         input: The graph's input.
         config: The run's config.
         only: Which model calls pass: ``tag("joke")``, its text ``"tag:joke"``, or a function of
-            the metadata. Holds for tokens (``messages``, and ``custom`` writes that are
-            ``(chunk, metadata)``); everything else passes.
-        buffer: Chunks that may wait for the reader before the model calls are held back.
-        stream_mode: ``"messages"`` unless told; one name, or several in a list.
-        subgraphs: Also stream from subgraphs, each part with its namespace.
-        version: LangGraph's form of the parts.
-        **kwargs: Whatever else ``graph.astream`` takes: ``context``, ``durability``,
-            ``interrupt_before`` ...
+            the metadata. It applies to tokens, which are what ``messages`` mode yields and what
+            nodes write as ``(chunk, metadata)`` in ``custom`` mode; everything else passes.
+        buffer: How many chunks may wait for the reader before the model calls are held back.
+        stream_mode: One of LangGraph's stream modes, or a list of them.
+        subgraphs: Also stream from subgraphs; each part then carries its namespace.
+        version: The shape of the parts, as in LangGraph: ``"v1"`` for tuples, ``"v2"`` for dicts.
+        **options: Everything else that ``graph.astream`` takes: ``context``, ``durability``,
+            ``interrupt_before`` ... (``tokenweir.types.RunOptions``).
 
     Returns:
         An async iterator of what ``graph.astream`` yields: ``(chunk, metadata)`` in ``messages``
@@ -91,61 +138,92 @@ def astream(
         the run and closes its providers' connections.
 
     Raises:
-        StreamError: At the reader, after the tokens before it, when a model call fails.
-        FilterError: If ``only`` cannot be understood.
+        TypeError: At the call, if ``graph`` is no graph or a keyword argument is unknown.
+        ValueError: At the call, if the stream mode, the version, the durability or the buffer is
+            not valid; FilterError if ``only`` is not.
+        StreamError: At the reader, if a model call fails, after the tokens that came before.
     """
-    plan = Plan(graph, input, config, as_filter(only), stream_mode, subgraphs, version, kwargs)
+    check_arguments("astream", graph, stream_mode, version, options)
+    plan = Plan(graph, input, config, as_filter(only), stream_mode, subgraphs, version, options)
     return TokenStream(plan, Sink(buffer))
 
 
+# fmt: off
 @overload
 def stream(
-    graph: Any,
-    input: Any,
-    config: RunnableConfig | None = None,
-    *,
-    only: Filter | str | Callable[..., object] | None = None,
-    buffer: int = DEFAULT_BUFFER,
-    stream_mode: Literal["messages"] = "messages",
-    subgraphs: Literal[False] = False,
-    version: Literal["v1"] = "v1",
-    **kwargs: Any,
+    graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
+    config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
+    stream_mode: Literal["messages"] = "messages", subgraphs: Literal[False] = False,
+    version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> SyncTokenStream[Token]: ...
 
+@overload
+def stream(
+    graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
+    config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
+    stream_mode: Literal["messages"] = "messages", subgraphs: Literal[True],
+    version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
+) -> SyncTokenStream[tuple[Namespace, Token]]: ...
 
 @overload
 def stream(
-    graph: Any,
-    input: Any,
-    config: RunnableConfig | None = None,
-    *,
-    only: Filter | str | Callable[..., object] | None = None,
-    buffer: int = DEFAULT_BUFFER,
-    stream_mode: str | Sequence[str] | None = "messages",
-    subgraphs: bool = False,
-    version: str = "v1",
-    **kwargs: Any,
+    graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
+    config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
+    stream_mode: Modes, subgraphs: Literal[False] = False,
+    version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
+) -> SyncTokenStream[tuple[StreamMode, Any]]: ...
+
+@overload
+def stream(
+    graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
+    config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
+    stream_mode: Modes, subgraphs: Literal[True],
+    version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
+) -> SyncTokenStream[tuple[Namespace, StreamMode, Any]]: ...
+
+@overload
+def stream(
+    graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
+    config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
+    stream_mode: AnyMode = "messages", subgraphs: bool = False,
+    version: Literal["v2"], context: ContextT | None = None, **options: Unpack[RunOptions],
+) -> SyncTokenStream[StreamPart[StateT, OutputT]]: ...
+
+@overload
+def stream(
+    graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
+    config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
+    stream_mode: AnyMode = "messages", subgraphs: bool = False,
+    version: Version = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> SyncTokenStream[Any]: ...
 
-
+@overload
+def stream(
+    graph: SyncGraphLike, input: Any,
+    config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
+    stream_mode: AnyMode = "messages", subgraphs: bool = False,
+    version: Version = "v1", context: Any = None, **options: Unpack[RemoteRunOptions],
+) -> SyncTokenStream[Any]: ...
+# fmt: on
 def stream(
     graph: Any,
     input: Any,
     config: RunnableConfig | None = None,
     *,
-    only: Filter | str | Callable[..., object] | None = None,
+    only: FilterLike | None = None,
     buffer: int = DEFAULT_BUFFER,
-    stream_mode: str | Sequence[str] | None = "messages",
+    stream_mode: AnyMode = "messages",
     subgraphs: bool = False,
-    version: str = "v1",
-    **kwargs: Any,
+    version: Version = "v1",
+    **options: Any,
 ) -> SyncTokenStream[Any]:
     """Stream a graph's run, as ``graph.stream`` does; arguments and errors as for ``astream``.
 
-    The run lives in a thread of its own, so that it goes on while the reader works. Leaving the
+    The run has a thread of its own, so that it goes on while the reader works. Leaving the
     iterator (``break``, ``close()``, the end of ``with``) stops the run.
     """
-    plan = Plan(graph, input, config, as_filter(only), stream_mode, subgraphs, version, kwargs)
+    check_arguments("stream", graph, stream_mode, version, options)
+    plan = Plan(graph, input, config, as_filter(only), stream_mode, subgraphs, version, options)
     return SyncTokenStream(plan, Sink(buffer))
 
 
