@@ -202,9 +202,8 @@ def _serve(
             gc.set_threshold(*_COLLECT)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            service = getattr(app.state, "service", None)
-            if service is not None:
-                draining = asyncio.ensure_future(service.runs.drain())
+            if (runs := app.state.service.started) is not None:
+                draining = asyncio.ensure_future(runs.drain())
                 while not draining.done() and not self.force_exit:
                     await asyncio.wait({draining}, timeout=0.1)
                 draining.cancel()

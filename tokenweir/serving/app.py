@@ -13,6 +13,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
@@ -20,6 +21,7 @@ from starlette.routing import BaseRoute
 from tokenweir.serving import docs_page, page
 from tokenweir.serving.http import health
 from tokenweir.serving.http.guard import Guard
+from tokenweir.serving.http.paths import route_path
 from tokenweir.serving.http.refusals import body_of
 from tokenweir.serving.langgraph import protocol as langgraph_protocol
 from tokenweir.serving.openai import protocol as openai_protocol
@@ -70,7 +72,8 @@ def create_app(
 
     Returns:
         The application. Runs left unfinished are taken up when its lifespan starts; when it ends,
-        ``runs.drain()`` lets the running ones finish.
+        ``runs.drain()`` lets the running ones finish. An application that mounts this one, at
+        whatever path, must run this lifespan: ``app.router.lifespan_context``.
 
     Raises:
         EmptyKeyError: If one of the keys has no character.
@@ -81,24 +84,31 @@ def create_app(
     if not all(key.strip() for key in keys):
         raise EmptyKeyError("an API key is empty; leave it out, or say what it is")
 
+    service = Service(limits, keyed=bool(keys))
+
     @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(outermost: Any) -> AsyncIterator[None]:
+        """``outermost`` is the application that is served, which may only have this one mounted."""
         async with (home or in_memory)() as kept:
             runs = Runs(graphs, kept.log, kept.checkpointer, kept.records, limits)
-            service = Service(runs, limits, keyed=bool(keys))
-            app.state.service = service
-            app.router.routes.extend(protocol_routes(service))
             await runs.resume()
+            service.started = runs
             sweeping = asyncio.ensure_future(_sweep(runs))
             try:
                 yield
             finally:
                 await runs.drain()
+                service.started = None
                 sweeping.cancel()
                 await asyncio.wait({sweeping})
 
-    app = Starlette(lifespan=lifespan, exception_handlers={HTTPException: _as_json})
-    app.add_middleware(Guard, keys=keys, cors=list(cors), limits=limits, local=local)
+    app = Starlette(
+        routes=protocol_routes(service),
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _as_json},
+        middleware=[Middleware(Guard, keys=keys, cors=list(cors), limits=limits, local=local)],
+    )
+    app.state.service = service
     return app
 
 
@@ -128,5 +138,5 @@ async def _sweep(runs: Runs) -> None:
 
 async def _as_json(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    body = body_of(request.url.path, error.status_code, str(error.detail))
+    body = body_of(route_path(request.scope), error.status_code, str(error.detail))
     return JSONResponse(body, error.status_code, headers=dict(error.headers or {}))

@@ -33,7 +33,8 @@ def routes(service: Service) -> list[BaseRoute]:
     }
 
     async def openapi(request: Request) -> Response:
-        return JSONResponse(described)
+        prefix = request.scope.get("root_path", "")
+        return JSONResponse({**described, "servers": [{"url": prefix or "/"}]})
 
     async def docs(request: Request) -> Response:
         return HTMLResponse(page, headers=headers)

@@ -17,6 +17,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tokenweir.serving.http.paths import route_path
 from tokenweir.serving.http.refusals import body_of, status_of
 from tokenweir.serving.problems import (
     ForbiddenError,
@@ -75,6 +76,7 @@ class Guard:
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
         shared = self._shared(headers)
+        path = route_path(scope)
         started = False
 
         async def sending(message: Message) -> None:
@@ -90,27 +92,27 @@ class Guard:
                 await _answer(sending, 200 if shared else 400, {}, _preflight(headers))
                 return
             self._check_origin(headers)
-            scope["tokenweir.owner"] = self._owner(scope, headers)
+            scope["tokenweir.owner"] = self._owner(path, headers)
             limited = self._limited(headers, receive)
             await self._app(scope, limited, sending)
         except ClientDisconnect:
             if not started:
-                body = body_of(scope["path"], 408, "the body did not come to its end")
+                body = body_of(path, 408, "the body did not come to its end")
                 await _answer(sending, 408, body, [(b"connection", b"close")])
         except ServingError as error:
             if started:
                 raise
-            path, status = scope["path"], status_of(scope["path"], error)
+            status = status_of(path, error)
             body = body_of(path, status, str(error), code=error.code, param=error.param)
             await _answer(sending, status, body, _extra(error))
         except Exception as error:
             if started:
                 raise
-            _logger.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
-            body = body_of(scope["path"], 500, "the server failed; its log says why")
+            _logger.error("%s %s failed", scope["method"], path, exc_info=error)
+            body = body_of(path, 500, "the server failed; its log says why")
             await _answer(sending, 500, body)
 
-    def _owner(self, scope: Scope, headers: dict[bytes, bytes]) -> str:
+    def _owner(self, path: str, headers: dict[bytes, bytes]) -> str:
         if not self._keys:
             return ""
         given = headers.get(b"x-api-key", b"")
@@ -121,7 +123,7 @@ class Guard:
         matches = [hmac.compare_digest(digest, key) for key in self._keys]
         if any(matches):
             return self._owners[matches.index(True)]
-        if scope["path"] in OPEN or scope["path"].startswith("/page/"):
+        if path in OPEN or path.startswith("/page/"):
             return ""
         raise UnauthorizedError("an API key is needed: send it as x-api-key, or as a bearer token")
 

@@ -19,9 +19,11 @@ __all__ = ["routes"]
 def routes(service: Service) -> list[BaseRoute]:
     """The routes of this module."""
     started = time.monotonic()
-    runs = service.runs
 
     async def ok(request: Request) -> Response:
+        runs = service.started
+        if runs is None:
+            return JSONResponse({"ok": False, "detail": "the server has not started"}, 503)
         if runs.stopping:
             return JSONResponse({"ok": False, "stopping": True}, 503)
         if runs.log.problem is not None:
@@ -33,12 +35,13 @@ def routes(service: Service) -> list[BaseRoute]:
             {
                 "name": "tokenweir",
                 "version": __version__,
-                "graphs": list(runs.graphs),
+                "graphs": list(service.runs.graphs),
                 "flags": {"assistants": True, "crons": False, "langsmith": False},
             }
         )
 
     async def metrics(request: Request) -> Response:
+        runs = service.runs
         ended = Counter(run.status for run in runs.records.runs.all())
         lines = [
             "# HELP tokenweir_runs_running Runs that run now.",

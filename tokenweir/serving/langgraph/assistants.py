@@ -22,8 +22,8 @@ from tokenweir.serving.problems import (
 )
 from tokenweir.serving.running.configs import check_config
 from tokenweir.serving.running.encoding import encode
-from tokenweir.serving.running.records import Assistant
-from tokenweir.serving.running.runs import LONGEST_ID, new_id
+from tokenweir.serving.running.records import Assistant, Table
+from tokenweir.serving.running.runs import LONGEST_ID, Runs, new_id
 from tokenweir.serving.service import Service
 
 __all__ = ["routes"]
@@ -52,8 +52,14 @@ def routes(service: Service) -> list[BaseRoute]:
 class _Handlers:
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._runs = service.runs
-        self._table = service.runs.records.assistants
+
+    @property
+    def _runs(self) -> Runs:
+        return self._service.runs
+
+    @property
+    def _table(self) -> Table[Assistant]:
+        return self._runs.records.assistants
 
     async def search(self, request: Request) -> Response:
         body = await read_body(request)

@@ -20,6 +20,7 @@ from tokenweir.serving.langgraph.requests import Asked, asked_of
 from tokenweir.serving.problems import InvalidError, NotFoundError
 from tokenweir.serving.running.encoding import encode
 from tokenweir.serving.running.records import Run
+from tokenweir.serving.running.runs import Runs
 from tokenweir.serving.service import Service
 
 __all__ = ["routes"]
@@ -53,7 +54,10 @@ def routes(service: Service) -> list[BaseRoute]:
 class _Handlers:
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._runs = service.runs
+
+    @property
+    def _runs(self) -> Runs:
+        return self._service.runs
 
     async def stream(self, request: Request) -> Any:
         asked = self._asked(request, await read_body(request))

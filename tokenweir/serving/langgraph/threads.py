@@ -22,8 +22,8 @@ from tokenweir.serving.langgraph.states import (
 from tokenweir.serving.problems import ConflictError, InvalidError
 from tokenweir.serving.running.encoding import encode, plain, scrubbed
 from tokenweir.serving.running.execution import command_of
-from tokenweir.serving.running.records import Thread, now
-from tokenweir.serving.running.runs import LONGEST_ID, new_id
+from tokenweir.serving.running.records import Table, Thread, now
+from tokenweir.serving.running.runs import LONGEST_ID, Runs, new_id
 from tokenweir.serving.service import Service
 
 __all__ = ["routes"]
@@ -61,8 +61,14 @@ def routes(service: Service) -> list[BaseRoute]:
 class _Handlers:
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._runs = service.runs
-        self._table = service.runs.records.threads
+
+    @property
+    def _runs(self) -> Runs:
+        return self._service.runs
+
+    @property
+    def _table(self) -> Table[Thread]:
+        return self._runs.records.threads
 
     async def create(self, request: Request) -> Response:
         body = await read_body(request)

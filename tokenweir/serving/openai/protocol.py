@@ -34,6 +34,7 @@ from tokenweir.serving.openai.frames import Frames
 from tokenweir.serving.problems import InvalidError, ModelNotFoundError, NotFoundError
 from tokenweir.serving.running.encoding import scrubbed
 from tokenweir.serving.running.records import Run, RunRequest
+from tokenweir.serving.running.runs import Runs
 from tokenweir.serving.service import Service
 
 __all__ = ["input_of", "routes"]
@@ -60,10 +61,13 @@ def routes(service: Service) -> list[BaseRoute]:
 class _Protocol:
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._runs = service.runs
         self._started = int(time.time())
         self._keys: dict[str, list[Key] | None] = {}
         self._names: list[str] = []
+
+    @property
+    def _runs(self) -> Runs:
+        return self._service.runs
 
     async def models(self, request: Request) -> Response:
         if not self._names:

@@ -34,6 +34,7 @@ from tokenweir.serving.http.event_parts import EventParts
 from tokenweir.serving.http.event_stream import EventStream
 from tokenweir.serving.problems import InvalidError, NotFoundError, ServingError
 from tokenweir.serving.running.records import Run, RunRequest
+from tokenweir.serving.running.runs import Runs
 from tokenweir.serving.service import Service
 from tokenweir.serving.sse.frames import Frames
 from tokenweir.serving.sse.token_records import accepts
@@ -72,9 +73,12 @@ def routes(service: Service) -> list[BaseRoute]:
 class _Protocol:
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._runs = service.runs
         self._keys: dict[str, list[Key] | None] = {}
         self._pictures: dict[tuple[str, str], str] = {}
+
+    @property
+    def _runs(self) -> Runs:
+        return self._service.runs
 
     # What there is
 
@@ -216,6 +220,7 @@ class _Protocol:
         except FilterError as error:
             raise InvalidError(str(error)) from None
         frames = Frames(run, only, after, greeted=new)
+        prefix = request.scope.get("root_path", "")
         begun = _RETRY + frames.hello(0) if new else _RETRY
         # From the beginning, as interrupts from before ``after`` are told at the end.
         parts = EventParts(self._runs.log.follow(run.id), frames.encode)
@@ -229,7 +234,7 @@ class _Protocol:
             parts,
             self._service.limits,
             begun=begun,
-            headers={"content-location": f"/runs/{run.id}"},
+            headers={"content-location": quote(f"{prefix}/runs/{run.id}")},
             on_leave=on_leave,
         )
 
