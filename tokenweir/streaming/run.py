@@ -19,6 +19,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 
 from tokenweir.streaming._langgraph import handlers, run_config
+from tokenweir.streaming._langgraph.config_propagation import name_the_fix
 from tokenweir.streaming.backpressure import Gate, PumpGate
 from tokenweir.streaming.calls import Calls
 from tokenweir.streaming.channel import Sink
@@ -94,7 +95,7 @@ class Plan:
                     config=self.config,
                 )
             handler = handlers.GateHandler(pump, calls, completions)
-            config = run_config.watched(self.config, handler)
+            config = run_config.with_node_writers(run_config.watched(self.config, handler))
         parts = run(
             self.input,
             config,
@@ -182,6 +183,7 @@ async def run(plan: Plan, sink: Sink[Any]) -> None:
                 if source.pump is not None and (source.passes is None or source.passes(part)):
                     await source.pump.forward(part)
     except Exception as error:  # noqa: BLE001 - it is raised at the reader
+        name_the_fix(error)
         sink.finish(calls.explained(error))
     except BaseException as error:
         sink.finish(error)
