@@ -17,8 +17,7 @@ from langchain_openai import ChatOpenAI
 from openai.types.chat import ChatCompletion
 from pydantic import SecretStr
 
-from tokenweir.models._openai import http_clients, push_body, requests
-from tokenweir.models._openai.byte_source import AsyncBatches, Batches
+from tokenweir.models._openai import byte_source, http_clients, requests
 from tokenweir.models._openai.transport import PerLoopClient
 from tokenweir.models.chat import ChatModel
 from tokenweir.testing import Provider, Reply
@@ -68,19 +67,18 @@ def test_langchains_insides() -> None:
 
 
 async def test_a_copied_request_is_the_sdks(provider: Provider) -> None:
-    """What ``ask`` sends is what the client's ``post`` sends, to the header."""
+    """What ``send`` sends is what the client's ``post`` sends, to the header."""
     model = model_of(provider.base_url)
     request: Any = {"path": "/chat/completions", "body": BODY, "options": requests._PLAIN_OPTIONS}
     for _ in range(2):
-        async for _ in await requests.ask(model.root_async_client, request, AsyncBatches):
-            pass
-        kind: Any = AsyncBatches
-        async for _ in await model.root_async_client.post(
+        sent = await requests.send(model.root_async_client, request)
+        await sent.response.aread()
+        kind: Any = requests.RawStream
+        posted = await model.root_async_client.post(
             **request, cast_to=ChatCompletion, stream=True, stream_cls=kind
-        ):
-            pass
-    for _ in requests.ask(model.root_client, request, Batches):
-        pass
+        )
+        await posted.response.aread()
+    requests.send(model.root_client, request).response.read()
     first, *others, sync = provider.requests
     assert [(other.headers, other.body) for other in others] == [(first.headers, first.body)] * 3
     assert sync.body == first.body
@@ -156,24 +154,24 @@ async def test_aiohttps_response(provider: Provider) -> None:
     provider.default = Reply("one two", hold_after=1)
     options: Any = requests._PLAIN_OPTIONS
     asked: Any = {"body": BODY, "cast_to": ChatCompletion, "stream": True, "options": options}
-    kind: Any = AsyncBatches
+    kind: Any = requests.RawStream
     async with openai.DefaultAioHttpClient() as http:
         client: Any = openai.AsyncOpenAI(
             base_url=provider.base_url, api_key="test", http_client=http
         )
         stream = await client.post("/chat/completions", **asked, stream_cls=kind)
-        assert isinstance(push_body.aiohttp_body(stream.response), aiohttp.StreamReader)
-        transport = push_body.aiohttp_transport(stream.response)
+        assert isinstance(byte_source.aiohttp_body(stream.response), aiohttp.StreamReader)
+        transport = byte_source.aiohttp_transport(stream.response)
         assert transport is not None
         assert transport.is_reading()
-        await stream.aclose()
-        assert push_body.aiohttp_transport(stream.response) is None
+        await stream.response.aclose()
+        assert byte_source.aiohttp_transport(stream.response) is None
     async with openai.DefaultAsyncHttpxClient() as http:
         client = openai.AsyncOpenAI(base_url=provider.base_url, api_key="test", http_client=http)
         stream = await client.post("/chat/completions", **asked, stream_cls=kind)
-        assert push_body.aiohttp_body(stream.response) is None
-        assert push_body.aiohttp_transport(stream.response) is None
-        await stream.aclose()
+        assert byte_source.aiohttp_body(stream.response) is None
+        assert byte_source.aiohttp_transport(stream.response) is None
+        await stream.response.aclose()
 
 
 @asynccontextmanager

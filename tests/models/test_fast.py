@@ -19,7 +19,7 @@ from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import SecretStr
 
-from tokenweir.models._openai.streamed_calls import FastCalls
+from tokenweir.models._openai.streamed_calls import StreamedCalls
 from tokenweir.models.chat import ChatModel, chat_model
 from tokenweir.streaming.filters import tag
 from tokenweir.streaming.stream import astream, stream
@@ -331,4 +331,4 @@ def test_tool_pieces_that_look_like_another_call(provider: Provider) -> None:
 
 def test_the_fast_path_is_used() -> None:
     """Our chat models have it: what is tested here is what users get."""
-    assert issubclass(ChatModel, FastCalls)
+    assert issubclass(ChatModel, StreamedCalls)

@@ -26,7 +26,7 @@ from tokenweir.errors import (
     TokenGapTimeoutError,
 )
 from tokenweir.models._calls.limits import Limits
-from tokenweir.models._calls.timeouts import Patience, retry_after
+from tokenweir.models._calls.policy import CallPolicy, retry_after
 from tokenweir.models.chat import ChatModel, chat_model
 from tokenweir.models.completion import completion_model
 from tokenweir.streaming.stream import astream
@@ -289,7 +289,7 @@ async def test_cancelling_is_not_a_limit(provider: Provider) -> None:
 def test_how_limits_are_given(arguments: dict[str, Any], expected: tuple[float, ...]) -> None:
     """``timeout=`` sets all that are not given by themselves, and 0 is no limit."""
     limits = Limits(**{k: v for k, v in arguments.items() if k.endswith("_timeout")})
-    made = limits.patience(
+    made = limits.call_policy(
         timeout=arguments.get("timeout"), gap=arguments.get("stream_chunk_timeout", 120)
     )
     assert (made.connect, made.first_token, made.gap) == expected
@@ -324,11 +324,11 @@ def test_waits_are_capped_and_spread(
     attempt: int, asked: float | None, chance: float, cap: float
 ) -> None:
     """No wait is longer than the cap; what the provider asks for is kept up to there."""
-    wait = Patience(longest_wait=cap).wait(attempt, asked, lambda: chance)
+    wait = CallPolicy(longest_wait=cap).delay(attempt, asked, lambda: chance)
     assert 0 <= wait <= cap
     if asked is not None:
         assert wait >= min(asked, cap)
-    assert Patience().wait(1, None, lambda: 0.0) != Patience().wait(1, None, lambda: 1.0)
+    assert CallPolicy().delay(1, None, lambda: 0.0) != CallPolicy().delay(1, None, lambda: 1.0)
 
 
 KEY = "sk-very-secret-0123456789"

@@ -14,7 +14,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import SecretStr
 
 from tokenweir.errors import StreamError, TokenGapTimeoutError
-from tokenweir.models._openai.push_body import Arrivals
+from tokenweir.models._openai.byte_source import AiohttpSource
 from tokenweir.models.chat import ChatModel
 from tokenweir.streaming.filters import Filter
 from tokenweir.streaming.stream import astream
@@ -159,36 +159,25 @@ async def test_a_reader_that_leaves(provider: Provider) -> None:
 
 
 async def test_bytes_between_giving_and_reading(provider: Provider) -> None:
-    """What one does not take waits in the body for who reads it; nothing is lost or given twice."""
+    """Bytes after a refusal wait in the source; nothing is lost or given twice."""
     provider.default = Reply(tokens=words(200), every=0.001, split=11)
     taken: list[bytes] = []
     async with aiohttp.ClientSession() as session:
         body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
         url = f"{provider.base_url}/chat/completions"
         async with session.post(url, json=body) as response:
-            reader = response.content
-            while not reader.at_eof():
-                if not Arrivals.possible(reader) or reader.is_eof():
+            source = AiohttpSource(None, response.content)
+
+            def feed(data: bytes) -> bool:
+                taken.append(data)
+                return len(taken) % 5 != 0
+
+            while True:
+                if source.can_push:
+                    await source.push(feed)
+                if not (data := await source.receive()):
                     break
-                refused = asyncio.get_running_loop().create_future()
-
-                def take(data: bytes, refused: Any = refused) -> bool:
-                    taken.append(data)
-                    if len(taken) % 5 == 0:
-                        refused.set_result(None)
-                        return False
-                    return True
-
-                def over(refused: Any = refused) -> None:
-                    if not refused.done():
-                        refused.set_result(None)
-
-                taken.append(reader.read_nowait())
-                arrivals = Arrivals(reader, take, over)
-                arrivals.start()
-                await refused
-                arrivals.stop()
-                taken.append(await reader.readany())
+                taken.append(data)
     whole = b"".join(taken)
     assert whole.count(b"data: ") == 203
     assert whole.endswith(b"data: [DONE]\n\n")

@@ -14,10 +14,12 @@ from openai.types.chat import ChatCompletion
 from pydantic import SecretStr
 
 from tokenweir.errors import TokenGapTimeoutError
-from tokenweir.models._calls.streams import AsyncPatientStream, Border, Failure
-from tokenweir.models._calls.timeouts import Patience, Progress
-from tokenweir.models._openai import push_body
-from tokenweir.models._openai.byte_source import AsyncBatches, QuietBatches
+from tokenweir.models._calls.deadlines import Deadline
+from tokenweir.models._calls.policy import CallPolicy
+from tokenweir.models._calls.state import CallState
+from tokenweir.models._openai.byte_source import MAX_DELAY, aiohttp_transport, open_source
+from tokenweir.models._openai.parser import ChatParser
+from tokenweir.models._openai.requests import RawStream
 from tokenweir.models.chat import ChatModel
 from tokenweir.streaming.stream import astream
 from tokenweir.testing import Provider, RecordedRequest, Reply, without_run_ids
@@ -50,16 +52,20 @@ async def read(graph: Any, only: str) -> list[Any]:
     return [part async for part in both]
 
 
-async def opened(model: ChatModel, stream_cls: Any, asking: str = "hello", **options: Any) -> Any:
+async def opened(
+    model: ChatModel, *, coalesce: bool = True, asking: str = "hello", **options: Any
+) -> Any:
     messages = [{"role": "user", "content": asking}]
-    return await model.root_async_client.post(
+    kind: Any = RawStream
+    stream = await model.root_async_client.post(
         "/chat/completions",
         body={"model": "gpt-4o-mini", "messages": messages, "stream": True},
         options={"security": {"bearer_auth": True}, **options},
         cast_to=ChatCompletion,
         stream=True,
-        stream_cls=stream_cls,
+        stream_cls=kind,
     )
+    return open_source(stream.response, coalesce=coalesce)
 
 
 def asked_for(provider: Provider) -> list[RecordedRequest]:
@@ -67,15 +73,17 @@ def asked_for(provider: Provider) -> list[RecordedRequest]:
     return [request for request in provider.requests if request.prompt == "hello"]
 
 
-async def items_of(batches: Any, found: list[Any]) -> None:
-    async for batch in batches:
-        found.extend(batch.items)
+async def items_of(source: Any, found: list[Any]) -> None:
+    parser = ChatParser()
+    while data := await source.receive():
+        found.extend(parser.feed(data))
+        source.ending = parser.ended
 
 
-async def left_alone(stream: Any, found: list[Any]) -> bool:
+async def left_alone(source: Any, found: list[Any]) -> bool:
     """Read a stream to its end; whether its connection was not read at some moment."""
-    transport: Any = push_body.aiohttp_transport(stream.response)
-    reading = asyncio.ensure_future(items_of(stream, found))
+    transport: Any = aiohttp_transport(source._response)
+    reading = asyncio.ensure_future(items_of(source, found))
     seen = False
     while not reading.done():
         seen |= not transport.is_reading()
@@ -90,7 +98,7 @@ async def crowd(provider: Provider) -> AsyncIterator[None]:
     """As many calls that nobody watches as it takes for connections to be left alone."""
     provider.on("crowd", Reply(tokens=100_000, every=1))
     model = model_of(provider)
-    streams = [await opened(model, QuietBatches, asking="crowd") for _ in range(MANY)]
+    streams = [await opened(model, asking="crowd") for _ in range(MANY)]
     readings = [asyncio.ensure_future(items_of(stream, [])) for stream in streams]
     yield
     for reading in readings:
@@ -107,8 +115,8 @@ async def test_a_long_answer_is_left_alone(provider: Provider) -> None:
     model = model_of(provider)
     watched: list[Any] = []
     quiet: list[Any] = []
-    assert not await left_alone(await opened(model, AsyncBatches), watched)
-    assert await left_alone(await opened(model, QuietBatches), quiet)
+    assert not await left_alone(await opened(model, coalesce=False), watched)
+    assert await left_alone(await opened(model), quiet)
     assert [item for item in quiet if type(item) is str] == [
         item for item in watched if type(item) is str
     ]
@@ -119,7 +127,8 @@ async def test_one_among_few_is_read(provider: Provider) -> None:
     """Where there are few such calls, none ends later than it would."""
     provider.default = LONG
     found: list[Any] = []
-    assert not await left_alone(await opened(model_of(provider), QuietBatches), found)
+    model = model_of(provider)
+    assert not await left_alone(await opened(model), found)
     assert len([item for item in found if type(item) is str and item]) == 100
 
 
@@ -138,33 +147,22 @@ async def test_the_next_call_uses_the_same_connection(provider: Provider) -> Non
 
 
 async def test_a_gap_is_the_providers() -> None:
-    """Where events are handed on late, the limits are longer by that, or they would be ours."""
-
-    class Late:
-        late = 5.0
-
-        async def __aiter__(self) -> Any:
-            for _ in range(3):
-                await asyncio.sleep(0.05)
-                yield "event"
-
-    async def begun() -> Any:
-        return Late()
-
-    progress = Progress(Patience(first_token=0.01, gap=0.01, retries=0), "openai", "gpt")
-    border = Border(lambda event: (1, True), lambda error, progress: Failure(error, False))
-    stream = await AsyncPatientStream.opened(begun, progress, border)
-    assert [event async for event in stream] == ["event"] * 3
-    assert QuietBatches.late > 0
+    """Where bytes are handed on late, the limits are longer by that, or they would be ours."""
+    state = CallState(CallPolicy(first_token=0.01, gap=0.01, retries=0), "openai", "gpt")
+    deadline = Deadline(state, slack=5.0)
+    assert await deadline.wait_for(asyncio.sleep(0.05, "late")) == "late"
+    deadline.cancel()
+    assert MAX_DELAY > 0
 
 
 @pytest.mark.usefixtures("crowd")
 async def test_a_calls_own_timeout(provider: Provider) -> None:
     """Where the HTTP client waits for bytes as well, it would take our silence for theirs."""
     provider.default = LONG
-    stream = await opened(model_of(provider), QuietBatches, timeout=60)
+    model = model_of(provider)  # kept: a model that is let go of closes its connections
+    source = await opened(model, timeout=60)
     found: list[Any] = []
-    assert not await left_alone(stream, found)
+    assert not await left_alone(source, found)
     assert len([item for item in found if type(item) is str and item]) == 100
 
 
@@ -208,13 +206,14 @@ async def test_faults(provider: Provider, fault: dict[str, Any]) -> None:
 async def test_leaving_while_nobody_reads(provider: Provider) -> None:
     """Cancelling a call whose connection is left alone closes it."""
     provider.default = Reply(tokens=100_000, every=0.01)
-    stream = await opened(model_of(provider), QuietBatches)
-    transport: Any = push_body.aiohttp_transport(stream.response)
-    reading = asyncio.ensure_future(items_of(stream, []))
+    model = model_of(provider)
+    source = await opened(model)
+    transport: Any = aiohttp_transport(source._response)
+    reading = asyncio.ensure_future(items_of(source, []))
     while transport.is_reading():
         await asyncio.wait([reading], timeout=0.005)
         assert not reading.done()
     reading.cancel()
     await asyncio.wait([reading])
-    await stream.aclose()
+    await source.aclose()
     await asked_for(provider)[0].aclosed(5)

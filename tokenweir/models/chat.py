@@ -21,10 +21,11 @@ from typing_extensions import Self
 
 from tokenweir.errors import ModelNameError
 from tokenweir.models._calls.limits import Limits
-from tokenweir.models._calls.timeouts import Progress
+from tokenweir.models._calls.policy import CallPolicy
+from tokenweir.models._calls.state import CallState, Failure
 from tokenweir.models._openai import http_clients
-from tokenweir.models._openai.adapter import make_patient, make_patient_sync
-from tokenweir.models._openai.streamed_calls import FastCalls
+from tokenweir.models._openai.adapter import add_retries, add_retries_sync, error_classifier
+from tokenweir.models._openai.streamed_calls import StreamedCalls
 from tokenweir.models._openai.transport import PerLoopClient, leave_when_the_reader_goes
 from tokenweir.models.providers import (
     PACKAGES,
@@ -43,29 +44,31 @@ from tokenweir.streaming._langgraph.config_propagation import CONFIG_TRAVELS, wa
 __all__ = ["ChatModel", "LocalChatModel", "chat_model", "default_model_name"]
 
 
-class ChatModel(Limits, FastCalls):
+class ChatModel(Limits, StreamedCalls):
     """``ChatOpenAI`` whose calls work from any event loop and thread, within limits.
 
     HTTP clients that were passed in are used as they are; then their rules hold.
     """
 
     _provider: str = PrivateAttr(default="openai")
+    _policy: CallPolicy = PrivateAttr(default_factory=CallPolicy)
+    _classify_error: Any = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def validate_environment(self) -> Self:
         """Make the clients as ChatOpenAI does, and put ours in the place of its shared defaults."""
         given = self.http_async_client is not None or self.async_client is not None
         given_sync = self.http_client is not None or self.client is not None
-        patient, patient_sync = self.async_client is None, self.client is None
+        retried, retried_sync = self.async_client is None, self.client is None
         super().validate_environment()  # type: ignore[operator]
-        patience = self.patience(
+        self._policy = self.call_policy(
             timeout=self.request_timeout,
             # LangChain's own limit, which knows neither a first token nor sync calls.
             gap=self.stream_chunk_timeout,
             retries=2 if self.max_retries is None else self.max_retries,
         )
         self.stream_chunk_timeout = None
-        timeout = self.http_timeout(patience)
+        timeout = self.http_timeout(self._policy)
         if not given:
             http = PerLoopClient(lambda: http_clients.async_http_client(self))
             self.root_async_client = self.root_async_client.with_options(http_client=http)
@@ -73,17 +76,24 @@ class ChatModel(Limits, FastCalls):
             sync_http = leave_when_the_reader_goes(http_clients.sync_http_client(self))
             self.root_client = self.root_client.with_options(http_client=sync_http)
         secrets = secrets_of(self.openai_api_key, *(self.default_headers or {}).values())
-
-        def progress() -> Progress:
-            return Progress(patience, self._provider, self.model_name)
-
-        if patient:
-            make_patient(self.root_async_client, progress, secrets, timeout)
+        self._classify_error = error_classifier(secrets)
+        new_state, classify = self.new_call_state, self._classify_error
+        if retried:
+            add_retries(self.root_async_client, new_state, classify, timeout)
             self.async_client = self.root_async_client.chat.completions
-        if patient_sync and self.root_client is not None:
-            make_patient_sync(self.root_client, progress, secrets, timeout)
+        if retried_sync and self.root_client is not None:
+            add_retries_sync(self.root_client, new_state, classify, timeout)
             self.client = self.root_client.chat.completions
         return self
+
+    def new_call_state(self) -> CallState:
+        """The state of a new call of this model."""
+        return CallState(self._policy, self._provider, self.model_name)
+
+    def classify_error(self, error: BaseException, state: CallState) -> Failure:
+        """What an error of the client means."""
+        failure: Failure = self._classify_error(error, state)
+        return failure
 
     def __repr_args__(self) -> Any:
         """As ChatOpenAI, but headers may hold keys."""
@@ -247,7 +257,7 @@ def _local(model: str, **kwargs: Any) -> LocalChatModel:
 
 
 def _dashscope(model: str, kwargs: dict[str, Any]) -> BaseChatModel:
-    from tokenweir.models.dashscope import _border  # noqa: F401 - says what to install
+    from tokenweir.models.dashscope import _sdk  # noqa: F401 - says what to install
     from tokenweir.models.dashscope.model import DashScopeChatModel
 
     return DashScopeChatModel(model=model, **dashscope_arguments(model, kwargs))

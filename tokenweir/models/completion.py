@@ -23,14 +23,14 @@ from typing_extensions import Self
 
 from tokenweir.errors import ModelNameError
 from tokenweir.models._calls.limits import Limits
-from tokenweir.models._calls.timeouts import Progress
+from tokenweir.models._calls.state import CallState
 from tokenweir.models._openai import http_clients
-from tokenweir.models._openai.adapter import make_patient, make_patient_sync
+from tokenweir.models._openai.adapter import add_retries, add_retries_sync, error_classifier
 from tokenweir.models._openai.transport import PerLoopClient, leave_when_the_reader_goes
 from tokenweir.models.chat import UNSTARTED
 from tokenweir.models.providers import openai_arguments, parse_model_name, qwen_arguments
 from tokenweir.models.secrets import hidden_headers, secrets_of
-from tokenweir.streaming.backpressure import find_gate
+from tokenweir.streaming.flow_control import find_flow_control
 
 __all__ = ["CompletionModel", "LocalCompletionModel", "completion_model"]
 
@@ -53,12 +53,12 @@ class CompletionModel(Limits, OpenAI):
         """Make the clients as OpenAI does, and put ours in the place of its defaults."""
         given = self.http_async_client is not None or self.async_client is not None
         given_sync = self.http_client is not None or self.client is not None
-        patient, patient_sync = self.async_client is None, self.client is None
+        retried, retried_sync = self.async_client is None, self.client is None
         super().validate_environment()  # type: ignore[operator]
         self._root_client = http_clients.client_of(self.client)
         self._root_async_client = http_clients.client_of(self.async_client)
-        patience = self.patience(timeout=self.request_timeout, retries=self.max_retries)
-        timeout = self.http_timeout(patience)
+        policy = self.call_policy(timeout=self.request_timeout, retries=self.max_retries)
+        timeout = self.http_timeout(policy)
         if not given:
             http = PerLoopClient(lambda: http_clients.async_http_client(self))
             self._root_async_client = self._root_async_client.with_options(http_client=http)
@@ -66,15 +66,16 @@ class CompletionModel(Limits, OpenAI):
             sync_http = leave_when_the_reader_goes(http_clients.sync_http_client(self))
             self._root_client = self._root_client.with_options(http_client=sync_http)
         secrets = secrets_of(self.openai_api_key, *(self.default_headers or {}).values())
+        classify = error_classifier(secrets)
 
-        def progress() -> Progress:
-            return Progress(patience, self._provider, self.model_name)
+        def new_state() -> CallState:
+            return CallState(policy, self._provider, self.model_name)
 
-        if patient:
-            make_patient(self._root_async_client, progress, secrets, timeout)
+        if retried:
+            add_retries(self._root_async_client, new_state, classify, timeout)
             self.async_client = self._root_async_client.completions
-        if patient_sync:
-            make_patient_sync(self._root_client, progress, secrets, timeout)
+        if retried_sync:
+            add_retries_sync(self._root_client, new_state, classify, timeout)
             self.client = self._root_client.completions
         if self.stream_usage is None:
             self.stream_usage = http_clients.is_openais_own(self._root_async_client)
@@ -153,7 +154,7 @@ class CompletionModel(Limits, OpenAI):
         """
         return (
             run_manager is not None
-            and find_gate(run_manager.handlers) is not None
+            and find_flow_control(run_manager.handlers) is not None
             and "nostream" not in run_manager.tags
             and len(prompts) == 1
             and _one_answer({**self._invocation_params, **kwargs})

@@ -18,7 +18,7 @@ from langgraph.config import get_config, get_stream_writer
 
 from tokenweir.errors import StreamError, TokenweirError
 from tokenweir.models.reasoning import reasoning_in
-from tokenweir.streaming.backpressure import wait_for_room, wait_for_room_sync
+from tokenweir.streaming.flow_control import wait_for_reader, wait_for_reader_sync
 from tokenweir.types import Metadata
 
 __all__ = ["write_tokens"]
@@ -90,7 +90,7 @@ def write_tokens(
             except Exception as error:
                 raise call.failed(error) from error
             if call.take(item):
-                wait_for_room_sync(call.config)
+                wait_for_reader_sync(call.config)
     finally:
         close = getattr(response, "close", None)
         if close is not None:
@@ -119,7 +119,7 @@ async def _write(
             except Exception as error:
                 raise call.failed(error) from error
             if call.take(item):
-                await wait_for_room(call.config)
+                await wait_for_reader(call.config)
     finally:
         close = getattr(response, "aclose", None) or getattr(response, "close", None)
         closing = close() if close is not None else None

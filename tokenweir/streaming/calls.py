@@ -5,25 +5,46 @@ Plain bookkeeping: fed by callback handlers, asked once, when the run has failed
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from uuid import UUID
 
 from tokenweir.errors import ProviderError, StreamError, TokenweirError
 from tokenweir.types import ReadOnlyMetadata
 
-__all__ = ["Call", "Calls"]
+__all__ = ["Call", "Calls", "Received"]
 
 
-@dataclass
+class Received:
+    """How much of one answer has arrived.
+
+    Attributes:
+        chunks: All chunks, empty ones too.
+        tokens: The chunks among them that hold something.
+        characters: Characters of text.
+    """
+
+    __slots__ = ("characters", "chunks", "tokens")
+
+    def __init__(self) -> None:
+        self.chunks = 0
+        self.tokens = 0
+        self.characters = 0
+
+
 class Call:
-    """One model call: its metadata and tags, and how much of its answer has arrived."""
+    """One model call of a run.
 
-    __slots__ = ("characters", "chunks", "metadata", "tags")
+    Attributes:
+        metadata: LangGraph's metadata of the call.
+        tags: The user's own tags among those of the call.
+        received: How much has arrived. Whoever makes the call may put its own counter here.
+    """
 
-    metadata: ReadOnlyMetadata
-    tags: tuple[str, ...]
-    chunks: int
-    characters: int
+    __slots__ = ("metadata", "received", "tags")
+
+    def __init__(self, metadata: ReadOnlyMetadata, tags: tuple[str, ...]) -> None:
+        self.metadata = metadata
+        self.tags = tags
+        self.received = Received()
 
 
 class Calls:
@@ -33,29 +54,30 @@ class Calls:
         self._under_way: dict[UUID, Call] = {}
         self._failed: list[tuple[BaseException, Call]] = []
 
-    def started(self, run_id: UUID, metadata: ReadOnlyMetadata, tags: list[str] | None) -> None:
+    def started(self, run_id: UUID, metadata: ReadOnlyMetadata, tags: list[str] | None) -> Call:
         """A call begins."""
         shown = tuple(tag for tag in tags or () if not tag.startswith(("seq:step", "graph:")))
-        self._under_way[run_id] = Call(metadata, shown, 0, 0)
+        call = self._under_way[run_id] = Call(metadata, shown)
+        return call
 
     def under_way(self, run_id: UUID) -> Call | None:
-        """A call that has not ended, to be counted by whoever makes it."""
+        """A call that has not ended."""
         return self._under_way.get(run_id)
 
     def arrived(self, run_id: UUID, text: object) -> None:
         """One chunk of a call has come."""
         call = self._under_way.get(run_id)
         if call is not None:
-            call.chunks += 1
+            call.received.chunks += 1
             if isinstance(text, str):
-                call.characters += len(text)
+                call.received.characters += len(text)
 
     def ended(self, run_id: UUID) -> None:
         """A call has ended well."""
         self._under_way.pop(run_id, None)
 
     def failed(self, run_id: UUID, error: BaseException) -> None:
-        """A call has failed. Its node may still save the run: nothing is raised for now."""
+        """A call has failed. Its node may still recover, so nothing is raised yet."""
         call = self._under_way.pop(run_id, None)
         if call is not None and isinstance(error, Exception):
             self._failed.append((error, call))
@@ -63,8 +85,8 @@ class Calls:
     def explained(self, error: BaseException) -> BaseException:
         """What the reader is given when ``error`` ends the run.
 
-        A failed model call becomes a StreamError with the call's story; whatever a node raised
-        by itself, and what already is one of ours, stays as it is.
+        The failure of a model call becomes a StreamError with the call's story. Errors that a node
+        raised by itself, and errors that are ours already, stay as they are.
         """
         for cause, call in self._failed:
             if cause is not error:
@@ -79,8 +101,8 @@ class Calls:
                     model=call.metadata.get("ls_model_name"),
                     node=call.metadata.get("langgraph_node"),
                     tags=call.tags,
-                    chunks=call.chunks,
-                    characters=call.characters,
+                    chunks=call.received.chunks,
+                    characters=call.received.characters,
                 )
                 told.__cause__ = error
                 return told

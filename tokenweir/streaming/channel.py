@@ -1,12 +1,12 @@
-"""The sink: where a run puts its chunks, and from where one reader takes them.
+"""A bounded channel: many producers send items, one reader receives them.
 
-It is bounded, and it never drops. ``put`` always succeeds at once; a producer that finds the sink
-``full`` afterwards waits for ``room`` (async) or ``wait_room`` (in a thread) before it goes on,
-and so stops reading its provider's socket. Producers go on when the reader has taken half of what
-waited, so no more than ``buffer`` chunks and one per waiting producer are ever held.
+Sending never blocks and never drops. A producer that finds the channel ``full`` after it has sent
+an item waits for room before it makes the next one, and so stops reading its provider's socket.
+Producers go on when the reader has taken half of what waited. The channel therefore never holds
+more than ``buffer`` items and one per waiting producer.
 
-Producers may live in any thread or event loop; the reader in one. No locks: a deque's append and
-popleft are atomic, and each side publishes its wish to be woken before it looks once more.
+Producers may live in any thread or event loop, the reader in one. There are no locks: ``append``
+and ``popleft`` of a deque are atomic, and each side announces that it waits before it looks again.
 """
 
 from __future__ import annotations
@@ -16,274 +16,368 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from threading import get_ident
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from tokenweir.types import Metadata, Namespace, StreamStatistics
 
-__all__ = ["Closed", "Empty", "ReaderLeft", "Sink", "Texts"]
+__all__ = [
+    "DirectReceiver",
+    "EndOfStream",
+    "ReaderLeft",
+    "ReceiveChannel",
+    "SendChannel",
+    "TextWriter",
+    "Waiters",
+    "WouldBlock",
+    "open_channel",
+]
 
 T = TypeVar("T")
-
-Texts = Callable[[Namespace, Metadata, str], Callable[[str], bool]]
-"""Of a message, by its namespace, metadata and id: what takes its texts without a chunk around.
-
-Each text comes behind a chunk of text of that message, and is to be taken as one more like that. It
-says whether it has taken it; if not, the chunk is put.
-"""
+T_contra = TypeVar("T_contra", contravariant=True)
 
 
-class Empty(Exception):  # noqa: N818
-    """Nothing waits in the sink just now."""
+class WouldBlock(Exception):  # noqa: N818
+    """Raised when there is no item to receive at this moment."""
 
 
-class Closed(Exception):  # noqa: N818
-    """The run has ended and every chunk was taken."""
+class EndOfStream(Exception):  # noqa: N818
+    """Raised at the reader when the run has ended and every item was received."""
 
 
 class ReaderLeft(BaseException):
     """Raised in a producer whose reader has gone, so that the model call stops.
 
-    Not an ``Exception``: like cancellation, it must not be taken for a failure of the model by
-    ``except Exception`` in a user's node.
+    Not an ``Exception``: like a cancellation, it must pass ``except Exception`` in a user's node,
+    which would otherwise take it for a failure of the model.
     """
 
+    def __init__(self) -> None:
+        super().__init__("the reader of this stream has gone")
 
-class Sink(Generic[T]):
-    """A bounded channel with many producers and one reader.
 
-    Args:
-        buffer: How many chunks may wait for the reader before producers are held; 0 hands over
-            one by one.
-    """
+TextWriter = Callable[[str], bool]
+"""Takes a text delta of one message; returns False when the caller must send a chunk instead."""
+
+
+class DirectReceiver(Protocol[T_contra]):
+    """A reader that is called by the producers, in their thread, instead of waiting in a task."""
+
+    def receive(self, item: T_contra) -> bool:
+        """Take an item at once; return False to have it wait in the channel.
+
+        Called only while nothing else waits.
+        """
+
+    def text_writer(
+        self, namespace: Namespace, metadata: Metadata, message_id: str
+    ) -> TextWriter | None:
+        """Factory for a per-message text writer; None if the reader needs every chunk.
+
+        Each text follows a chunk of plain text of the same message, and stands for one more chunk
+        that differs from it in its text alone.
+        """
+
+    def wake(self) -> None:
+        """An item waits in the channel, or the stream has ended. Called from any thread."""
+
+
+class _Wakeup:
+    """One wait of a task: call it from any thread to resolve ``future``."""
+
+    __slots__ = ("_loop", "_thread", "future")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread = get_ident()
+        self.future: asyncio.Future[None] = self._loop.create_future()
+
+    def __call__(self) -> None:
+        if get_ident() != self._thread:
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._resolve)
+        elif not self.future.done():
+            self.future.set_result(None)
+
+    def _resolve(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+
+class Waiters:
+    """Tasks and threads that wait until somebody wakes them all. Safe from any thread."""
+
+    __slots__ = ("_wake",)
+
+    def __init__(self) -> None:
+        self._wake: deque[Callable[[], object]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._wake)
+
+    async def wait(self, must_wait: Callable[[], bool]) -> None:
+        """Wait in a task for as long as ``must_wait()`` holds."""
+        while must_wait():
+            wakeup = _Wakeup()
+            self._wake.append(wakeup)
+            if not must_wait():  # the condition may have changed just before the announcement
+                self.wake_all()
+            await wakeup.future
+
+    def wait_sync(self, must_wait: Callable[[], bool]) -> None:
+        """Block this thread for as long as ``must_wait()`` holds."""
+        while must_wait():
+            event = threading.Event()
+            self._wake.append(event.set)
+            if not must_wait():
+                self.wake_all()
+            event.wait()
+
+    def wake_all(self) -> None:
+        """Have every waiter look again."""
+        while self._wake:
+            try:
+                wake = self._wake.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            wake()
+
+
+class _State(Generic[T]):
+    """What both sides of a channel share."""
 
     __slots__ = (
-        "_aborts",
-        "_at_once",
-        "_buffer",
-        "_closed",
-        "_ended",
-        "_error",
-        "_full",
-        "_held",
-        "_items",
-        "_put",
-        "_wake_reader",
-        "texts",
+        "buffer",
+        "close_callbacks",
+        "closed",
+        "direct",
+        "ended",
+        "error",
+        "full",
+        "items",
+        "producers",
+        "sent",
+        "wake_reader",
     )
 
     def __init__(self, buffer: int) -> None:
-        if type(buffer) is not int or buffer < 0:
-            raise ValueError(f"buffer is a number of chunks, 0 or more; not {buffer!r}")
-        self._buffer = buffer
-        self._items: deque[T] = deque()
-        self._held: deque[Callable[[], None]] = deque()
-        self._wake_reader: Callable[[], None] | None = None
-        self._at_once: Callable[[T], bool] | None = None
-        self.texts: Texts | None = None
-        self._aborts: dict[object, Callable[[], None]] = {}
-        self._put = 0
-        self._full = False
-        self._ended = False
-        self._closed = False
-        self._error: BaseException | None = None
+        self.buffer = buffer
+        self.items: deque[T] = deque()
+        self.sent = 0
+        self.full = False
+        self.producers = Waiters()
+        self.wake_reader: Callable[[], object] | None = None
+        self.direct: DirectReceiver[T] | None = None
+        self.ended = False
+        self.error: BaseException | None = None
+        self.closed = False
+        self.close_callbacks: dict[object, Callable[[], object]] = {}
 
-    # The producers' side
+    def must_wait(self) -> bool:
+        if self.full and len(self.items) <= self.buffer // 2:
+            # A reader in another thread took the last item just before the channel became full.
+            self.release_producers()
+        return self.full and not self.closed
 
-    def put(self, item: T) -> None:
-        """Hand over one chunk, at once and from any thread; ReaderLeft if nobody will read it."""
-        if self._closed:
-            raise ReaderLeft("the reader of this stream has gone")
-        self._put += 1
-        if self._at_once is not None and not self._items and self._at_once(item):
+    def release_producers(self) -> None:
+        self.full = False
+        self.producers.wake_all()
+
+    def end(self, error: BaseException | None) -> None:
+        if not self.ended:
+            self.error = error
+            self.ended = True
+            wake = self.wake_reader
+            if wake is not None:
+                wake()
+
+    def run_close_callbacks(self) -> None:
+        while self.close_callbacks:
+            _, callback = self.close_callbacks.popitem()
+            callback()
+
+    def statistics(self) -> StreamStatistics:
+        return StreamStatistics(len(self.items), self.buffer, self.sent, len(self.producers))
+
+
+def open_channel(buffer: int) -> tuple[SendChannel[T], ReceiveChannel[T]]:
+    """Open a channel, and return its two sides.
+
+    Args:
+        buffer: How many items may wait for the reader before producers wait; 0 hands over one by
+            one.
+
+    Raises:
+        ValueError: If ``buffer`` is not a whole number from 0 up.
+    """
+    if type(buffer) is not int or buffer < 0:
+        raise ValueError(f"buffer is a number of chunks, 0 or more; not {buffer!r}")
+    state: _State[T] = _State(buffer)
+    return SendChannel(state), ReceiveChannel(state)
+
+
+class SendChannel(Generic[T]):
+    """The producers' side of a channel."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, state: _State[T]) -> None:
+        self._state = state
+
+    def send_nowait(self, item: T) -> None:
+        """Send an item, at once and from any thread; ReaderLeft if nobody will receive it."""
+        state = self._state
+        if state.closed:
+            raise ReaderLeft
+        state.sent += 1
+        direct = state.direct
+        if direct is not None and not state.items and direct.receive(item):
             return
-        self._items.append(item)
-        if len(self._items) > self._buffer:
-            self._full = True
-        if self._wake_reader is not None:
-            self._wake()
+        state.items.append(item)
+        if len(state.items) > state.buffer:
+            state.full = True
+        wake = state.wake_reader
+        if wake is not None:
+            wake()
 
     @property
     def full(self) -> bool:
-        """Whether a producer should wait for room before it makes more."""
-        if self._full and len(self._items) <= self._buffer // 2:
-            # A reader in another thread took the last chunk just before the sink was called full.
-            self._relieve()
-        return self._full
-
-    def takes(self, chunks: int) -> bool:
-        """Whether so many chunks may be put without the sink being full after them."""
-        return not self._full and not self._closed and len(self._items) + chunks <= self._buffer
-
-    @property
-    def free(self) -> int:
-        """How many chunks may be put before the sink is full; at least one."""
-        return max(1, self._buffer + 1 - len(self._items))
-
-    async def room(self) -> None:
-        """Wait until the reader has made room (ReaderLeft if it goes)."""
-        loop = asyncio.get_running_loop()
-        thread = get_ident()
-        while self._must_wait():
-            turn = loop.create_future()
-
-            def wake(turn: asyncio.Future[None] = turn) -> None:
-                if get_ident() == thread:
-                    _resolve(turn)
-                elif not loop.is_closed():
-                    loop.call_soon_threadsafe(_resolve, turn)
-
-            self._held.append(wake)
-            if not self._must_wait():  # the reader may have come by just before
-                self._release_all()
-            await turn
-        if self.closed:
-            raise ReaderLeft("the reader of this stream has gone")
-
-    def wait_room(self) -> None:
-        """Block this thread until the reader has made room (ReaderLeft if it goes)."""
-        while self._must_wait():
-            turn = threading.Event()
-            self._held.append(turn.set)
-            if not self._must_wait():
-                self._release_all()
-            turn.wait()
-        if self.closed:
-            raise ReaderLeft("the reader of this stream has gone")
-
-    def on_leave(self, key: object, abort: Callable[[], None]) -> None:
-        """Have ``abort`` called, from any thread, when the reader goes; ``done(key)`` undoes it."""
-        self._aborts[key] = abort
-        if self._closed:
-            self._abort_all()
-
-    def done(self, key: object) -> None:
-        """Forget the ``abort`` of this key."""
-        self._aborts.pop(key, None)
-
-    def finish(self, error: BaseException | None = None) -> None:
-        """Say that the run has ended; the reader gets ``error`` after every chunk before it."""
-        if not self._ended:
-            self._error = error
-            self._ended = True
-            self._wake()
-
-    # The reader's side
-
-    def get_nowait(self) -> T:
-        """Take the next chunk; Empty if there is none yet, Closed or the run's error at its end."""
-        ended = self._ended  # read first: a last chunk may come between the two looks
-        if self._items:
-            item = self._items.popleft()
-            if self._full and len(self._items) <= self._buffer // 2:
-                self._relieve()
-            return item
-        if not ended:
-            raise Empty
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
-        raise Closed
-
-    @property
-    def ready(self) -> bool:
-        """Whether the reader need not wait."""
-        return bool(self._items) or self._ended
-
-    async def get(self) -> T:
-        """Wait for the next chunk; Closed or the run's error at its end."""
-        loop = asyncio.get_running_loop()
-        thread = get_ident()
-        while not self.ready:
-            turn = loop.create_future()
-
-            def wake(turn: asyncio.Future[None] = turn) -> None:
-                if get_ident() == thread:
-                    _resolve(turn)
-                elif not loop.is_closed():
-                    loop.call_soon_threadsafe(_resolve, turn)
-
-            self._wake_reader = wake
-            try:
-                if not self.ready:  # a producer may have come by just before
-                    await turn
-            finally:
-                self._wake_reader = None
-        return self.get_nowait()
-
-    def get_blocking(self) -> T:
-        """Block this thread until the next chunk; Closed or the run's error at its end."""
-        while True:
-            turn = threading.Event()
-            self._wake_reader = turn.set
-            try:
-                return self.get_nowait()
-            except Empty:
-                turn.wait()
-            finally:
-                self._wake_reader = None
-
-    def on_ready(
-        self,
-        take: Callable[[], None],
-        at_once: Callable[[T], bool] | None = None,
-        texts: Texts | None = None,
-    ) -> None:
-        """Have ``take`` called whenever there is something for the reader, instead of waiting.
-
-        It is called by who puts, in whatever thread that is, once for each chunk and for the end;
-        it may take them at once by ``get_nowait``. While none waits, a chunk is offered to
-        ``at_once`` first, which says whether it has taken it. With ``texts`` producers may leave
-        out the chunks of plain text.
-        """
-        self._wake_reader = take
-        self._at_once = at_once
-        self.texts = texts
-
-    def close(self) -> None:
-        """The reader goes: what waits is dropped, and whoever puts more is stopped."""
-        self._closed = True
-        self._items.clear()
-        self.finish()
-        self._release_all()
-        self._abort_all()
+        """Whether a producer must wait for room before it makes another item."""
+        return self._state.must_wait()
 
     @property
     def closed(self) -> bool:
         """Whether the reader has gone."""
-        return self._closed
+        return self._state.closed
+
+    def has_room(self, items: int) -> bool:
+        """Whether so many items may be sent without the channel being full after them."""
+        state = self._state
+        return not state.full and not state.closed and len(state.items) + items <= state.buffer
+
+    @property
+    def available(self) -> int:
+        """How many items may be sent before the channel is full; at least one."""
+        return max(1, self._state.buffer + 1 - len(self._state.items))
+
+    async def wait_for_room(self) -> None:
+        """Wait until the reader has made room; ReaderLeft if it goes."""
+        await self._state.producers.wait(self._state.must_wait)
+        if self._state.closed:
+            raise ReaderLeft
+
+    def wait_for_room_sync(self) -> None:
+        """Block this thread until the reader has made room; ReaderLeft if it goes."""
+        self._state.producers.wait_sync(self._state.must_wait)
+        if self._state.closed:
+            raise ReaderLeft
+
+    def text_writer(
+        self, namespace: Namespace, metadata: Metadata, message_id: str
+    ) -> TextWriter | None:
+        """The reader's writer for the texts of a message; None if it must be sent chunks."""
+        direct = self._state.direct
+        return None if direct is None else direct.text_writer(namespace, metadata, message_id)
+
+    def add_close_callback(self, key: object, callback: Callable[[], object]) -> None:
+        """Have ``callback`` called once, from any thread, when the reader goes."""
+        self._state.close_callbacks[key] = callback
+        if self._state.closed:
+            self._state.run_close_callbacks()
+
+    def remove_close_callback(self, key: object) -> None:
+        """Forget the callback that was added with this key."""
+        self._state.close_callbacks.pop(key, None)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the stream; the reader gets ``error`` after every item before it. Later calls do
+        nothing.
+        """
+        self._state.end(error)
 
     def statistics(self) -> StreamStatistics:
-        """How the sink stands just now."""
-        return StreamStatistics(len(self._items), self._buffer, self._put, len(self._held))
+        """The channel at this moment."""
+        return self._state.statistics()
 
-    # Waking
 
-    def _must_wait(self) -> bool:
-        return self.full and not self._closed
+class ReceiveChannel(Generic[T]):
+    """The reader's side of a channel."""
 
-    def _wake(self) -> None:
-        wake = self._wake_reader
-        if wake is not None:
-            wake()
+    __slots__ = ("_state",)
 
-    def _relieve(self) -> None:
-        self._full = False
-        self._release_all()
+    def __init__(self, state: _State[T]) -> None:
+        self._state = state
 
-    def _release_all(self) -> None:
-        while self._held:
+    def receive_nowait(self) -> T:
+        """Receive the next item.
+
+        Raises:
+            WouldBlock: If there is none yet.
+            EndOfStream: At the end; or, once, the error that ended the stream.
+        """
+        state = self._state
+        ended = state.ended  # read first: a last item may come between the two looks
+        if state.items:
+            item = state.items.popleft()
+            if state.full and len(state.items) <= state.buffer // 2:
+                state.release_producers()
+            return item
+        if not ended:
+            raise WouldBlock
+        error, state.error = state.error, None
+        if error is not None:
+            raise error
+        raise EndOfStream
+
+    @property
+    def ready(self) -> bool:
+        """Whether ``receive_nowait`` has an item, or the end, to give."""
+        return bool(self._state.items) or self._state.ended
+
+    async def receive(self) -> T:
+        """Wait for the next item; raises what ``receive_nowait`` raises at the end."""
+        state = self._state
+        while not state.items and not state.ended:
+            wakeup = state.wake_reader = _Wakeup()
             try:
-                wake = self._held.popleft()
-            except IndexError:  # another thread was quicker
-                return
-            wake()
+                if not state.items and not state.ended:  # one may have come just before
+                    await wakeup.future
+            finally:
+                state.wake_reader = None
+        return self.receive_nowait()
 
-    def _abort_all(self) -> None:
-        while self._aborts:
-            _, abort = self._aborts.popitem()
-            abort()
+    def receive_sync(self) -> T:
+        """Block this thread until the next item; raises what ``receive_nowait`` raises at the
+        end.
+        """
+        while True:
+            event = threading.Event()
+            self._state.wake_reader = event.set
+            try:
+                return self.receive_nowait()
+            except WouldBlock:
+                event.wait()
+            finally:
+                self._state.wake_reader = None
 
+    def attach(self, direct: DirectReceiver[T]) -> None:
+        """Have the producers hand their items to ``direct`` instead of waking a reader."""
+        self._state.direct = direct
+        self._state.wake_reader = direct.wake
 
-def _resolve(turn: asyncio.Future[None]) -> None:
-    if not turn.done():
-        turn.set_result(None)
+    def close(self) -> None:
+        """Leave: what waits is dropped, and whoever sends more is stopped."""
+        state = self._state
+        state.closed = True
+        state.items.clear()
+        state.end(None)
+        state.producers.wake_all()
+        state.run_close_callbacks()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the reader has gone."""
+        return self._state.closed
+
+    def statistics(self) -> StreamStatistics:
+        """The channel at this moment."""
+        return self._state.statistics()

@@ -7,7 +7,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
-from tokenweir.streaming.channel import Closed, Empty, ReaderLeft, Sink
+from tokenweir.streaming.channel import (
+    EndOfStream,
+    ReaderLeft,
+    ReceiveChannel,
+    SendChannel,
+    WouldBlock,
+    open_channel,
+)
 from tokenweir.streaming.filters import Filter, as_filter
 from tokenweir.types import StreamStatistics, Token
 
@@ -56,8 +63,10 @@ class Lane(AsyncIterator[Token]):
     def __init__(self, branch: _Branch, only: Filter | None, buffer: int) -> None:
         self.only = only
         self._branch = branch
-        self._sink: Sink[Token] = Sink(buffer)
-        branch.sinks.append((only, self._sink))
+        send: SendChannel[Token]
+        self._channel: ReceiveChannel[Token]
+        send, self._channel = open_channel(buffer)
+        branch.lanes.append((only, send))
 
     def __aiter__(self) -> Lane:
         return self
@@ -65,19 +74,19 @@ class Lane(AsyncIterator[Token]):
     async def __anext__(self) -> Token:
         self._branch.start()
         try:
-            return self._sink.get_nowait()
-        except Empty:
+            return self._channel.receive_nowait()
+        except WouldBlock:
             pass
-        except Closed:
+        except EndOfStream:
             raise StopAsyncIteration from None
         try:
-            return await self._sink.get()
-        except Closed:
+            return await self._channel.receive()
+        except EndOfStream:
             raise StopAsyncIteration from None
 
     async def aclose(self) -> None:
         """Leave this lane; the last one to be closed closes the stream."""
-        self._sink.close()
+        self._channel.close()
         await self._branch.leave()
 
     async def __aenter__(self) -> Lane:
@@ -88,13 +97,13 @@ class Lane(AsyncIterator[Token]):
 
     def statistics(self) -> StreamStatistics:
         """How many tokens wait in this lane."""
-        return self._sink.statistics()
+        return self._channel.statistics()
 
     def __repr__(self) -> str:
-        return f"<Lane {self.only} {self._sink.statistics().waiting} waiting>"
+        return f"<Lane {self.only} {self._channel.statistics().waiting} waiting>"
 
     def __del__(self) -> None:
-        self._sink.close()
+        self._channel.close()
         self._branch.leave_soon()
 
 
@@ -103,15 +112,15 @@ class _Branch:
 
     def __init__(self, stream: AsyncIterator[Token]) -> None:
         self.stream = stream
-        self.sinks: list[tuple[Filter | None, Sink[Token]]] = []
+        self.lanes: list[tuple[Filter | None, SendChannel[Token]]] = []
         self.task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         if self.task is None:
-            self.task = asyncio.get_running_loop().create_task(_deal(self.stream, self.sinks))
+            self.task = asyncio.get_running_loop().create_task(_deal(self.stream, self.lanes))
 
     def _deserted(self) -> bool:
-        return all(sink.closed for _, sink in self.sinks)
+        return all(lane.closed for _, lane in self.lanes)
 
     async def leave(self) -> None:
         if not self._deserted():
@@ -130,32 +139,32 @@ class _Branch:
 
 
 async def _deal(
-    stream: AsyncIterator[Token], sinks: list[tuple[Filter | None, Sink[Token]]]
+    stream: AsyncIterator[Token], lanes: list[tuple[Filter | None, SendChannel[Token]]]
 ) -> None:
     """Put each token where it belongs; wait for the lanes that are full."""
     try:
         async for token in stream:
-            for only, sink in sinks:
-                if not sink.closed and (only is None or only(token[1], token[0])):
-                    sink.put(token)
-            for _, sink in sinks:
-                if sink.full and not sink.closed:
-                    await _until_room(sink)
+            for only, lane in lanes:
+                if not lane.closed and (only is None or only(token[1], token[0])):
+                    lane.send_nowait(token)
+            for _, lane in lanes:
+                if lane.full:
+                    await _until_room(lane)
     except BaseException as error:
-        for _, sink in sinks:
-            sink.finish(error if isinstance(error, Exception) else None)
+        for _, lane in lanes:
+            lane.end(error if isinstance(error, Exception) else None)
         if not isinstance(error, Exception):
             raise
     else:
-        for _, sink in sinks:
-            sink.finish()
+        for _, lane in lanes:
+            lane.end()
     finally:
         await _close(stream)
 
 
-async def _until_room(sink: Sink[Any]) -> None:
+async def _until_room(lane: SendChannel[Any]) -> None:
     with suppress(ReaderLeft):  # its lane was closed meanwhile: the others go on
-        await sink.room()
+        await lane.wait_for_room()
 
 
 async def _close(stream: Any) -> None:

@@ -1,155 +1,237 @@
-"""Where the chunks of one model call go, for a model that hands them over itself.
+"""The route of one model call: where its messages go, decided once, when the call starts.
 
-LangChain dispatches every chunk to every callback handler: a coroutine, a look-up and a context
-switch each. A model that finds only handlers here that are known gives its chunks to what they
-would have given them to. With any other handler (a tracer, say) ``receivers_of`` gives None, and
-the model goes LangChain's way.
+A model that knows its routes delivers a token with one call, ``send`` or ``send_text``. LangChain
+would dispatch each chunk to every callback handler instead: a coroutine, a look-up and a context
+switch for each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
-from uuid import UUID
 
-from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.messages import BaseMessage
 
-from tokenweir.streaming._langgraph.handlers import (
-    GateHandler,
-    MessagesHandler,
-    langgraphs_receiver,
-)
-from tokenweir.streaming.backpressure import Gate
-from tokenweir.streaming.calls import Call
+from tokenweir.streaming.calls import Call, Received
+from tokenweir.streaming.filters import Filter
+from tokenweir.streaming.flow_control import FlowControl
+from tokenweir.types import Metadata, Namespace, Token
 
-__all__ = ["Receivers", "receivers_of"]
+__all__ = ["CallbackRoute", "FanOut", "FlowRoute", "Route", "Shape", "StreamRoute"]
 
-Put = Callable[[BaseMessage], None]
-
-_DEAF = (BaseCallbackHandler.on_llm_new_token, AsyncCallbackHandler.on_llm_new_token)
+Shape = Callable[[Namespace, Token], Any]
+"""Makes the part that a stream yields for a token: with its namespace, its mode, both, a dict."""
 
 
-class Receivers:
-    """Takes the messages of one call, counts them, and holds the call to its reader's pace.
+class Route:
+    """A route that leads nowhere; the base of those that do.
 
     Attributes:
-        wanted: Whether anybody takes the messages; if not, none need to be made.
-        text: Takes a text as it is, without a message, directly behind a message of text; says
-            whether it has. None if only messages are taken.
+        wanted: Whether anybody takes the messages. If not, none need to be made.
     """
 
-    __slots__ = ("_calls", "_gates", "_puts", "_seen", "put", "text", "wanted")
+    __slots__ = ()
+
+    wanted = False
+
+    def send(self, message: BaseMessage) -> None:
+        """Deliver a message or a chunk of one."""
+
+    def send_text(self, text: str) -> bool:
+        """Deliver a text delta that follows a chunk of plain text of the same message.
+
+        Returns False when the caller must send a chunk instead.
+        """
+        return False
+
+    def has_room(self, messages: int) -> bool:
+        """Whether so many messages may be sent without having to wait after them."""
+        return True
+
+    @property
+    def available(self) -> int:
+        """How many messages may be sent before the next wait; at least one."""
+        return sys.maxsize
+
+    def record(self, messages: int) -> bool:
+        """Count messages that were just sent; returns whether to wait before the next ones."""
+        return False
+
+    async def wait(self) -> None:
+        """Wait while a reader is behind; ReaderLeft when it has gone."""
+
+    def wait_sync(self) -> None:
+        """As ``wait``, blocking."""
+
+    def count_with(self, received: Received) -> None:
+        """Have errors of this call tell these counts."""
+
+    def mark_seen(self, message_id: str) -> None:
+        """A message with this id was streamed: a node that returns it whole does not repeat it."""
+
+
+class CallbackRoute(Route):
+    """To a function that takes every message, and never has to be waited for."""
+
+    __slots__ = ("_callback", "_seen")
+
+    wanted = True
+
+    def __init__(
+        self, callback: Callable[[BaseMessage], None], seen: set[Any] | None = None
+    ) -> None:
+        self._callback = callback
+        self._seen = seen
+
+    def send(self, message: BaseMessage) -> None:
+        self._callback(message)
+
+    def mark_seen(self, message_id: str) -> None:
+        if self._seen is not None:
+            self._seen.add(message_id)
+
+
+class FlowRoute(Route):
+    """Of a call whose messages a stream gets in another way: it only holds the call back."""
+
+    __slots__ = ("_call", "_flow")
+
+    def __init__(self, flow: FlowControl, call: Call | None) -> None:
+        self._flow = flow
+        self._call = call
+
+    def has_room(self, messages: int) -> bool:
+        return self._flow.has_room(messages)
+
+    @property
+    def available(self) -> int:
+        return self._flow.available
+
+    def record(self, messages: int) -> bool:
+        return self._flow.record(messages)
+
+    async def wait(self) -> None:
+        await self._flow.wait()
+
+    def wait_sync(self) -> None:
+        self._flow.wait_sync()
+
+    def count_with(self, received: Received) -> None:
+        if self._call is not None:
+            self._call.received = received
+
+
+class StreamRoute(FlowRoute):
+    """Into the channel of one stream.
+
+    Args:
+        flow: The stream's.
+        call: The call; None for a node, whose messages may be sent, too.
+        namespace: Of the graph that makes the call.
+        metadata: The call's.
+        shape: Makes the parts of the stream; None where they are the tokens themselves.
+        only: Which messages pass.
+        by_message: Ask ``only`` for each message, without deciding from the metadata first.
+        seen: The ids of messages that were streamed.
+    """
+
+    __slots__ = (
+        "_channel",
+        "_metadata",
+        "_namespace",
+        "_only",
+        "_seen",
+        "_shape",
+        "_write",
+        "wanted",
+    )
 
     def __init__(
         self,
-        puts: list[Put],
-        gates: list[Gate],
-        calls: list[Call],
-        seen: Sequence[set[Any]] = (),
-        text: Callable[[str], bool] | None = None,
+        flow: FlowControl,
+        call: Call | None,
+        namespace: Namespace,
+        metadata: Metadata,
+        *,
+        shape: Shape | None,
+        only: Filter | None,
+        by_message: bool,
+        seen: set[Any],
     ) -> None:
-        self.text = text
-        self._puts = puts
+        super().__init__(flow, call)
+        self._namespace = namespace
+        self._metadata = metadata
+        self._shape = shape
         self._seen = seen
-        self._gates = gates
-        self._calls = calls
-        self.wanted = bool(puts)
-        self.put: Put = puts[0] if len(puts) == 1 else self._put_all
+        self._channel = flow.channel
+        self._write: Callable[[str], bool] | None = None
+        decided = True if only is None else None if by_message else only.decide(metadata)
+        self.wanted = decided is not False
+        self._only = only if decided is None else None
 
-    def _put_all(self, message: BaseMessage) -> None:
-        for put in self._puts:
-            put(message)
+    def has_room(self, messages: int) -> bool:
+        return self._channel.has_room(messages)
 
-    def portions(self, items: list[Any]) -> Iterator[list[Any]]:
-        """What came together, in parts for which there is room; ``admit`` after each."""
-        at = 0
-        while at < len(items):
-            room = min([gate.room for gate in self._gates], default=len(items))
-            yield items[at : at + room]
-            at += room
+    def send(self, message: BaseMessage) -> None:
+        if not self.wanted:
+            return
+        metadata = self._metadata
+        if self._only is not None and not self._only(metadata, message):
+            return
+        token = (message, metadata)
+        self._channel.send_nowait(
+            token if self._shape is None else self._shape(self._namespace, token)
+        )
 
-    def takes(self, chunks: int) -> bool:
-        """Whether so many messages may be put at once, with ``count`` for ``admit``."""
-        for gate in self._gates:  # noqa: SIM110 - for each token: no generator for it
-            if not gate.takes(chunks):
-                return False
-        return True
+    def send_text(self, text: str) -> bool:
+        return self._write is not None and self._write(text)
 
-    def also_known(self, message_id: Any) -> None:
-        """The call's messages have an id of the provider's, too: do not give the whole one again.
+    def write_texts(self, message_id: str) -> None:
+        """Let the texts of this message go without chunks, where the reader takes them so."""
+        if self.wanted and self._only is None:
+            self._write = self._channel.text_writer(self._namespace, self._metadata, message_id)
 
-        A node's result is streamed unless LangGraph has seen the id of its message.
-        """
-        for seen in self._seen:
-            seen.add(message_id)
-
-    def count(self, chunks: int, characters: int) -> None:
-        """Count messages without waiting, as ``admit`` does: those before a failure."""
-        for call in self._calls:
-            call.chunks += chunks
-            call.characters += characters
-
-    def _counted(self, chunks: int, characters: int) -> list[Gate]:
-        self.count(chunks, characters)
-        return [gate for gate in self._gates if gate.passed(chunks)]
-
-    async def admit(self, chunks: int, characters: int) -> None:
-        """After messages that came together: wait while the reader is behind."""
-        for gate in self._counted(chunks, characters):
-            await gate.admit()
-
-    def admit_sync(self, chunks: int, characters: int) -> None:
-        """As ``admit``, blocking."""
-        for gate in self._counted(chunks, characters):
-            gate.admit_sync()
+    def mark_seen(self, message_id: str) -> None:
+        self._seen.add(message_id)
 
 
-def receivers_of(
-    handlers: Iterable[BaseCallbackHandler], run_id: UUID, message_id: str
-) -> Receivers | None:
-    """Where the messages of a call go, by its callback handlers.
+class FanOut(Route):
+    """Several routes of one call, as when a node streams another graph."""
 
-    Args:
-        handlers: Those of the call's run manager.
-        run_id: The call's.
-        message_id: The id that all its messages have.
+    __slots__ = ("_routes", "_senders", "wanted")
 
-    Returns:
-        None if a handler is not known, so that only LangChain can tell it of tokens.
-    """
-    puts: list[Put] = []
-    gates: list[Gate] = []
-    calls: list[Call] = []
-    seen: list[set[Any]] = []
-    text: Callable[[str], bool] | None = None
-    for handler in handlers:
-        put: Any = None
-        if isinstance(handler, (MessagesHandler, GateHandler)):
-            gates.append(handler.gate)
-            call = handler.calls.under_way(run_id)
-            if call is not None:
-                calls.append(call)
-            if isinstance(handler, MessagesHandler):
-                put = handler.receiver(run_id, message_id)
-                text = handler.texts(run_id, message_id)
-        elif (own := getattr(handler, "receiver", None)) is not None:
-            put = own(run_id)  # a handler of ours that takes messages as they are
-        elif not handler.ignore_llm and not _is_deaf(handler):
-            put = langgraphs_receiver(handler, run_id, message_id)
-            if put is False:
-                return None
-        if isinstance(ids := getattr(handler, "seen", None), set):
-            seen.append(ids)
-        if put is not None:
-            puts.append(put)
-    # Texts pass the gate of who takes them, and no other.
-    alone = len(puts) == len(gates) == 1
-    return Receivers(puts, gates, calls, seen, text if alone else None)
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._routes = routes
+        self._senders = [route.send for route in routes if route.wanted]
+        self.wanted = bool(self._senders)
 
+    def send(self, message: BaseMessage) -> None:
+        for send in self._senders:
+            send(message)
 
-def _is_deaf(handler: Any) -> bool:
-    """Whether a handler does nothing about tokens."""
-    return getattr(
-        type(handler), "on_llm_new_token", None
-    ) in _DEAF and "on_llm_new_token" not in vars(handler)
+    def has_room(self, messages: int) -> bool:
+        return all(route.has_room(messages) for route in self._routes)
+
+    @property
+    def available(self) -> int:
+        return min(route.available for route in self._routes)
+
+    def record(self, messages: int) -> bool:
+        return any([route.record(messages) for route in self._routes])  # noqa: C419 - each counts
+
+    async def wait(self) -> None:
+        for route in self._routes:
+            await route.wait()
+
+    def wait_sync(self) -> None:
+        for route in self._routes:
+            route.wait_sync()
+
+    def count_with(self, received: Received) -> None:
+        for route in self._routes:
+            route.count_with(received)
+
+    def mark_seen(self, message_id: str) -> None:
+        for route in self._routes:
+            route.mark_seen(message_id)

@@ -1,10 +1,10 @@
-"""How one run fills its sink.
+"""How one run fills the channel of its stream.
 
-The tokens of a local graph are taken straight from the model calls, by a callback handler that
-puts chunks into the sink, and what other modes have to say from where the graph says it. Every
-other stream (of one mode without a list, of a remote graph, of a graph inside a node) is
-LangGraph's own, pumped into the sink and filtered on the way. Both give the same parts in the same
-order.
+The tokens of a local graph are taken straight from its model calls, by a callback handler that
+sends them into the channel, and the parts of other modes from where the graph makes them. The parts
+of every other stream (of one mode without a list, of a remote graph, of a graph inside a node) come
+by the graph's own stream: a pump moves them into the channel and filters them. Both give the same
+parts in the same order.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ from dataclasses import dataclass
 from threading import get_ident
 from typing import Any
 
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 
 from tokenweir.streaming._langgraph import handlers, run_config
-from tokenweir.streaming._langgraph.config_propagation import name_the_fix
-from tokenweir.streaming.backpressure import Gate, PumpGate
 from tokenweir.streaming.calls import Calls
-from tokenweir.streaming.channel import Sink
+from tokenweir.streaming.channel import SendChannel
 from tokenweir.streaming.filters import Filter
-from tokenweir.types import Namespace, Token
+from tokenweir.streaming.flow_control import FlowControl, PumpedFlowControl
+from tokenweir.streaming.route import Shape
+from tokenweir.types import Namespace
 
-__all__ = ["Plan", "Source", "run", "run_sync"]
+__all__ = ["Plan", "run", "run_sync"]
 
 _DIRECT = frozenset({"messages", "values", "updates", "custom", "debug", "tasks", "checkpoints"})
 """The modes whose parts need not go through LangGraph's queue."""
@@ -46,111 +45,105 @@ class Plan:
     kwargs: dict[str, Any]
 
     @property
-    def several(self) -> bool:
-        """Whether parts carry the name of their mode."""
-        return self.stream_mode is not None and not isinstance(self.stream_mode, str)
+    def modes(self) -> list[str]:
+        """The names of the stream modes."""
+        if self.stream_mode is None or isinstance(self.stream_mode, str):
+            return [self.stream_mode or ""]
+        return list(self.stream_mode)
 
     @property
-    def local(self) -> bool:
-        """Whether the run's callbacks are ours to watch."""
-        return run_config.is_local(self.graph)
+    def named(self) -> bool:
+        """Whether parts carry the name of their mode, because several were asked for in a list."""
+        return self.stream_mode is not None and not isinstance(self.stream_mode, str)
 
     def direct(self, method: str = "astream") -> bool:
         """Whether all parts can be taken from where they are made."""
-        modes = self._modes()
-        if list(modes) == ["messages"]:
+        modes = self.modes
+        if modes == ["messages"]:
             versions: tuple[str, ...] = ("v1", "v2")
-        elif method == "astream" and self.several and modes and set(modes) <= _DIRECT:
+        elif method == "astream" and self.named and modes and set(modes) <= _DIRECT:
             versions = ("v1",)
         else:
             return False
         return (
-            self.local
+            run_config.is_local(self.graph)
             and self.version in versions
             and run_config.direct_reason(self.config) is None
         )
 
-    def open(self, method: str, sink: Sink[Any], thread: int | None) -> Source:
-        """Start ``graph.stream`` or ``graph.astream`` so that its tokens end up in the sink."""
-        calls = Calls()
-        run = getattr(self.graph, method)
+    def start(self, method: str, channel: SendChannel[Any], reader_thread: int | None) -> _Started:
+        """Call ``graph.stream`` or ``graph.astream`` so that the parts end up in the channel."""
         if self.direct(method):
-            watched = run_config.watched(self.config, self._watching(Gate(sink, thread), calls))
-            if list(self._modes()) != ["messages"]:
-                put, modes = self._part_putter(sink), self._modes()
-                watched = run_config.emitting(watched, put, modes, subgraphs=self.subgraphs)
-            parts = run(self.input, watched, stream_mode=[], **self._version(), **self.kwargs)
-            return Source(parts, calls)
-        pump = PumpGate(sink, thread)
+            return self._start_direct(method, channel, reader_thread)
+        calls = Calls()
+        flow = PumpedFlowControl(channel, reader_thread)
         config = self.config
-        if self.local:
+        if run_config.is_local(self.graph):
             completions = None
-            if "messages" in self._modes():
+            if "messages" in self.modes:
                 completions = handlers.completions_handler(
-                    self._putter(sink),
-                    Gate(sink, thread),
+                    self._shape(),
+                    FlowControl(channel, reader_thread),
                     calls,
                     subgraphs=self.subgraphs,
                     only=self.only,
-                    config=self.config,
+                    config=config,
                 )
-            handler = handlers.GateHandler(pump, calls, completions)
-            config = run_config.with_node_writers(run_config.watched(self.config, handler))
-        parts = run(
-            self.input,
-            config,
-            stream_mode=self.stream_mode,
-            subgraphs=self.subgraphs,
-            **self._version(),
-            **self.kwargs,
-        )
-        return Source(parts, calls, pump, self._passes if self.only is not None else None)
+            handler = handlers.FlowControlHandler(flow, calls, completions)
+            config = run_config.watched(config, handler)
+        parts = self._call(method, config, stream_mode=self.stream_mode, subgraphs=self.subgraphs)
+        return _Started(parts, calls, flow, None if self.only is None else self._passes)
 
-    def _watching(self, gate: Gate, calls: Calls) -> BaseCallbackHandler:
-        """What watches the calls of a run whose parts are all taken from where they are made."""
-        if "messages" not in self._modes():
-            return handlers.StepGateHandler(gate, calls)
-        return handlers.MessagesHandler(
-            self._putter(gate.sink), gate, calls, subgraphs=self.subgraphs, only=self.only
-        )
+    def _start_direct(
+        self, method: str, channel: SendChannel[Any], reader_thread: int | None
+    ) -> _Started:
+        calls = Calls()
+        flow = FlowControl(channel, reader_thread)
+        handler: Any
+        if "messages" in self.modes:
+            handler = handlers.MessagesHandler(
+                self._shape(), flow, calls, subgraphs=self.subgraphs, only=self.only
+            )
+        else:
+            handler = handlers.StepFlowControlHandler(flow, calls)
+        config = run_config.watched(self.config, handler)
+        if self.modes != ["messages"]:
+            send = self._part_sender(channel)
+            config = run_config.emitting(config, send, self.modes, subgraphs=self.subgraphs)
+        return _Started(self._call(method, config, stream_mode=[]), calls)
 
-    def _modes(self) -> Sequence[str]:
-        if self.stream_mode is None or isinstance(self.stream_mode, str):
-            return [self.stream_mode or ""]
-        return self.stream_mode
+    def _call(self, method: str, config: RunnableConfig | None, **kwargs: Any) -> Any:
+        if self.version != "v1":
+            kwargs["version"] = self.version
+        return getattr(self.graph, method)(self.input, config, **kwargs, **self.kwargs)
 
-    def _version(self) -> dict[str, Any]:
-        return {} if self.version == "v1" else {"version": self.version}
-
-    def _putter(self, sink: Sink[Any]) -> Callable[[Namespace, Token], None]:
-        """The part that LangGraph makes of a token, by the form that was asked for."""
+    def _shape(self) -> Shape | None:
+        """Makes the part that LangGraph would make of a token; None if that is the token itself."""
         if self.version == "v2":
-            return lambda ns, token: sink.put({"type": "messages", "ns": ns, "data": token})
-        if self.several:
+            return lambda namespace, token: {"type": "messages", "ns": namespace, "data": token}
+        if self.named:
             if self.subgraphs:
-                return lambda ns, token: sink.put((ns, "messages", token))
-            return lambda ns, token: sink.put(("messages", token))
-        if self.subgraphs:
-            return lambda ns, token: sink.put((ns, token))
-        return lambda ns, token: sink.put(token)
+                return lambda namespace, token: (namespace, "messages", token)
+            return lambda namespace, token: ("messages", token)
+        return (lambda namespace, token: (namespace, token)) if self.subgraphs else None
 
-    def _part_putter(self, sink: Sink[Any]) -> Callable[[Namespace, str, Any], None]:
-        """As ``_putter``, for the parts of other modes beside tokens."""
+    def _part_sender(self, channel: SendChannel[Any]) -> Callable[[Namespace, str, Any], None]:
+        """Sends the parts of modes other than ``messages``."""
 
-        def put(namespace: Namespace, mode: str, payload: Any) -> None:
+        def send(namespace: Namespace, mode: str, payload: Any) -> None:
             part = (namespace, mode, payload) if self.subgraphs else (mode, payload)
             if self.only is None or self._passes(part):
-                sink.put(part)
+                channel.send_nowait(part)
 
-        return put
+        return send
 
     def _passes(self, part: Any) -> bool:
-        """Filter afterwards: tokens by their metadata, everything else passes."""
+        """Filter a finished part: tokens by their metadata; everything else passes."""
         if self.version == "v2":
             mode, payload = part.get("type"), part.get("data")
         else:
-            mode = part[-2] if self.several else self.stream_mode
-            payload = part[-1] if self.several or self.subgraphs else part
+            mode = part[-2] if self.named else self.stream_mode
+            payload = part[-1] if self.named or self.subgraphs else part
         if mode not in ("messages", "custom") or not isinstance(payload, (tuple, list)):
             return True
         if len(payload) != 2 or not isinstance(payload[1], dict):
@@ -163,46 +156,45 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A run that is ready to start: its parts, its calls, and the pump if its parts need one."""
+class _Started:
+    """A run that was started: its parts, its calls, and the pump if its parts need one."""
 
     parts: Any
     calls: Calls
-    pump: PumpGate | None = None
+    pump: PumpedFlowControl | None = None
     passes: Callable[[Any], bool] | None = None
 
 
-async def run(plan: Plan, sink: Sink[Any]) -> None:
-    """Run the graph to its end, and tell the sink how it ended."""
+async def run(plan: Plan, channel: SendChannel[Any]) -> None:
+    """Run the graph to its end, and end the channel as the run ended."""
     calls = Calls()
     try:
-        source = plan.open("astream", sink, get_ident())
-        calls = source.calls
-        async with aclosing(source.parts) as parts:
+        started = plan.start("astream", channel, get_ident())
+        calls, pump, passes = started.calls, started.pump, started.passes
+        async with aclosing(started.parts) as parts:
             async for part in parts:
-                if source.pump is not None and (source.passes is None or source.passes(part)):
-                    await source.pump.forward(part)
+                if pump is not None and (passes is None or passes(part)):
+                    await pump.pump(part)
     except Exception as error:  # noqa: BLE001 - it is raised at the reader
-        name_the_fix(error)
-        sink.finish(calls.explained(error))
+        channel.end(calls.explained(error))
     except BaseException as error:
-        sink.finish(error)
+        channel.end(error)
         raise
     else:
-        sink.finish()
+        channel.end()
 
 
-def run_sync(plan: Plan, sink: Sink[Any]) -> None:
-    """As ``run``, in a thread that nobody joins by name: whatever ends the run is the reader's."""
+def run_sync(plan: Plan, channel: SendChannel[Any]) -> None:
+    """As ``run``, in a thread that nobody joins: whatever ends the run is raised at the reader."""
     calls = Calls()
     try:
-        source = plan.open("stream", sink, None)
-        calls = source.calls
-        with closing(source.parts) as parts:
+        started = plan.start("stream", channel, None)
+        calls, pump, passes = started.calls, started.pump, started.passes
+        with closing(started.parts) as parts:
             for part in parts:
-                if source.pump is not None and (source.passes is None or source.passes(part)):
-                    source.pump.forward_sync(part)
+                if pump is not None and (passes is None or passes(part)):
+                    pump.pump_sync(part)
     except BaseException as error:  # noqa: BLE001 - it is raised at the reader
-        sink.finish(calls.explained(error))
+        channel.end(calls.explained(error))
     else:
-        sink.finish()
+        channel.end()

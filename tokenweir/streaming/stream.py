@@ -1,6 +1,6 @@
 """``astream`` and ``stream``: drop-ins for the graph's own, with ``only=`` and ``buffer=``.
 
-One run, one sink, one reader. How the run fills the sink is said in ``run.py``.
+One run, one channel, one reader. ``run.py`` says how the run fills the channel.
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ from langgraph.pregel import Pregel
 from langgraph.types import Command, StreamMode, StreamPart
 
 from tokenweir.streaming.arguments import check_arguments
-from tokenweir.streaming.channel import Closed, Sink
+from tokenweir.streaming.channel import (
+    EndOfStream,
+    ReceiveChannel,
+    SendChannel,
+    open_channel,
+)
 from tokenweir.streaming.filters import FilterLike, as_filter
 from tokenweir.streaming.run import Plan, run, run_sync
 from tokenweir.types import (
@@ -145,7 +150,7 @@ def astream(
     """
     check_arguments("astream", graph, stream_mode, version, options)
     plan = Plan(graph, input, config, as_filter(only), stream_mode, subgraphs, version, options)
-    return TokenStream(plan, Sink(buffer))
+    return TokenStream(plan, *open_channel(buffer))
 
 
 # fmt: off
@@ -224,7 +229,7 @@ def stream(
     """
     check_arguments("stream", graph, stream_mode, version, options)
     plan = Plan(graph, input, config, as_filter(only), stream_mode, subgraphs, version, options)
-    return SyncTokenStream(plan, Sink(buffer))
+    return SyncTokenStream(plan, *open_channel(buffer))
 
 
 class TokenStream(AsyncIterator[T], Generic[T]):
@@ -234,9 +239,10 @@ class TokenStream(AsyncIterator[T], Generic[T]):
     end, and letting go of it (``break`` out of an ``async for`` over it).
     """
 
-    def __init__(self, plan: Plan, sink: Sink[T]) -> None:
+    def __init__(self, plan: Plan, send: SendChannel[T], channel: ReceiveChannel[T]) -> None:
         self._plan = plan
-        self._sink = sink
+        self._send = send
+        self._channel = channel
         self._task: asyncio.Task[None] | None = None
         self._reading = False
         self._over = False
@@ -250,13 +256,13 @@ class TokenStream(AsyncIterator[T], Generic[T]):
         if self._reading:
             raise RuntimeError("this stream is being read by another task; use lanes() to share it")
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(run(self._plan, self._sink))
+            self._task = asyncio.get_running_loop().create_task(run(self._plan, self._send))
         self._reading = True
         try:
-            if self._sink.ready:
-                return self._sink.get_nowait()
-            return await self._sink.get()
-        except Closed:
+            if self._channel.ready:
+                return self._channel.receive_nowait()
+            return await self._channel.receive()
+        except EndOfStream:
             self._over = True
             raise StopAsyncIteration from None
         except asyncio.CancelledError:
@@ -271,7 +277,7 @@ class TokenStream(AsyncIterator[T], Generic[T]):
     async def aclose(self) -> None:
         """Stop the run, and wait until all it had open is closed."""
         self._over = True
-        self._sink.close()
+        self._channel.close()
         task = self._task
         if task is not None and not task.done():
             task.cancel()
@@ -290,13 +296,13 @@ class TokenStream(AsyncIterator[T], Generic[T]):
 
     def statistics(self) -> StreamStatistics:
         """How many chunks wait for the reader, and how many calls it holds back."""
-        return self._sink.statistics()
+        return self._channel.statistics()
 
     def __del__(self) -> None:
         task = self._task
         if task is None or task.done():
             return
-        self._sink.close()
+        self._channel.close()
         loop = task.get_loop()
         if not loop.is_closed():
             # Garbage is collected in whichever thread happens to be running.
@@ -309,9 +315,10 @@ class SyncTokenStream(Iterator[T], Generic[T]):
     _GRACE = 5.0
     """Seconds that ``close`` waits for a node that sits in somebody else's blocking call."""
 
-    def __init__(self, plan: Plan, sink: Sink[T]) -> None:
+    def __init__(self, plan: Plan, send: SendChannel[T], channel: ReceiveChannel[T]) -> None:
         self._plan = plan
-        self._sink = sink
+        self._send = send
+        self._channel = channel
         self._thread: threading.Thread | None = None
         self._over = False
 
@@ -325,25 +332,25 @@ class SyncTokenStream(Iterator[T], Generic[T]):
             context = contextvars.copy_context()
             self._thread = threading.Thread(
                 target=context.run,
-                args=(run_sync, self._plan, self._sink),
+                args=(run_sync, self._plan, self._send),
                 name="tokenweir-run",
                 daemon=True,
             )
             self._thread.start()
         try:
-            return self._sink.get_blocking()
-        except Closed:
+            return self._channel.receive_sync()
+        except EndOfStream:
             self._over = True
             raise StopIteration from None
         except BaseException:
             self._over = True
-            self._sink.close()
+            self._channel.close()
             raise
 
     def close(self) -> None:
         """Stop the run, and wait until all it had open is closed."""
         self._over = True
-        self._sink.close()
+        self._channel.close()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(self._GRACE)
 
@@ -360,7 +367,7 @@ class SyncTokenStream(Iterator[T], Generic[T]):
 
     def statistics(self) -> StreamStatistics:
         """How many chunks wait for the reader, and how many calls it holds back."""
-        return self._sink.statistics()
+        return self._channel.statistics()
 
     def __del__(self) -> None:
-        self._sink.close()
+        self._channel.close()

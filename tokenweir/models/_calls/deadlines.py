@@ -1,7 +1,7 @@
-"""Clocks that end a wait: a deadline for tasks, and a watchdog for threads.
+"""Deadlines that end a wait: one for tasks, and a watchdog for threads.
 
-Both are set before every token and go off almost never, so setting one is all but free: a timer
-that went off too early is set anew, and no timer is made per token.
+A wait begins with every token and almost never takes too long, so beginning one must cost nearly
+nothing. A timer that goes off too early is therefore set anew, and no timer is made per token.
 """
 
 from __future__ import annotations
@@ -13,78 +13,113 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import Any
+from time import monotonic
+from typing import Any, TypeVar
+
+from tokenweir.models._calls.state import CallState
 
 __all__ = ["Alarm", "Deadline"]
 
+T = TypeVar("T")
+
 
 class Deadline:
-    """Cancels the task that waits for longer than it may.
+    """The limit of one call, while its task waits for the provider.
+
+    Only waiting counts: while the reader is slow, no limit runs.
 
     Args:
-        shortest: The shortest wait in seconds that is to come, so that one timer does for all.
+        state: Of the call; says which limit runs.
+        slack: Seconds by which events may come after the provider sent them.
+
+    Attributes:
+        began: When the wait for the next token began, by ``time.monotonic``. Whoever takes a token
+            while the task waits sets it anew.
+        waited: Seconds that were waited for the next token before this wait.
     """
 
-    __slots__ = ("_at", "_handle", "_loop", "_over", "_shortest", "_task")
+    __slots__ = (
+        "_handle",
+        "_limit",
+        "_over",
+        "_rings",
+        "_slack",
+        "_state",
+        "_task",
+        "began",
+        "waited",
+    )
 
-    def __init__(self, shortest: float = math.inf) -> None:
-        self._shortest = shortest
-        self._at = math.inf
+    def __init__(self, state: CallState, slack: float = 0.0) -> None:
+        self._state = state
+        self._slack = slack
+        self._limit = math.inf
         self._handle: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._rings = math.inf
         self._over = False
         self._task: asyncio.Task[Any] | None = None
+        self.began = 0.0
+        self.waited = 0.0
 
-    def start(self, seconds: float) -> None:
-        """Begin a wait of the running task."""
-        if seconds == math.inf:
-            return
-        loop = self._loop = asyncio.get_running_loop()
-        now = loop.time()
-        self._at = now + seconds
-        self._task = asyncio.current_task(loop)
-        if self._handle is None or self._handle.when() > self._at:
-            self.cancel()
-            at = now + min(seconds, self._shortest)
-            # A cancelled timer is kept until its time; with this context it would keep the run.
-            self._handle = loop.call_at(at, self._ring, loop, context=Context())
+    def restart(self) -> None:
+        """A token has come, or a new attempt begins."""
+        self.waited = 0.0
 
-    def extend(self, seconds: float) -> None:
-        """Begin the wait of the task that waits anew."""
-        if seconds != math.inf and self._loop is not None:
-            self._at = self._loop.time() + seconds
-
-    def stop(self) -> None:
-        """End the wait."""
-        self._task = None
-
-    def is_over(self) -> bool:
-        """Whether the cancellation just caught was this one's, and nobody else's too."""
-        if not self._over:
-            return False
-        self._over = False
-        task = asyncio.current_task()
-        if sys.version_info >= (3, 11) and task is not None:
-            return task.uncancel() == 0
-        return True
+    async def wait_for(self, awaited: Awaitable[T]) -> T:
+        """Await in the running task; raises the state's ``timeout_error`` at the limit."""
+        self._limit = self._state.limit + self._slack
+        self.began = monotonic() - self.waited
+        self._task = asyncio.current_task()
+        if self.began + self._limit < self._rings:
+            self._set_timer(asyncio.get_running_loop())
+        try:
+            return await awaited
+        except asyncio.CancelledError:
+            if self._is_over():
+                raise self._state.timeout_error() from None
+            raise
+        finally:
+            self.waited = monotonic() - self.began
+            self._task = None
 
     def cancel(self) -> None:
         """Let go of the timer."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
+        self._rings = math.inf
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.cancel()
+        # The gap's limit is the shorter one to come, so that one timer does for both.
+        self._rings = self.began + min(self._limit, self._state.policy.gap + self._slack)
+        # A cancelled timer is kept until its time; in this context it would keep the run.
+        delay = self._rings - monotonic()
+        self._handle = loop.call_later(delay, self._ring, loop, context=Context())
 
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
         self._handle = None
+        self._rings = math.inf
         if self._task is None:
             return
-        if loop.time() < self._at:
-            self._handle = loop.call_at(self._at, self._ring, loop, context=Context())
+        left = self.began + self._limit - monotonic()
+        if left > 0:
+            self._rings = self.began + self._limit
+            self._handle = loop.call_later(left, self._ring, loop, context=Context())
         else:
             self._over = True
             self._task.cancel()
+
+    def _is_over(self) -> bool:
+        """Whether the cancellation just caught was this one's, and nobody else's too."""
+        if not self._over:
+            return False
+        self._over = False
+        if sys.version_info >= (3, 11) and self._task is not None:
+            return self._task.uncancel() == 0
+        return True
 
 
 class Alarm:

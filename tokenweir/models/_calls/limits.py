@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 from pydantic import BaseModel, Field
 
-from tokenweir.models._calls.timeouts import CONNECT, FIRST_TOKEN, GAP, Patience
+from tokenweir.models._calls.policy import CONNECT, FIRST_TOKEN, GAP, CallPolicy
 
 __all__ = ["Limits"]
 
@@ -31,9 +31,9 @@ class Limits(BaseModel):
     longest_retry_wait: float = Field(default=30.0, ge=0)
     """The longest wait before a retry, whatever the provider asks for."""
 
-    def patience(
+    def call_policy(
         self, *, timeout: Any = None, gap: float | None = GAP, retries: int = 2
-    ) -> Patience:
+    ) -> CallPolicy:
         """The limits as numbers.
 
         Args:
@@ -42,7 +42,7 @@ class Limits(BaseModel):
             retries: How often a call is tried again before its first token.
         """
         connect, read = _parts(timeout)
-        return Patience(
+        return CallPolicy(
             connect=_limit(self.connect_timeout, connect, CONNECT),
             first_token=_limit(self.first_token_timeout, read, FIRST_TOKEN),
             gap=_limit(self.token_gap_timeout, read, GAP if gap is None else gap),
@@ -50,12 +50,12 @@ class Limits(BaseModel):
             longest_wait=self.longest_retry_wait,
         )
 
-    def http_timeout(self, patience: Patience) -> httpx2.Timeout | None:
+    def http_timeout(self, policy: CallPolicy) -> httpx2.Timeout | None:
         """The HTTP client's timeout, for what comes before a stream of tokens; None for its own."""
         if self.connect_timeout is None and self.first_token_timeout is None:
             return None
         return httpx2.Timeout(
-            None, connect=_finite(patience.connect), read=_finite(patience.first_token)
+            None, connect=_finite(policy.connect), read=_finite(policy.first_token)
         )
 
 

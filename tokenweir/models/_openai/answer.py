@@ -1,7 +1,13 @@
-"""An answer as it comes in: chunks for who watches, and the whole message at the end. No I/O."""
+"""The answer of one call: parses its bytes, delivers chunks by the call's route, adds them up.
+
+No I/O. Pieces of one kind that follow one another are kept as they are and joined at the end, so
+that a piece costs the same however many there are.
+"""
 
 from __future__ import annotations
 
+from contextvars import copy_context
+from time import monotonic
 from typing import Any
 
 from langchain_core.language_models.chat_models import generate_from_stream
@@ -10,99 +16,157 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from openai.types.chat import ChatCompletionChunk
 
-from tokenweir.models._openai.chunk_template import Pattern, metadata_of
-from tokenweir.models._openai.parser import Logprobs, ToolPieces
+from tokenweir.models._calls.deadlines import Deadline
+from tokenweir.models._calls.state import CallState
+from tokenweir.models._openai.chunk_template import ChunkTemplate, metadata_of
+from tokenweir.models._openai.parser import ChatParser, Event, Item, Logprobs, ToolPieces
 from tokenweir.streaming.merge import message_of
-from tokenweir.streaming.route import Receivers
+from tokenweir.streaming.route import Route
 
 __all__ = ["Answer"]
 
 
 class Answer:
-    """The answer of one call, as far as it has come: hands its chunks on, and adds them up.
+    """The answer of one call, as far as it has come.
 
-    Pieces of one kind that follow one another are kept as they are and joined at the end, so that
-    the sum costs no more per piece, however many there are.
+    Args:
+        convert: LangChain's conversion of an event: ``convert(event, class of the chunk before)``.
+        template: Makes chunks.
+        route: Of the call.
+        state: Of the call; counts what arrives.
+        deadline: Of the call; restarted by every token.
+        message_id: The id of all messages of the call.
+
+    Attributes:
+        parser: Of the current attempt.
+        pending: What ``feed`` has not delivered.
+        failed: What was raised when ``feed`` delivered.
     """
 
     def __init__(
-        self, convert: Any, pattern: Pattern, receivers: Receivers, message_id: str
+        self,
+        convert: Any,
+        template: ChunkTemplate,
+        route: Route,
+        state: CallState,
+        deadline: Deadline,
+        message_id: str,
     ) -> None:
         self._convert = convert
-        self._pattern = pattern
-        self._receivers = receivers
+        self._template = template
+        self._route = route
+        self._state = state
+        self._received = state.received
+        self._deadline = deadline
         self._id = message_id
+        self._context = copy_context()
         self._class: type[Any] = AIMessageChunk
         self._parts: list[tuple[Any, dict[str, Any] | None]] = []
         """Messages, each with its generation info."""
         self._texts: list[str] = []
-        self._behind_text = False
-        """Whether the last message was one of text, so that texts may follow it as they are."""
+        self._after_text = False
+        """Whether the last message was one of plain text, so that bare texts may follow it."""
         self._logprobs: list[dict[str, Any]] = []
         self._calls: dict[int, list[Any]] = {}
+        self.parser = ChatParser()
+        self.pending: list[Item] = []
+        self.failed: BaseException | None = None
+        route.count_with(state.received)
 
-    def take(self, items: list[Any]) -> int:
-        """Hand on what has come, chunk by chunk; how many characters of text it was."""
-        receivers, pattern, message_id = self._receivers, self._pattern, self._id
-        wanted, put = receivers.wanted, receivers.put
-        texts = self._texts
-        characters = done = 0
+    def begin_attempt(self) -> None:
+        """The call is made, for the first time or again."""
+        self.parser = ChatParser()
+        self.pending = []
+        self._state.begin_attempt()
+
+    def feed(self, data: bytes) -> bool:
+        """Take bytes of the response, and deliver what they hold in the context of the call.
+
+        Returns:
+            False if the caller must go on: there is something ``pending`` for which a reader must
+            be waited for, delivering has ``failed``, or the parser is at an end or an error.
+        """
+        parser, route = self.parser, self._route
         try:
-            for done, item in enumerate(items):  # noqa: B007
-                kind = type(item)
-                if kind is not str:
-                    self._behind_text = False
-                if self._class is not AIMessageChunk:
-                    characters += self._take_event(_event_of(item))
-                elif kind is str:
-                    if self._calls or self._logprobs:
-                        self._join()
-                        texts = self._texts
-                    texts.append(item)
-                    characters += len(item)
-                    if wanted and not self._taken_as_it_is(item):
-                        put(pattern.text(item, message_id))
-                        self._behind_text = receivers.text is not None
-                elif kind is ToolPieces:
-                    self._take_pieces(item.pieces)
-                    if wanted:
-                        put(pattern.tool(item.pieces, message_id))
-                elif kind is Logprobs:
-                    if self._calls or len(texts) != len(self._logprobs):
-                        self._join()
-                        texts = self._texts
-                    texts.append(item.text)
-                    characters += len(item.text)
-                    self._logprobs.append(item.logprobs)
-                    if wanted:
-                        put(pattern.with_logprobs(item.text, item.logprobs, message_id))
-                else:
-                    characters += self._take_event(item)
-                    texts = self._texts
-        except Exception:
-            receivers.count(done, characters)  # those before it have been handed on
-            raise
-        return characters
-
-    def take_text(self, item: Any) -> bool:
-        """Hand on a text as it is, if that is what it is and nobody needs a chunk of it."""
-        if type(item) is not str or not self._taken_as_it_is(item):
+            items = parser.feed(data)
+            if not parser.plain or not route.has_room(len(items)):
+                self.pending = items
+                return False
+            if items:
+                tokens = self._received.tokens
+                self._context.run(self.deliver, items)
+                if self._received.tokens > tokens:
+                    self._deadline.began = monotonic()
+        except BaseException as error:  # noqa: BLE001 - it is the call's, not the connection's
+            self.failed = error
             return False
-        self._texts.append(item)
         return True
 
-    def _taken_as_it_is(self, text: str) -> bool:
-        take = self._receivers.text
-        return self._behind_text and take is not None and take(text)
+    def deliver(self, items: list[Item]) -> None:
+        """Keep pieces of the answer, and send their chunks."""
+        route, template, received = self._route, self._template, self._received
+        for item in items:
+            kind = type(item)
+            if kind is str:
+                text: str = item  # type: ignore[assignment]
+                if not text and self._repeats_opening():
+                    continue
+                if self._class is not AIMessageChunk:
+                    self._add_event(_event_of(item))
+                else:
+                    if self._calls or self._logprobs:
+                        self._join()
+                    self._texts.append(text)
+                    if route.wanted and not (self._after_text and route.send_text(text)):
+                        route.send(template.text(text, self._id))
+                        self._after_text = True
+                received.chunks += 1
+                received.tokens += bool(text)
+                received.characters += len(text)
+                continue
+            self._after_text = False
+            self._deliver_other(item)
+
+    def _deliver_other(self, item: Any) -> None:
+        """As ``deliver``, for what is no plain text."""
+        kind, received = type(item), self._received
+        characters: int | None = 0
+        if kind is Event:
+            characters = item.characters
+            if characters is None and not self.parser.ended and self._repeats_opening():
+                return
+            self._add_event(item.data)
+        elif self._class is not AIMessageChunk:
+            self._add_event(_event_of(item))
+        elif kind is ToolPieces:
+            self._take_pieces(item.pieces)
+            if self._route.wanted:
+                self._route.send(self._template.tool(item.pieces, self._id))
+        else:
+            if self._calls or len(self._texts) != len(self._logprobs):
+                self._join()
+            self._texts.append(item.text)
+            self._logprobs.append(item.logprobs)
+            if self._route.wanted:
+                chunk = self._template.with_logprobs(item.text, item.logprobs, self._id)
+                self._route.send(chunk)
+        if kind is Logprobs:
+            characters = len(item.text)
+        received.chunks += 1
+        received.tokens += characters is not None
+        received.characters += characters or 0
+
+    def _repeats_opening(self) -> bool:
+        return not self._received.tokens and self._state.repeats_opening()
 
     def _take_pieces(self, pieces: list[Any]) -> None:
-        """Keep pieces of tool calls; a call that begins is kept apart from what comes before."""
+        """Keep pieces of tool calls; a call that begins is kept apart from what came before it."""
         if self._texts:
             self._join()
         for index, call_id, name, arguments in pieces:
             call = self._calls.get(index)
             if call is not None and (call_id or name):
-                # Whether this is the same call is for the sum to say.
+                # The sum decides whether this is the same call.
                 self._join()
                 call = None
             if call is None:
@@ -110,36 +174,32 @@ class Answer:
             else:
                 call[2].append(arguments)
 
-    def _take_event(self, event: Any) -> int:
-        """Have LangChain convert an event, as the openai SDK would have given it.
-
-        Returns how many characters of text it holds.
-        """
+    def _add_event(self, event: Any) -> None:
+        """Have LangChain convert an event, as the openai SDK would have given it."""
         self._join()
         if not _is_flat(event):
             event = ChatCompletionChunk.construct(**event).model_dump()
         made = self._convert(event, self._class)
         if made is None:
-            return 0
+            return
         self._class = type(made.message)
         made.message.response_metadata = metadata_of(made)
         if made.message.id is None:
             made.message.id = self._id
         elif made.message.id != self._id:
-            self._receivers.also_known(made.message.id)
+            self._route.mark_seen(made.message.id)
         self._parts.append((made.message, made.generation_info))
-        if self._receivers.wanted:
-            self._receivers.put(made.message)
-        return len(made.text)
+        if self._route.wanted:
+            self._route.send(made.message)
 
     def _join(self) -> None:
-        """Make one part of the pieces that followed one another."""
+        """Join the pieces that followed one another into one part."""
         if self._texts:
             text, self._texts = "".join(self._texts), []
-            message, info = self._pattern.text(text, self._id), None
+            message, info = self._template.text(text, self._id), None
             if self._logprobs:
                 info = {"logprobs": _joined_logprobs(self._logprobs)}
-                message = self._pattern.with_logprobs(text, info["logprobs"], self._id)
+                message = self._template.with_logprobs(text, info["logprobs"], self._id)
                 self._logprobs = []
             self._parts.append((message, info))
         if self._calls:
@@ -153,19 +213,19 @@ class Answer:
                 for index, (call_id, name, parts) in self._calls.items()
             ]
             self._calls = {}
-            self._parts.append((self._pattern.joined_tool(chunks, self._id), None))
+            self._parts.append((self._template.joined_tool(chunks, self._id), None))
 
     def result(self) -> ChatResult:
-        """Hand on the mark of the end, and give the whole answer."""
+        """Send the mark of the end, and return the whole answer."""
         self._join()
         parts = self._parts
         if parts and self._class is AIMessageChunk:
             last = AIMessageChunk(content="", chunk_position="last", id=self._id)
             parts.append((last, None))
-            if self._receivers.wanted:
-                self._receivers.put(last)
+            if self._route.wanted:
+                self._route.send(last)
         if not parts or self._class is not AIMessageChunk:
-            # Which says that there is no answer, if there is none.
+            # It raises LangChain's own error if there is no answer.
             return generate_from_stream(
                 ChatGenerationChunk(message=message, generation_info=info)
                 for message, info in parts
@@ -183,9 +243,9 @@ _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 def _is_flat(event: Any) -> bool:
-    """Whether an event is the same dict when it has been an object of the SDK: the first and last.
+    """Whether the SDK would give this event as the same dict: the first and the last of an answer.
 
-    All others may lack fields that the SDK adds.
+    The SDK may add fields to any other.
     """
     if not isinstance(event, dict):
         return True
@@ -202,12 +262,12 @@ def _is_flat(event: Any) -> bool:
 
 
 def _counts(usage: Any) -> bool:
-    """Whether a usage has its numbers, as numbers; the SDK adds or reads those that it misses."""
+    """Whether a usage holds all its counts as numbers; the SDK converts or adds others."""
     return isinstance(usage, dict) and all(type(usage.get(name)) is int for name in _COUNTS)
 
 
 def _event_of(item: Any) -> Any:
-    """An item as the event that it was."""
+    """The event that an item was."""
     if isinstance(item, str):
         return {"choices": [{"index": 0, "delta": {"content": item}}]}
     if isinstance(item, Logprobs):

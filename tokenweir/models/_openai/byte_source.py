@@ -1,12 +1,21 @@
-"""A provider's response as batches of events: the openai SDK's streams, read by the bytes.
+"""Byte sources: the body of a streamed response, as it arrives.
 
-The SDK makes the request and the response; these take the place of its ``Stream`` classes.
+``receive`` waits for the next bytes. Over aiohttp, ``push`` hands bytes on as they arrive, without
+waking a task for them.
+
+Private names used: the openai SDK's response over aiohttp keeps aiohttp's own in
+``stream._stream._aiohttp_response``. aiohttp's parser hands a body on by ``feed_data`` and
+``end_http_chunk_receiving`` of a ``StreamReader``, which keeps who waits for bytes as ``_waiter``.
+At the end it takes that off and calls its ``set_result`` or ``set_exception``, unless it is
+``done()``. Its ``_cursor`` counts the bytes that were read. An instance can be made one of a
+subclass.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+import socket
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from contextvars import Context
 from typing import Any, ClassVar
@@ -14,253 +23,303 @@ from weakref import WeakSet
 
 import aiohttp
 import httpx2
-import openai
 
-from tokenweir.models._openai import push_body
-from tokenweir.models._openai.parser import Batch, EventError, read_events
-from tokenweir.streaming.sse import EventDecoder
-
-__all__ = ["AsyncBatches", "Batches", "QuietBatches"]
+__all__ = [
+    "MAX_DELAY",
+    "AiohttpSource",
+    "CoalescingSource",
+    "ResponseSource",
+    "SyncSource",
+    "aiohttp_body",
+    "aiohttp_transport",
+    "open_source",
+]
 
 _DRAIN = 0.1
 """Seconds that a server has to end its response, once it has said that it is done."""
 
+MAX_DELAY = 0.25
+"""Seconds after which a coalesced connection is read, at the latest."""
 
-_LONGEST = 0.25
-"""Seconds after which a call that nobody watches is looked at, at the latest."""
+_MAX_SHARE = 0.15
+"""A coalesced call may finish at most 15 % later than an uncoalesced one."""
 
-_SHARE = 0.15
-"""The part of the time that such a call has taken by which it may end later than it would."""
+_MIN_EVENTS = 2
+"""Events that must be expected in a pause; for fewer it does not pay."""
 
-_WORTH = 2
-"""Events that must be expected meanwhile for not reading a connection to pay."""
-
-_MANY = 16
-"""So many such calls at once make their cost matter more than how soon one of them ends."""
+_MIN_CALLS = 16
+"""Coalescing begins with so many calls at once: then their cost matters more than how soon one of
+them ends."""
 
 
-class AsyncBatches(openai.AsyncStream[Batch]):
-    """A response's events, as they arrive together.
+def open_source(response: Any, *, coalesce: bool) -> ResponseSource:
+    """The byte source of a response of the openai SDK; it closes the response.
+
+    Args:
+        response: Whose body nobody else reads.
+        coalesce: Whether bytes may be handed on up to ``MAX_DELAY`` seconds after they came,
+            because nobody watches this call.
+    """
+    body = None if _is_compressed(response) else aiohttp_body(response)
+    if body is None:
+        return ResponseSource(response)
+    return (CoalescingSource if coalesce else AiohttpSource)(response, body)
+
+
+class ResponseSource:
+    """The body of any response of the openai SDK's async client."""
+
+    def __init__(self, response: Any) -> None:
+        self._response = response
+        parts = response.aiter_bytes() if _is_compressed(response) else response.stream
+        self._parts: AsyncIterator[bytes] = aiter(parts)
+
+    @property
+    def can_push(self) -> bool:
+        """Whether ``push`` may be called now."""
+        return False
+
+    async def receive(self) -> bytes:
+        """Wait for the next bytes; empty at the end of the body."""
+        return await anext(self._parts, b"")
+
+    async def push(self, feed: Callable[[bytes], bool]) -> None:
+        """Hand bytes to ``feed`` as they arrive, until it returns False or the body ends.
+
+        Bytes that come after a False wait in the source. ``feed`` is called in the event loop, and
+        must not raise. Only where ``can_push``.
+        """
+        raise NotImplementedError
+
+    async def drain(self) -> None:
+        """Read to the end of the body: only then the connection can carry the next call."""
+        with suppress(asyncio.TimeoutError, httpx2.HTTPError, aiohttp.ClientError):
+            await asyncio.wait_for(self._read_to_end(), _DRAIN)
+
+    async def _read_to_end(self) -> None:
+        while await self.receive():
+            pass
+
+    async def aclose(self) -> None:
+        """Close the response."""
+        await self._response.aclose()
+
+
+class AiohttpSource(ResponseSource):
+    """The body of a response over aiohttp, past the layers that lie between."""
+
+    def __init__(self, response: Any, body: aiohttp.StreamReader) -> None:
+        self._response = response
+        self._body = body
+
+    @property
+    def can_push(self) -> bool:
+        body: Any = self._body
+        return (
+            type(body) in (aiohttp.StreamReader, _PushBody)
+            and getattr(body, "_waiter", body) is None
+            and hasattr(body, "_cursor")
+            and not body.is_eof()
+            and body.exception() is None
+        )
+
+    async def receive(self) -> bytes:
+        return await self._body.readany()
+
+    async def push(self, feed: Callable[[bytes], bool]) -> None:
+        if (waiting := self._body.read_nowait()) and not feed(waiting):
+            return
+        pushing = _Push(self._body, feed)
+        try:
+            await pushing.over
+        finally:
+            pushing.stop()
+
+    async def drain(self) -> None:
+        if not self._body.at_eof():
+            await super().drain()
+
+
+class _Push:
+    """Stands where aiohttp keeps the future of a task that waits for bytes.
 
     Attributes:
-        late: Seconds by which events may be handed on after they came.
+        feed: Takes the bytes.
+        over: Resolved when ``feed`` has returned False, or the body has ended or failed.
     """
 
-    late = 0.0
+    __slots__ = ("_body", "feed", "over")
 
-    def __init__(self, *, response: Any, **kwargs: Any) -> None:
-        self.response = response
-        self._ending = False
-        self._take: Callable[[Batch], bool] | None = None
-        self._events = self._read()
+    def __init__(self, body: Any, feed: Callable[[bytes], bool]) -> None:
+        self._body = body
+        self.feed = feed
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        body.__class__ = _PushBody
+        body._waiter = self
 
-    def push(self, take: Callable[[Batch], bool]) -> None:
-        """Have ``take`` called with batches as they arrive, where that is possible.
+    def stop(self) -> None:
+        """Let the bytes that come now wait in the body."""
+        if self._body._waiter is self:
+            self._body._waiter = None
+        self.set_result(None)
 
-        Without a turn of the task that iterates: it sleeps until there is a batch that is not
-        plain, or that ``take`` says it has not taken; such a batch comes by iteration.
-        """
-        self._take = take
+    # What aiohttp asks of a future
 
-    def __aiter__(self) -> AsyncIterator[Batch]:
-        return self._events
+    def done(self) -> bool:
+        return False
 
-    async def __anext__(self) -> Batch:
-        return await self._events.__anext__()
+    def set_result(self, result: None) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
 
-    async def _read(self) -> AsyncIterator[Batch]:
-        response = self.response
-        received = aiter(self._received())
-        try:
-            async for batch in self._batches(received):
-                self._ending = self._ending or batch.ended
-                yield batch
-                if batch.error is not None:
-                    raise _raised(batch.error, response)
-                if batch.done:
-                    await self._drain(received)
-                    return
-        except (httpx2.TimeoutException, aiohttp.ServerTimeoutError) as error:
-            raise openai.APITimeoutError(request=response.request) from error
-        except (httpx2.RequestError, aiohttp.ClientError) as error:
-            raise openai.APIConnectionError(request=response.request) from error
-        finally:
-            await response.aclose()
-
-    async def _batches(self, received: AsyncIterator[bytes]) -> AsyncIterator[Batch]:
-        decoder = EventDecoder()
-        async for data in received:
-            if events := decoder.feed(data):
-                yield read_events(events)
-            while self._take is not None and (batch := await self._refused(decoder)) is not None:
-                yield batch
-
-    async def _refused(self, decoder: EventDecoder) -> Batch | None:
-        """Push batches until there is one to iterate; None if bytes must be read for the next."""
-        body, take = push_body.aiohttp_body(self.response), self._take
-        if take is None or body is None or _encoded(self.response):
-            return None
-        if not push_body.Arrivals.possible(body):
-            return None
-        refused: asyncio.Future[Batch | None] = asyncio.get_running_loop().create_future()
-
-        def arrived(data: bytes) -> bool:
-            if refused.done():  # cancelled
-                return False
-            try:
-                events = decoder.feed(data)
-                batch = read_events(events) if events else None
-                if batch is None or (batch.plain and batch.chunks and take(batch)):
-                    return True
-                refused.set_result(batch)
-            except Exception as error:  # noqa: BLE001 - it is the call's, not the connection's
-                refused.set_exception(error)
-            return False
-
-        def over() -> None:
-            if not refused.done():
-                refused.set_result(None)
-
-        while body.exception() is None and (data := body.read_nowait()):
-            if not arrived(data):
-                return await refused
-        if body.is_eof() or body.exception() is not None:
-            return None
-        arrivals = push_body.Arrivals(body, arrived, over)
-        arrivals.start()
-        try:
-            return await refused
-        finally:
-            arrivals.stop()
-
-    def _received(self) -> Any:
-        response = self.response
-        if _encoded(response):
-            return response.aiter_bytes()
-        body = push_body.aiohttp_body(response)
-        return response.stream if body is None else self._pieces(body)
-
-    async def _pieces(self, body: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-        """The bytes as they arrive, past the layers that lie between."""
-        while data := await body.readany():
-            yield data
-
-    async def _drain(self, received: AsyncIterator[bytes]) -> None:
-        """Read to the end: only then can the connection be used for the next call."""
-        body = push_body.aiohttp_body(self.response)
-        if body is not None and body.at_eof():
-            return
-        with suppress(asyncio.TimeoutError, httpx2.HTTPError, aiohttp.ClientError):
-            await asyncio.wait_for(_read_on(received), _DRAIN)
-
-    async def close(self) -> None:
-        """Close the response."""
-        await self.response.aclose()
+    def set_exception(self, error: BaseException) -> None:
+        self.set_result(None)  # the next ``receive`` raises it
 
 
-class QuietBatches(AsyncBatches):
-    """The events of a call that nobody watches, several at a time.
+class _PushBody(aiohttp.StreamReader):
+    """A body whose bytes go to a ``_Push``, past its buffer and the ends of HTTP chunks."""
 
-    Waking up for each of them is most of what they cost. Where there are many such calls, a long
-    answer's connection is not even read for a while, again and again; what comes waits in the
-    operating system's buffers. How long is bounded by how late the end of the answer may be
-    noticed. The end of one call among few is noticed at once.
+    __slots__ = ()
+    _waiter: Any
+
+    def feed_data(self, data: bytes, *size: int) -> Any:
+        push = self._waiter
+        if type(push) is not _Push:
+            return super().feed_data(data, *size)
+        # Not read by the reader's own methods: these resume the parser, which is running just now.
+        self.total_bytes += len(data)
+        self._cursor += len(data)
+        if data and not push.feed(data):
+            push.stop()
+        return False
+
+    def end_http_chunk_receiving(self) -> None:
+        if type(self._waiter) is not _Push:
+            super().end_http_chunk_receiving()
+
+
+class CoalescingSource(AiohttpSource):
+    """The body of a call that nobody watches, read several events at a time.
+
+    Waking up for each event is most of its cost. Where there are many such calls, a long answer's
+    connection is not even read for a while, again and again; what comes waits in the operating
+    system's buffers. One call among few is read at once.
     """
 
-    late = _LONGEST
-    _all: ClassVar[WeakSet[QuietBatches]] = WeakSet()
-    """Those being read, in all event loops."""
+    _all: ClassVar[WeakSet[CoalescingSource]] = WeakSet()
+    """Those that are read, in all event loops."""
 
-    async def _pieces(self, body: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    def __init__(self, response: Any, body: aiohttp.StreamReader) -> None:
+        super().__init__(response, body)
+        timeouts = response.request.extensions.get("timeout") or {}
+        # A client that itself waits for bytes would take the silence for the server's.
+        self._may_pause = timeouts.get("read") is None
+        self._began: float | None = None
+        self._events = 0
+        self.ending = False
+        """Whether the answer is over, so that the end of the body is near."""
+
+    @property
+    def can_push(self) -> bool:
+        return False
+
+    async def receive(self) -> bytes:
         loop = asyncio.get_running_loop()
-        timeouts = self.response.request.extensions.get("timeout") or {}
-        # A client that waits for bytes by itself would take such a silence for the server's.
-        may_pause = timeouts.get("read") is None
-        begun, events = loop.time(), 0
-        self._all.add(self)
+        if self._began is None:
+            self._began = loop.time()
+            self._all.add(self)
+        while not self._body.at_eof():
+            taken = loop.time() - self._began
+            pause = min(taken * _MAX_SHARE, MAX_DELAY)
+            pays = len(self._all) >= _MIN_CALLS and self._events * pause >= _MIN_EVENTS * taken
+            transport = None
+            if pays and self._may_pause and not self.ending:
+                transport = aiohttp_transport(self._response)
+            if transport is not None:
+                data = await self._receive_after(pause, transport)
+            else:
+                await self._wait_for_end(MAX_DELAY)
+                data = self._body.read_nowait()
+            if data:
+                self._events += data.count(b"\n\n")
+                return data
+        return b""
+
+    async def _wait_for_end(self, seconds: float) -> None:
+        """Wait for the end of the body, or so many seconds."""
+        # Not asyncio.wait_for, which can swallow a cancellation before Python 3.12.
+        ending = asyncio.ensure_future(self._body.wait_eof())
         try:
-            while not body.at_eof():
-                taken = loop.time() - begun
-                wait = min(taken * _SHARE, _LONGEST)
-                transport = None
-                worth = len(self._all) >= _MANY and events * wait >= _WORTH * taken
-                if may_pause and worth and not self._ending:
-                    transport = push_body.aiohttp_transport(self.response)
-                if transport is not None:
-                    data = await _read_after(wait, body, transport)
-                else:
-                    with suppress(asyncio.TimeoutError):
-                        await asyncio.wait_for(body.wait_eof(), _LONGEST)
-                    data = body.read_nowait()
-                if data:
-                    events += data.count(b"\n\n")
-                    yield data
+            await asyncio.wait([ending], timeout=seconds)
         finally:
-            self._all.discard(self)
+            if ending.done() and not ending.cancelled():
+                ending.exception()  # it is the body's, and raised when that is read
+            ending.cancel()
 
+    async def _receive_after(self, seconds: float, transport: asyncio.Transport) -> bytes:
+        """What has come after so many seconds, in one read of the connection."""
 
-async def _read_after(seconds: float, body: aiohttp.StreamReader, transport: Any) -> bytes:
-    """What has come after so many seconds, in one read of the connection."""
+        def resume() -> None:
+            if not transport.is_closing():
+                transport.resume_reading()
 
-    def go_on() -> None:
-        if not transport.is_closing():
-            transport.resume_reading()
-
-    transport.pause_reading()
-    timer = asyncio.get_running_loop().call_later(seconds, go_on, context=Context())
-    try:
-        return await body.readany()
-    finally:
-        timer.cancel()
-        go_on()
-
-
-async def _read_on(received: AsyncIterator[bytes]) -> None:
-    async for _ in received:
-        pass
-
-
-class Batches(openai.Stream[Batch]):
-    """As ``AsyncBatches``, for sync clients."""
-
-    def __init__(self, *, response: Any, **kwargs: Any) -> None:
-        self.response = response
-        self._events = self._read()
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self._events
-
-    def __next__(self) -> Batch:
-        return next(self._events)
-
-    def _read(self) -> Iterator[Batch]:
-        response = self.response
-        decoder = EventDecoder()
+        transport.pause_reading()
+        timer = asyncio.get_running_loop().call_later(seconds, resume, context=Context())
         try:
-            received: Any = response.iter_bytes() if _encoded(response) else response.stream
-            for data in received:
-                events = decoder.feed(data)
-                if not events:
-                    continue
-                batch = read_events(events)
-                yield batch
-                if batch.error is not None:
-                    raise _raised(batch.error, response)
-                if batch.done:
-                    return
-        except httpx2.TimeoutException as error:
-            raise openai.APITimeoutError(request=response.request) from error
-        except httpx2.RequestError as error:
-            raise openai.APIConnectionError(request=response.request) from error
+            return await self._body.readany()
         finally:
-            response.close()
+            timer.cancel()
+            resume()
+
+    async def aclose(self) -> None:
+        self._all.discard(self)
+        await super().aclose()
 
 
-def _encoded(response: Any) -> bool:
+class SyncSource:
+    """The body of a response of the openai SDK's sync client."""
+
+    def __init__(self, response: Any) -> None:
+        self._response = response
+        parts = response.iter_bytes() if _is_compressed(response) else response.stream
+        self._parts = iter(parts)
+        # A watchdog waits, by tokens; the client would wait by bytes.
+        if timeouts := response.request.extensions.get("timeout"):
+            timeouts["read"] = None
+
+    def receive(self) -> bytes:
+        """Block until the next bytes; empty at the end of the body."""
+        return next(self._parts, b"")
+
+    def abort(self) -> None:
+        """Shut the socket down, from any thread: ``receive`` ends at once."""
+        stream = self._response.extensions.get("network_stream")
+        raw = stream.get_extra_info("socket") if stream is not None else None
+        if raw is not None:
+            with suppress(OSError):
+                raw.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the response."""
+        self._response.close()
+
+
+def aiohttp_body(response: Any) -> aiohttp.StreamReader | None:
+    """The body of a response as aiohttp reads it; None if it came another way."""
+    body = getattr(_aiohttp_response(response), "content", None)
+    return body if isinstance(body, aiohttp.StreamReader) else None
+
+
+def aiohttp_transport(response: Any) -> asyncio.Transport | None:
+    """The connection of a response that is still coming over aiohttp; None if there is none."""
+    connection = getattr(_aiohttp_response(response), "connection", None)
+    transport = None if connection is None else connection.transport
+    return None if transport is None or transport.is_closing() else transport
+
+
+def _aiohttp_response(response: Any) -> Any:
+    return getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
+
+
+def _is_compressed(response: Any) -> bool:
     return bool(response.headers.get("content-encoding", "identity") != "identity")
-
-
-def _raised(error: Exception, response: Any) -> Exception:
-    if isinstance(error, EventError):
-        return openai.APIError(error.message, request=response.request, body=error.body)
-    return error

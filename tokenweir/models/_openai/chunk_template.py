@@ -1,8 +1,8 @@
-"""Message chunks as LangChain makes them of a provider's events, made at a fraction of the cost.
+"""Message chunks of OpenAI's chat protocol, made from a template.
 
-A chunk of LangChain's own making is the pattern: what is the same in every chunk of a call is
-copied from it. Where the installed LangChain makes chunks that this cannot copy, ``pattern`` says
-so, and its own code is used.
+Private names used: an ``AIMessageChunk`` is a pydantic model, whose instances hold their fields in
+``__dict__`` beside ``__pydantic_fields_set__``, ``__pydantic_extra__`` and
+``__pydantic_private__``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 
 from tokenweir.streaming.merge import parse_cut_json
 
-__all__ = ["Convert", "Pattern", "metadata_of"]
+__all__ = ["ChunkTemplate", "Convert", "metadata_of"]
 
 Convert = Callable[[dict[str, Any]], "ChatGenerationChunk | None"]
 """LangChain's own conversion of an event."""
@@ -48,23 +48,25 @@ _set = object.__setattr__
 
 
 def metadata_of(made: ChatGeneration) -> dict[str, Any]:
-    """The metadata that LangChain's models give to the message of what they made."""
+    """The response metadata that LangChain's models give to a message."""
     return {**(made.generation_info or {}), **made.message.response_metadata}
 
 
-class Pattern:
-    """Makes the chunks of one model's answers.
+class ChunkTemplate:
+    """Makes message chunks as LangChain makes them of a model's events, at a fraction of the cost.
+
+    What is the same in every chunk of a model is copied from a chunk that LangChain has made.
 
     Args:
         convert: LangChain's conversion of an event, as this model does it.
 
     Raises:
-        ValueError: If its chunks cannot be copied; the message says why.
+        ValueError: If LangChain makes chunks that cannot be copied; the message says why.
     """
 
     def __init__(self, convert: Convert) -> None:
-        self._text, self._text_fields, self._metadata = _pattern(convert, _TEXT, "text")
-        self._tool, self._tool_fields, metadata = _pattern(convert, _TOOL, "")
+        self._text, self._text_fields, self._metadata = _template(convert, _TEXT, "text")
+        self._tool, self._tool_fields, metadata = _template(convert, _TOOL, "")
         if metadata != self._metadata:
             raise ValueError("chunks of tool calls have other metadata than chunks of text")
 
@@ -94,7 +96,7 @@ class Pattern:
     def tool(
         self, pieces: Iterable[tuple[int, str | None, str | None, str | None]], id: str
     ) -> AIMessageChunk:
-        """A chunk of tool calls, each piece read as far as it is JSON."""
+        """A chunk of tool calls; each piece is parsed as far as it is JSON."""
         chunks: list[ToolCallChunk] = []
         calls: list[ToolCall] = []
         invalid: list[InvalidToolCall] = []
@@ -111,7 +113,7 @@ class Pattern:
         return made
 
     def joined_tool(self, chunks: list[ToolCallChunk], id: str) -> AIMessageChunk:
-        """A chunk of tool calls that are not read."""
+        """A chunk of tool calls that are not parsed."""
         made = AIMessageChunk.__new__(AIMessageChunk)
         fields = self._tool.copy()
         fields["id"] = id
@@ -138,10 +140,10 @@ def _object_in(arguments: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _pattern(
+def _template(
     convert: Convert, choice: dict[str, Any], content: str
 ) -> tuple[dict[str, Any], set[str], dict[str, Any]]:
-    """The fields, the names of the set ones, and the metadata of a chunk of this kind."""
+    """The fields of a chunk of this kind, the names of those that are set, and its metadata."""
     converted = convert({"id": "x", "choices": [choice], "object": "chat.completion.chunk"})
     if converted is None or type(converted.message) is not AIMessageChunk:
         raise ValueError("an event is converted to something else than an AIMessageChunk")

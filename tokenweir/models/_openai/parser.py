@@ -1,18 +1,127 @@
-"""Events of OpenAI's chat protocol, decoded no further than they must be. No I/O.
+"""The parser of streamed chat answers: bytes in, pieces of the answer out. No I/O.
 
-Nearly every event of an answer is one piece of text, or one piece of a tool call's arguments. Those
-are told apart here; any other event is handed on as the dict that it is, for LangChain to convert.
+Nearly every event of OpenAI's chat protocol is one piece of text, or one piece of a tool call's
+arguments. These are decoded no further than they must be. Every other event is handed on as a dict,
+for LangChain to convert.
+
+Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
-__all__ = ["Batch", "EventError", "Logprobs", "ToolPieces", "read_events", "weigh"]
+__all__ = [
+    "MAX_EVENT",
+    "ChatParser",
+    "Event",
+    "EventDecoder",
+    "EventError",
+    "EventTooLargeError",
+    "Item",
+    "Logprobs",
+    "ToolPieces",
+    "inspect_event",
+]
+
+MAX_EVENT = 16 << 20
+"""Bytes that one event may have. Real ones have some hundred."""
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+
+
+class EventTooLargeError(ValueError):
+    """Raised when a provider sends an event of more than ``MAX_EVENT`` bytes."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the provider sent an event of more than {MAX_EVENT >> 20} MiB")
+
+
+class EventDecoder:
+    """Splits bytes into server-sent events, and keeps the data of each.
+
+    Event names, ids, retry times and comments are skipped. An event that no empty line ends has not
+    been sent whole, and is dropped.
+
+    Most providers send ``data: {...}`` and an empty line, ended by LF; that form is cut out in one
+    step. As soon as something else is seen, every line is looked at.
+    """
+
+    __slots__ = ("_buffer", "_data", "_data_size", "_line_by_line")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._data: list[bytes] = []
+        self._data_size = 0
+        self._line_by_line = False
+
+    def feed(self, received: bytes) -> list[bytes]:
+        """The data of the events that end in these bytes, in order."""
+        buffer = self._buffer
+        if (
+            not buffer
+            and received.endswith(b"\n\n")
+            and received.find(b"\n") == len(received) - 2
+            and received.startswith(b"data: ")
+            and not self._line_by_line
+            and b"\r" not in received
+        ):
+            return [received[6:-2]]  # one whole event, as where tokens come one by one
+        scanned = max(0, len(buffer) - 1)  # the last byte may begin a line's end
+        buffer += received
+        found: list[bytes] = []
+        if not self._line_by_line:
+            if b"\r" not in received:
+                found = self._by_empty_line(scanned)
+            else:
+                self._line_by_line = True
+            scanned = 0
+        if self._line_by_line:
+            found += self._by_line(scanned)
+        if len(buffer) + self._data_size > MAX_EVENT:
+            raise EventTooLargeError
+        return found
+
+    def _by_empty_line(self, scanned: int) -> list[bytes]:
+        """Cut out events of one line, ended by LF; stop before an event of any other form."""
+        buffer = self._buffer
+        found: list[bytes] = []
+        start = 0
+        while (end := buffer.find(b"\n\n", max(start, scanned))) >= 0:
+            event = bytes(buffer[start:end])
+            if event[:6] != b"data: " or b"\n" in event:
+                self._line_by_line = True
+                break
+            found.append(event[6:])
+            start = end + 2
+        del buffer[:start]
+        return found
+
+    def _by_line(self, scanned: int) -> list[bytes]:
+        """Read every line; there is no line's end in the buffer before ``scanned``."""
+        buffer = self._buffer
+        ends = [match.span() for match in _LINE_END.finditer(buffer, scanned)]
+        if ends and ends[-1][1] == len(buffer) and buffer.endswith(b"\r"):
+            ends.pop()  # the LF of this line's end may be on its way
+        found: list[bytes] = []
+        start = 0
+        for end, next_start in ends:
+            line = bytes(buffer[start:end])
+            start = next_start
+            if not line and self._data:
+                found.append(b"\n".join(self._data))
+                self._data, self._data_size = [], 0
+            field, _, value = line.partition(b":")
+            if field == b"data":
+                self._data.append(value.removeprefix(b" "))
+                self._data_size += len(value)
+        del buffer[:start]
+        return found
 
 
 class Logprobs(NamedTuple):
@@ -28,39 +137,29 @@ class ToolPieces(NamedTuple):
     pieces: list[tuple[int, str | None, str | None, str | None]]
 
 
+class Event(NamedTuple):
+    """Any other event.
+
+    Attributes:
+        data: The event.
+        characters: Its characters of text, 0 where it holds something else; None if it is empty.
+    """
+
+    data: dict[str, Any]
+    characters: int | None
+
+
+Item = str | Logprobs | ToolPieces | Event
+"""What an event holds; a text as ``str``."""
+
+
 class EventError(Exception):
-    """An error that came as an event; ``body`` is what it said."""
+    """An error that came as an event; ``body`` is what the provider said."""
 
     def __init__(self, message: str, body: object) -> None:
         super().__init__(message)
         self.message = message
         self.body = body
-
-
-class Batch:
-    """The events that arrived together.
-
-    Attributes:
-        items: What they hold, in order: text as ``str``; ``Logprobs``; ``ToolPieces``; or the
-            whole event as a dict.
-        chunks: How many of them hold something.
-        characters: How much text they hold.
-        ended: Whether one of them says that the answer is over.
-        done: Whether the stream itself is over.
-        error: The error that came after them, if one did.
-        plain: Whether all of them are pieces of an answer, and the stream goes on.
-    """
-
-    __slots__ = ("characters", "chunks", "done", "ended", "error", "items", "plain")
-
-    def __init__(self) -> None:
-        self.items: list[str | Logprobs | ToolPieces | dict[str, Any]] = []
-        self.chunks = 0
-        self.characters = 0
-        self.ended = False
-        self.done = False
-        self.error: Exception | None = None
-        self.plain = True
 
 
 class _Function(msgspec.Struct):
@@ -117,90 +216,65 @@ class _Event(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Event).decode
 
 
-def read_events(events: list[bytes]) -> Batch:
-    """The events of a stream, by the data of each, up to the first error or the end."""
-    batch = Batch()
-    items = batch.items
-    for data in events:
-        if data[:6] == b"[DONE]":
-            batch.done = batch.ended = True
-            batch.plain = False
-            break
-        try:
-            item = _plain(_decode(data))
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            item = None
-        if type(item) is str:
-            items.append(item)
-            if item:
-                batch.chunks += 1
-                batch.characters += len(item)
-        elif item is not None:
-            items.append(item)
-            batch.chunks += 1
-            if type(item) is Logprobs:
-                batch.characters += len(item.text)
-        elif not _read_whole(data, batch):
-            break
-    return batch
+class ChatParser:
+    """Parses the body of one streamed chat answer.
 
-
-def _read_whole(data: bytes, batch: Batch) -> bool:
-    """Read an unusual event; False if it is an error."""
-    batch.plain = False
-    try:
-        event = json.loads(data)
-        if not isinstance(event, dict):
-            # A string would be taken for text. The openai SDK stumbles over these in this way.
-            raise AttributeError(f"an event is no JSON object: {data[:80]!r}")
-        if event.get("error"):
-            batch.error = _said(event["error"])
-            return False
-        characters, ended = weigh(event)
-    except Exception as error:  # noqa: BLE001 - after what came before it in the batch
-        batch.error = error
-        return False
-    batch.ended = batch.ended or ended
-    batch.items.append(event)
-    if characters is not None:
-        batch.chunks += 1
-        batch.characters += characters
-    return True
-
-
-def weigh(event: Any) -> tuple[int | None, bool]:
-    """The characters in an event (0 for what is no text, None if it is empty), and whether it ends.
-
-    An event of the chat or the completions protocol, as a dict or as the openai SDK's object. Of
-    other protocols nothing is known: each event counts, and each may be the last.
+    Attributes:
+        plain: Whether the last bytes held nothing but pieces of an answer that goes on.
+        ended: Whether an event said that the answer is over.
+        done: Whether the stream is over.
+        error: The error that came after the last items, if one did.
     """
-    as_dict = isinstance(event, Mapping)
-    choices = event.get("choices") if as_dict else getattr(event, "choices", None)
-    if choices is None:
-        return 0, True
-    if not choices:
-        usage = event.get("usage") if as_dict else getattr(event, "usage", None)
-        return None, bool(usage)
-    choice = choices[0]
-    if as_dict:
-        delta, text, reason = choice.get("delta"), choice.get("text"), choice.get("finish_reason")
-    else:
-        delta, reason = getattr(choice, "delta", None), choice.finish_reason
-        text = getattr(choice, "text", None)
-    if delta is not None:
-        text = delta.get("content") if as_dict else delta.content
-        if not text and _holds_more(delta):
-            return 0, bool(reason)
-    return (len(text) if text else None), bool(reason)
+
+    __slots__ = ("_decoder", "done", "ended", "error", "plain")
+
+    def __init__(self) -> None:
+        self._decoder = EventDecoder()
+        self.plain = True
+        self.ended = False
+        self.done = False
+        self.error: Exception | None = None
+
+    def feed(self, received: bytes) -> list[Item]:
+        """What the events that end in these bytes hold, up to the first error or the end."""
+        self.plain = True
+        items: list[Item] = []
+        for data in self._decoder.feed(received):
+            if data[:6] == b"[DONE]":
+                self.done = self.ended = True
+                self.plain = False
+                break
+            try:
+                item = _piece(_decode(data))
+            except (msgspec.MsgspecError, ValueError, RecursionError):
+                item = None
+            if item is not None:
+                items.append(item)
+            elif not self._read_whole(data, items):
+                break
+        return items
+
+    def _read_whole(self, data: bytes, items: list[Item]) -> bool:
+        """Read an unusual event; False if it is an error."""
+        self.plain = False
+        try:
+            event = json.loads(data)
+            if not isinstance(event, dict):
+                # A string would be taken for text. The openai SDK fails in this way, too.
+                raise AttributeError(f"an event is no JSON object: {data[:80]!r}")
+            if event.get("error"):
+                self.error = _error_in(event["error"])
+                return False
+            characters, ended = inspect_event(event)
+        except Exception as error:  # noqa: BLE001 - raised after the items before it
+            self.error = error
+            return False
+        self.ended = self.ended or ended
+        items.append(Event(event, characters))
+        return True
 
 
-def _holds_more(delta: Any) -> bool:
-    """Whether a delta without text holds something else: a tool call, reasoning, a refusal."""
-    fields = delta if isinstance(delta, Mapping) else delta.model_dump()
-    return any(value for name, value in fields.items() if name not in ("role", "content"))
-
-
-def _plain(event: _Event) -> str | Logprobs | ToolPieces | None:
+def _piece(event: _Event) -> str | Logprobs | ToolPieces | None:
     """What a usual event holds; None for an unusual one."""
     if event.usage is not None or event.error or len(event.choices) != 1:
         return None
@@ -230,7 +304,40 @@ def _plain(event: _Event) -> str | Logprobs | ToolPieces | None:
     return Logprobs(text, msgspec.to_builtins(choice.logprobs))
 
 
-def _said(error: Any) -> EventError:
+def inspect_event(event: Any) -> tuple[int | None, bool]:
+    """How many characters an event holds, and whether it says that the answer is over.
+
+    The characters are 0 where the event holds something else than text, None if it is empty. The
+    event is one of the chat or the completions protocol, as a dict or as the openai SDK's object.
+    Of other protocols nothing is known: each event counts, and each may be the last.
+    """
+    as_dict = isinstance(event, Mapping)
+    choices = event.get("choices") if as_dict else getattr(event, "choices", None)
+    if choices is None:
+        return 0, True
+    if not choices:
+        usage = event.get("usage") if as_dict else getattr(event, "usage", None)
+        return None, bool(usage)
+    choice = choices[0]
+    if as_dict:
+        delta, text, reason = choice.get("delta"), choice.get("text"), choice.get("finish_reason")
+    else:
+        delta, reason = getattr(choice, "delta", None), choice.finish_reason
+        text = getattr(choice, "text", None)
+    if delta is not None:
+        text = delta.get("content") if as_dict else delta.content
+        if not text and _holds_more(delta):
+            return 0, bool(reason)
+    return (len(text) if text else None), bool(reason)
+
+
+def _holds_more(delta: Any) -> bool:
+    """Whether a delta without text holds something else: a tool call, reasoning, a refusal."""
+    fields = delta if isinstance(delta, Mapping) else delta.model_dump()
+    return any(value for name, value in fields.items() if name not in ("role", "content"))
+
+
+def _error_in(error: Any) -> EventError:
     message = error.get("message") if isinstance(error, Mapping) else None
     if not message or not isinstance(message, str):
         message = "An error occurred during streaming"

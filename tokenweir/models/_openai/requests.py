@@ -37,10 +37,19 @@ except ImportError as error:  # a langchain-openai that moved its rooms
     logger.warning("tokens take the slow path with this langchain-openai: %s", error)
 
 
-__all__ = ["ask", "call_at_done", "converter", "events_request", "raise_langchains", "step_aside"]
+__all__ = [
+    "RawStream",
+    "SyncRawStream",
+    "call_when_done",
+    "converter",
+    "events_request",
+    "raise_langchains",
+    "send",
+    "step_aside",
+]
 
 
-def call_at_done(stream: Any, done: Callable[[], object]) -> None:
+def call_when_done(stream: Any, done: Callable[[], object]) -> None:
     """Have ``done`` called when the provider ends one of the SDK's streams with ``[DONE]``.
 
     The SDK ends a stream alike whether the provider said so or its connection was closed.
@@ -113,11 +122,29 @@ def events_request(
     return {"path": _PATH, "body": payload, "options": options}
 
 
-def ask(client: Any, request: dict[str, Any], stream_cls: Any) -> Any:
-    """Make a request of ``events_request``: the stream, or of an async client what to await for it.
+class RawStream(openai.AsyncStream[Any]):
+    """A streamed response of an async client as it is, for a ``ByteSource``."""
+
+    def __init__(self, *, response: Any, **kwargs: Any) -> None:
+        self.response = response
+
+
+class SyncRawStream(openai.Stream[Any]):
+    """As ``RawStream``, of a sync client."""
+
+    def __init__(self, *, response: Any, **kwargs: Any) -> None:
+        self.response = response
+
+
+def send(client: Any, request: dict[str, Any]) -> Any:
+    """Make a request of ``events_request``, once.
 
     As ``client.post`` does, but the options of a request without any of its own are copied.
+
+    Returns:
+        A ``SyncRawStream``; of an async client an awaitable of a ``RawStream``.
     """
+    stream_cls: Any = RawStream if isinstance(client, openai.AsyncOpenAI) else SyncRawStream
     options, body = request["options"], request["body"]
     if _PLAIN is None or options != _PLAIN_OPTIONS or not _all_given(body):
         return client.post(**request, cast_to=ChatCompletion, stream=True, stream_cls=stream_cls)

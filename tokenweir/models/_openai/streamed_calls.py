@@ -1,42 +1,61 @@
-"""Streamed calls of a chat model, past what costs most.
+"""Streamed calls of a chat model by a short way, where that gives the same as LangChain's.
 
-Request, keys, retries and errors are the openai SDK's, and which call is streamed under which id is
-LangChain's. What is left out is an object of the SDK per event, and LangChain's dispatch of each
-chunk. A call that cannot be given exactly as LangChain gives it is left to LangChain.
+The openai SDK makes the request; LangChain decides which call is streamed, and under which id. The
+body of the response is read here: byte source -> parser -> answer -> route. What is left out is an
+object of the SDK per event, and LangChain's dispatch of each chunk. A call that cannot be given
+exactly as LangChain gives it is left to LangChain.
 """
 
 from __future__ import annotations
 
 import logging
-from contextlib import aclosing, closing
-from contextvars import copy_context
+from contextlib import aclosing
 from typing import Any
 
+import aiohttp
+import httpx2
 import openai
 from langchain_core.outputs import ChatResult
 from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr
 
+from tokenweir.models._calls.deadlines import Alarm, Deadline
+from tokenweir.models._calls.retries import with_retries, with_retries_sync
+from tokenweir.models._calls.state import CallState, Failure
 from tokenweir.models._openai import requests
 from tokenweir.models._openai.answer import Answer
-from tokenweir.models._openai.byte_source import AsyncBatches, Batches, QuietBatches
-from tokenweir.models._openai.chunk_template import Pattern
-from tokenweir.models._openai.parser import Batch
-from tokenweir.streaming.route import Receivers, receivers_of
+from tokenweir.models._openai.byte_source import (
+    MAX_DELAY,
+    CoalescingSource,
+    SyncSource,
+    open_source,
+)
+from tokenweir.models._openai.chunk_template import ChunkTemplate
+from tokenweir.models._openai.parser import EventError
+from tokenweir.streaming._langgraph.handlers import route_of
+from tokenweir.streaming.route import Route
 
-__all__ = ["FastCalls"]
+__all__ = ["StreamedCalls"]
 
 logger = logging.getLogger(__name__)
 
 
-class FastCalls(ChatOpenAI):
+class StreamedCalls(ChatOpenAI):
     """A chat model whose streamed calls are read here, where that gives the same."""
 
-    _pattern: Pattern | str | None = PrivateAttr(default=None)
+    _template: ChunkTemplate | str | None = PrivateAttr(default=None)
     """How chunks are made; or why LangChain must make them."""
 
-    _told: bool = PrivateAttr(default=False)
-    """Whether it has been said that LangChain has other insides."""
+    _warned: bool = PrivateAttr(default=False)
+    """Whether it was logged that LangChain's private names have changed."""
+
+    def new_call_state(self) -> CallState:
+        """The state of a new call."""
+        raise NotImplementedError
+
+    def classify_error(self, error: BaseException, state: CallState) -> Failure:
+        """What an error of the client means."""
+        raise NotImplementedError
 
     async def _aready(self) -> None:
         """Called before each call; may start what is to be called."""
@@ -47,128 +66,211 @@ class FastCalls(ChatOpenAI):
     async def _agenerate_with_cache(
         self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
-        call = self._fast_call(messages, stop, run_manager, kwargs, True)
+        call = self._streamed_call(messages, stop, run_manager, kwargs, is_async=True)
         if call is None:
             return await super()._agenerate_with_cache(
                 messages, stop=stop, run_manager=run_manager, **kwargs
             )
-        request, answer, receivers = call
         await self._aready()
         try:
-            kind = AsyncBatches if receivers.wanted else QuietBatches
-            stream = await requests.ask(self.root_async_client, request, kind)
-            async with aclosing(stream):
-                pushed = _Pushed(answer, receivers)
-                if receivers.wanted:
-                    stream.push(pushed.take)
-                async for batch in stream:
-                    if pushed.failed is not None:
-                        raise pushed.failed
-                    for items in receivers.portions(batch.items):
-                        await receivers.admit(len(items), answer.take(items))
+            await with_retries(call.attempt, call.state, self.classify_error)
         except openai.APIError as error:
             requests.raise_langchains(error)
-        result: ChatResult = answer.result()
-        await receivers.admit(1, 0)
+        finally:
+            call.deadline.cancel()
+        result: ChatResult = call.answer.result()
+        if call.route.record(1):
+            await call.route.wait()
         return result
 
     def _generate_with_cache(
         self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
-        call = self._fast_call(messages, stop, run_manager, kwargs, False)
+        call = self._streamed_call(messages, stop, run_manager, kwargs, is_async=False)
         if call is None:
             return super()._generate_with_cache(
                 messages, stop=stop, run_manager=run_manager, **kwargs
             )
-        request, answer, receivers = call
         self._ready()
         try:
-            stream = requests.ask(self.root_client, request, Batches)
-            with closing(stream):
-                for batch in stream:
-                    for items in receivers.portions(batch.items):
-                        receivers.admit_sync(len(items), answer.take(items))
+            with_retries_sync(call.attempt_sync, call.state, self.classify_error)
         except openai.APIError as error:
             requests.raise_langchains(error)
-        result: ChatResult = answer.result()
-        receivers.admit_sync(1, 0)
+        result: ChatResult = call.answer.result()
+        if call.route.record(1):
+            call.route.wait_sync()
         return result
 
-    def _fast_call(
-        self, messages: Any, stop: Any, run_manager: Any, kwargs: dict[str, Any], is_async: bool
-    ) -> tuple[dict[str, Any], Answer, Receivers] | None:
-        """What the call needs; None if LangChain must make it."""
+    def _streamed_call(
+        self, messages: Any, stop: Any, run_manager: Any, kwargs: dict[str, Any], *, is_async: bool
+    ) -> _StreamedCall | None:
+        """The call, ready to be made; None if LangChain must make it."""
         try:
             return self._prepared(messages, stop, run_manager, kwargs, is_async)
-        except _LeaveItError as reason:
+        except _StepAsideError as reason:
             logger.debug("LangChain makes this call itself: %s", reason)
         except (AttributeError, TypeError) as error:
-            # Its insides have changed; or it will stumble over the same, and say so itself.
-            if not self._told:
-                self._told = True
+            # Private names have changed; or the arguments are wrong, and LangChain will say so.
+            if not self._warned:
+                self._warned = True
                 logger.warning("tokens take the slow path with this LangChain: %s", error)
         return None
 
     def _prepared(
         self, messages: Any, stop: Any, run_manager: Any, kwargs: dict[str, Any], is_async: bool
-    ) -> tuple[dict[str, Any], Answer, Receivers]:
+    ) -> _StreamedCall:
         if reason := requests.step_aside(self, run_manager, kwargs, is_async):
-            raise _LeaveItError(reason)
+            raise _StepAsideError(reason)
         client = self.root_async_client if is_async else self.root_client
         if (self.async_client if is_async else self.client) is not client.chat.completions:
-            raise _LeaveItError("the client is the caller's own")
-        pattern = self._known_pattern()
+            raise _StepAsideError("the client is the caller's own")
+        template = self._known_template()
         message_id = f"lc_run--{run_manager.run_id}"
-        receivers = receivers_of(run_manager.handlers, run_manager.run_id, message_id)
-        if receivers is None:
-            raise _LeaveItError("a callback handler wants every token from LangChain")
+        route = route_of(run_manager.handlers, run_manager.run_id, message_id)
+        if route is None:
+            raise _StepAsideError("a callback handler wants every token from LangChain")
         request = requests.events_request(self, messages, stop, kwargs)
         if isinstance(request, str):
-            raise _LeaveItError(request)
-        answer = Answer(requests.converter(self), pattern, receivers, message_id)
-        return request, answer, receivers
+            raise _StepAsideError(request)
+        state = self.new_call_state()
+        deadline = Deadline(state, slack=0.0 if route.wanted else MAX_DELAY)
+        convert = requests.converter(self)
+        answer = Answer(convert, template, route, state, deadline, message_id)
+        return _StreamedCall(client, request, state, deadline, route, answer)
 
-    def _known_pattern(self) -> Pattern:
-        if self._pattern is None:
+    def _known_template(self) -> ChunkTemplate:
+        if self._template is None:
             try:
-                self._pattern = Pattern(requests.converter(self))
+                self._template = ChunkTemplate(requests.converter(self))
             except Exception as error:  # noqa: BLE001 - whatever a new LangChain may raise
-                self._pattern = str(error)
+                self._template = str(error)
                 logger.warning("tokens take the slow path with this LangChain: %s", error)
-        if isinstance(self._pattern, str):
-            raise _LeaveItError(self._pattern)
-        return self._pattern
+        if isinstance(self._template, str):
+            raise _StepAsideError(self._template)
+        return self._template
 
 
-class _Pushed:
-    """Takes what arrives while the call's task sleeps, in its context.
+class _StreamedCall:
+    """One call: how it is sent, and how its response is read."""
 
-    Attributes:
-        failed: What was raised; to be raised again in the task.
-    """
+    def __init__(
+        self,
+        client: Any,
+        request: dict[str, Any],
+        state: CallState,
+        deadline: Deadline,
+        route: Route,
+        answer: Answer,
+    ) -> None:
+        self._client = client
+        self._request = request
+        self.state = state
+        self.deadline = deadline
+        self.route = route
+        self.answer = answer
 
-    def __init__(self, answer: Answer, receivers: Receivers) -> None:
-        self._answer = answer
-        self._receivers = receivers
-        self._context = copy_context()
-        self.failed: BaseException | None = None
-
-    def take(self, batch: Batch) -> bool:
-        """Hand a batch on, unless somebody must be waited for."""
-        items = batch.items
+    async def attempt(self) -> None:
+        """Send the request, and read the response to its end."""
+        deadline, answer = self.deadline, self.answer
+        answer.begin_attempt()
+        deadline.restart()
+        stream = await deadline.wait_for(requests.send(self._client, self._request))
         try:
-            if len(items) == 1 and self._answer.take_text(items[0]):
-                characters = batch.characters
-            elif self._receivers.takes(len(items)):
-                characters = self._context.run(self._answer.take, items)
-            else:
-                return False
-        except BaseException as error:  # noqa: BLE001 - it is the call's, not the connection's
-            self.failed = error
-            return False
-        self._receivers.count(len(items), characters)
-        return True
+            async with aclosing(
+                open_source(stream.response, coalesce=not self.route.wanted)
+            ) as source:
+                while not answer.parser.done:
+                    tokens = self.state.received.tokens
+                    # Until the first token the call may be made again: each event is looked at.
+                    if tokens and source.can_push:
+                        await deadline.wait_for(source.push(answer.feed))
+                    elif data := await deadline.wait_for(source.receive()):
+                        answer.feed(data)
+                    else:
+                        self._check_end()
+                        return
+                    await self._deliver_pending()
+                    if self.state.received.tokens > tokens:
+                        deadline.restart()
+                    if isinstance(source, CoalescingSource):
+                        source.ending = answer.parser.ended
+                await source.drain()
+        except (httpx2.TimeoutException, aiohttp.ServerTimeoutError) as error:
+            raise openai.APITimeoutError(request=stream.response.request) from error
+        except (httpx2.RequestError, aiohttp.ClientError) as error:
+            raise openai.APIConnectionError(request=stream.response.request) from error
+        except EventError as error:
+            raise _api_error(error, stream) from None
+
+    async def _deliver_pending(self) -> None:
+        """Deliver in portions for which there is room, and wait for readers after each."""
+        for portion in self._portions():
+            self.answer.deliver(portion)
+            if self.route.record(len(portion)):
+                await self.route.wait()
+        self._raise_failure()
+
+    def attempt_sync(self) -> None:
+        """As ``attempt``, blocking; a watchdog shuts the socket down at a limit."""
+        answer, state = self.answer, self.state
+        answer.begin_attempt()
+        stream = requests.send(self._client, self._request)
+        source = SyncSource(stream.response)
+        alarm = Alarm(source.abort)
+        try:
+            while not answer.parser.done:
+                alarm.start(state.limit)
+                try:
+                    data = source.receive()
+                except Exception as error:
+                    if alarm.stop():
+                        raise state.timeout_error() from error
+                    raise
+                if alarm.stop():
+                    raise state.timeout_error()
+                if not data:
+                    self._check_end()
+                    return
+                answer.feed(data)
+                for portion in self._portions():
+                    answer.deliver(portion)
+                    if self.route.record(len(portion)):
+                        self.route.wait_sync()
+                self._raise_failure()
+        except httpx2.TimeoutException as error:
+            raise openai.APITimeoutError(request=stream.response.request) from error
+        except httpx2.RequestError as error:
+            raise openai.APIConnectionError(request=stream.response.request) from error
+        except EventError as error:
+            raise _api_error(error, stream) from None
+        finally:
+            alarm.ring = None  # the watchdog may keep the alarm until its time has come
+            source.close()
+
+    def _portions(self) -> Any:
+        """What is pending, in portions for which there is room."""
+        items, self.answer.pending = self.answer.pending, []
+        at = 0
+        while at < len(items):
+            size = self.route.available
+            yield items[at : at + size]
+            at += size
+
+    def _raise_failure(self) -> None:
+        failed = self.answer.failed or self.answer.parser.error
+        if failed is not None:
+            self.answer.failed = None
+            raise failed
+
+    def _check_end(self) -> None:
+        """The body has ended."""
+        if not self.answer.parser.ended:
+            raise self.state.cut_short_error()
 
 
-class _LeaveItError(Exception):
+def _api_error(error: EventError, stream: Any) -> openai.APIError:
+    return openai.APIError(error.message, request=stream.response.request, body=error.body)
+
+
+class _StepAsideError(Exception):
     """Why LangChain must make a call itself."""

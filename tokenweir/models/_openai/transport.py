@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 import httpx2
 import openai
 
-from tokenweir.streaming.backpressure import current_gate
+from tokenweir.streaming.flow_control import current_flow_control
 
 __all__ = ["PerLoopClient", "leave_when_the_reader_goes"]
 
@@ -169,9 +169,9 @@ def leave_when_the_reader_goes(client: Any) -> Any:
     """
 
     def on_response(response: Any) -> None:
-        gate = current_gate.get()
+        flow = current_flow_control.get()
         stream = response.extensions.get("network_stream")
-        if gate is None or stream is None:
+        if flow is None or stream is None:
             return
         raw = stream.get_extra_info("socket")
 
@@ -179,8 +179,8 @@ def leave_when_the_reader_goes(client: Any) -> Any:
             with suppress(OSError):
                 raw.shutdown(socket.SHUT_RDWR)
 
-        # Keyed by the call's gate and thread: a thread makes one call at a time.
-        gate.sink.on_leave((id(gate), threading.get_ident()), abort)
+        # Keyed by the call's flow control and thread: a thread makes one call at a time.
+        flow.channel.add_close_callback((id(flow), threading.get_ident()), abort)
 
     # Not a __del__: by then its sockets may have been found unclosed.
     transports = [client._transport, *(each for each in client._mounts.values() if each)]

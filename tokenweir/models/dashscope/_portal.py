@@ -15,8 +15,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
-from tokenweir.streaming.backpressure import current_gate
 from tokenweir.streaming.channel import ReaderLeft
+from tokenweir.streaming.flow_control import current_flow_control
 
 __all__ = ["Closable", "iterate"]
 
@@ -51,22 +51,22 @@ def iterate(open: Callable[[], Closable[T]]) -> Iterator[T]:
         except StopAsyncIteration:
             return end
 
-    gate = current_gate.get()
+    flow = current_flow_control.get()
     try:
         while True:
             future = asyncio.run_coroutine_threadsafe(following(), loop)
-            if gate is not None:
-                gate.sink.on_leave(future, functools.partial(_cancel, future))
+            if flow is not None:
+                flow.channel.add_close_callback(future, functools.partial(_cancel, future))
             try:
                 item = future.result()
             except concurrent.futures.CancelledError:
-                raise ReaderLeft("the reader of this stream has gone") from None
+                raise ReaderLeft from None
             except BaseException:
                 future.cancel()
                 raise
             finally:
-                if gate is not None:
-                    gate.sink.done(future)
+                if flow is not None:
+                    flow.channel.remove_close_callback(future)
             if item is end:
                 return
             yield item
@@ -90,5 +90,5 @@ def _running() -> asyncio.AbstractEventLoop:
 @atexit.register
 def _end() -> None:
     if _loop is not None and _owner == os.getpid():
-        # What the loop keeps open hangs on generators, see _border.
+        # What the loop keeps open hangs on generators, see _sdk.
         asyncio.run_coroutine_threadsafe(_loop.shutdown_asyncgens(), _loop).result(5)

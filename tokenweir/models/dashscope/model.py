@@ -30,8 +30,8 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, SecretStr
 
 from tokenweir.models._calls.limits import Limits
-from tokenweir.models._calls.streams import AsyncPatientStream
-from tokenweir.models._calls.timeouts import Progress
+from tokenweir.models._calls.state import CallState
+from tokenweir.models._calls.streams import AsyncRetryingStream
 from tokenweir.models.dashscope._portal import iterate
 from tokenweir.models.dashscope.cumulative import Delta
 from tokenweir.models.secrets import secrets_of
@@ -163,21 +163,19 @@ class DashScopeChatModel(Limits, BaseChatModel):
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> _Chunks:
         """The whole call, in LangChain's chunks."""
-        from tokenweir.models.dashscope import _border as sdk
+        from tokenweir.models.dashscope import _sdk as sdk
 
-        patience = self.patience(timeout=self.timeout, retries=self.max_retries)
+        policy = self.call_policy(timeout=self.timeout, retries=self.max_retries)
         call = self._asked(messages, stop, kwargs)
 
         async def connect() -> Any:
             incremental = self.incremental_output
-            made = sdk.Responses(incremental=incremental, connect=patience.connect, **call)
+            made = sdk.Responses(incremental=incremental, connect=policy.connect, **call)
             return await made.open()
 
-        progress = Progress(patience, "dashscope", self.model_name)
-        border = sdk.border(secrets_of(self.api_key))
-        return _Chunks(
-            lambda: AsyncPatientStream.opened(connect, progress, border), self.model_name
-        )
+        state = CallState(policy, "dashscope", self.model_name)
+        adapter = sdk.adapter(secrets_of(self.api_key))
+        return _Chunks(lambda: AsyncRetryingStream.opened(connect, state, adapter), self.model_name)
 
     def _asked(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]

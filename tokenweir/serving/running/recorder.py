@@ -1,13 +1,13 @@
 """A run's stream on its way into the event log: each part is recorded where it is made.
 
 There is no task that reads the stream: a token goes from the model's call into the log in one step.
-While the log is full, parts wait in the sink, which holds the model calls back when it is full too.
+While the log is full, parts wait in the channel, which holds the model calls back when it is full,
+too.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
@@ -16,7 +16,13 @@ from langchain_core.messages import AIMessageChunk, BaseMessage
 from tokenweir.serving.log.events import EventLog
 from tokenweir.serving.running.encoding import TokenEncoder, encode
 from tokenweir.serving.running.records import Run
-from tokenweir.streaming.channel import Closed, Sink
+from tokenweir.streaming.channel import (
+    EndOfStream,
+    ReceiveChannel,
+    SendChannel,
+    TextWriter,
+    open_channel,
+)
 from tokenweir.streaming.run import Plan, run
 from tokenweir.streaming.stream import DEFAULT_BUFFER
 from tokenweir.types import Metadata, Namespace
@@ -41,7 +47,9 @@ class Recorder:
         self.count = 0
         self._run = run
         self._log = log
-        self._sink: Sink[Any] = Sink(DEFAULT_BUFFER)
+        self._send: SendChannel[Any]
+        self._channel: ReceiveChannel[Any]
+        self._send, self._channel = open_channel(DEFAULT_BUFFER)
         self._tokens = TokenEncoder(run_id=run.id, thread_id=run.thread_id)
         self._seen = set[Any]()
         self._subgraphs = run.request.subgraphs
@@ -53,19 +61,18 @@ class Recorder:
 
     async def record(self, plan: Plan) -> None:
         """Run a graph to its end, in this task. Raises what the run raises."""
-        sink = self._sink
         self._direct = plan.direct()
-        sink.on_ready(self._take, self._at_once, self._texts)
+        self._channel.attach(self)
         try:
-            await run(plan, sink)
+            await run(plan, self._send)
             while self._waiting is not None:
                 await asyncio.wait([self._waiting])
-            self._take()
+            self.wake()
         finally:
             if self._waiting is not None:
                 self._waiting.cancel()
             self._take_rest()
-            sink.close()
+            self._channel.close()
         if self._failed is not None:
             raise self._failed
 
@@ -78,37 +85,35 @@ class Recorder:
         if not self._direct:
             for _ in range(_TURNS):
                 await asyncio.sleep(0)
-        made = self.count + self._sink.statistics().waiting
+        made = self.count + self._channel.statistics().waiting
         if self.count < made:
-            self._take()
-        while self.count < made and self._waiting is not None and not self._sink.closed:
+            self.wake()
+        while self.count < made and self._waiting is not None and not self._channel.closed:
             await asyncio.wait([self._waiting])
 
-    def _at_once(self, part: Any) -> bool:
-        """Record a part, if nothing has to be waited for."""
+    def receive(self, part: Any) -> bool:
+        """Record a part, unless something has to be waited for."""
         if self._must_wait():
             return False
         try:
             self._put(part)
-        except Exception as error:  # noqa: BLE001 - as in _take
+        except Exception as error:  # noqa: BLE001 - as in wake
             self._fail(error)
         return True
 
-    def _texts(
-        self, namespace: Namespace, metadata: Metadata, message_id: str
-    ) -> Callable[[str], bool]:
-        """What records texts of one message in the envelope of the chunk before them."""
+    def text_writer(self, namespace: Namespace, metadata: Metadata, message_id: str) -> TextWriter:
+        """Records texts of one message in the envelope of the chunk before them."""
         kind, run_id = self._kind("messages", namespace), self._run.id
-        append, envelope_of, sink = self._log.append, self._tokens.envelope, self._sink
+        append, envelope_of, channel = self._log.append, self._tokens.envelope, self._channel
 
         def record(text: str) -> bool:
             envelope = envelope_of(kind, message_id)
-            if envelope is None or sink.ready or self._must_wait():
+            if envelope is None or channel.ready or self._must_wait():
                 return False
             self.count += 1
             try:
                 append(run_id, kind, encode(text), envelope=envelope)
-            except Exception as error:  # noqa: BLE001 - as in _take
+            except Exception as error:  # noqa: BLE001 - as in wake
                 self._fail(error)
             return True
 
@@ -124,45 +129,45 @@ class Recorder:
 
     def _fail(self, error: BaseException) -> None:
         self._failed = error
-        self._sink.close()
+        self._channel.close()
 
     def _kind(self, mode: str, namespace: Namespace) -> str:
         return "|".join((mode, *namespace)) if self._subgraphs and namespace else mode
 
-    def _take(self) -> None:
-        """Record what waits in the sink."""
+    def wake(self) -> None:
+        """Record what waits in the channel."""
         if get_ident() != self._thread:
-            self._loop.call_soon_threadsafe(self._take)
+            self._loop.call_soon_threadsafe(self.wake)
             return
         if self._waiting is not None or self._failed is not None:
             return
-        sink, log, put = self._sink, self._log, self._put
+        channel, log, put = self._channel, self._log, self._put
         try:
-            while sink.ready:
+            while channel.ready:
                 if log.full:
                     self._waiting = self._loop.create_task(self._wait())
                     return
-                put(sink.get_nowait())
-        except Closed:
+                put(channel.receive_nowait())
+        except EndOfStream:
             return
         except Exception as error:  # noqa: BLE001 - it ended the run, and is raised by record
             self._fail(error)
 
     def _take_rest(self) -> None:
-        """Record what still waits in the sink of a run that was stopped, however full the log is.
+        """Record what still waits in the channel of a stopped run, however full the log is.
 
         It is in memory as it is, and a checkpoint of what made it may be on its way.
         """
         try:
-            while self._sink.statistics().waiting:
-                self._put(self._sink.get_nowait())
-        except Exception as error:  # noqa: BLE001 - as in _take
+            while self._channel.statistics().waiting:
+                self._put(self._channel.receive_nowait())
+        except Exception as error:  # noqa: BLE001 - as in wake
             self._failed = error
 
     async def _wait(self) -> None:
         await self._log.ready()
         self._waiting = None
-        self._take()
+        self.wake()
 
     def _put(self, part: Any) -> None:
         mode, payload = part[-2], part[-1]

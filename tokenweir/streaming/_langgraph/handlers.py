@@ -1,88 +1,93 @@
-"""All contact of this room with private names of LangGraph and LangChain.
+"""The callback handlers of our streams, and the routes of the calls that they watch.
 
-What is assumed of them, each with a test:
+Private names of LangGraph and LangChain that are used, each with a test:
 
 - ``StreamMessagesHandler(stream, subgraphs)`` is LangGraph's ``messages`` mode: a callback handler
-  that keeps ``metadata[run_id] = (namespace, metadata)`` of the calls it streams, and hands each
-  message to ``_emit(meta, message, dedupe=...)``, which drops those in ``seen``.
-- A run strips handlers whose ``subgraphs`` is false when it starts outside of any task, because
-  they would be its caller's; after that the handler alone decides what it takes.
-- LangChain awaits a handler's event if that is a coroutine function, and calls it if it is not;
-  an exception leaves the handler if ``raise_error`` is set.
-- A completion model (``BaseLLM``) calls ``on_llm_start``, where a chat model calls
-  ``on_chat_model_start``, and hands on ``GenerationChunk``, which ``messages`` mode drops.
-- Where a graph is being run from within another graph's node, the config in the context variable
-  holds ``CONFIG_KEY_TASK_ID``.
-- A graph that is run with ``CONFIG_KEY_STREAM`` in its config, as a subgraph is, hands what its
-  other modes have to say to that ``StreamProtocol`` as ``(namespace, mode, payload)``, at once, and
-  takes the stream writer of the ``Runtime`` under ``CONFIG_KEY_RUNTIME`` for its own.
-
-Where an assumption does not hold, ``direct_reason`` says so and streams take LangGraph's own way.
+  that keeps ``metadata[run_id] = (namespace, metadata)`` of the calls and nodes it streams. It
+  hands each message to ``_emit(metadata[run_id], message, dedupe=...)``, which drops those whose
+  ids are in ``seen`` and gives the others to ``stream`` as ``(namespace, mode, payload)``.
+- A run that starts outside of any task removes the handlers whose ``subgraphs`` is false from its
+  callbacks, because they would be its caller's. After that the handler decides alone.
+- LangChain awaits a handler's event if that is a coroutine function, and calls it if it is not.
+  An exception leaves the handler if ``raise_error`` is set.
+- A completion model (``BaseLLM``) calls ``on_llm_start`` where a chat model calls
+  ``on_chat_model_start``, and sends ``GenerationChunk``, which ``messages`` mode drops.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import get_ident
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID, uuid4
 
-from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables.config import RunnableConfig, ensure_config
 
 from tokenweir.streaming._langgraph.config_propagation import node_begins
-from tokenweir.streaming.backpressure import Gate, Watching, current_gate
-from tokenweir.streaming.calls import Calls
+from tokenweir.streaming.calls import Call, Calls
 from tokenweir.streaming.completions import completion_chunk, completion_message
 from tokenweir.streaming.filters import Filter
-from tokenweir.types import Metadata, Namespace, Token
+from tokenweir.streaming.flow_control import FlowControl, FlowControlled, current_flow_control
+from tokenweir.streaming.route import CallbackRoute, FanOut, FlowRoute, Route, Shape, StreamRoute
 
 try:
     from langgraph.pregel._messages import StreamMessagesHandler
 
     _MISSING: str | None = None
-except ImportError as error:  # a LangGraph that moved its rooms
+except ImportError as error:
     StreamMessagesHandler = BaseCallbackHandler  # type: ignore[assignment,misc]
     _MISSING = f"this LangGraph has other insides ({error})"
     logging.getLogger(__name__).warning("streams take LangGraph's own way: %s", error)
 
 __all__ = [
-    "GateHandler",
+    "FlowControlHandler",
     "MessagesHandler",
-    "StepGateHandler",
+    "StepFlowControlHandler",
     "completions_handler",
-    "langgraphs_receiver",
+    "route_of",
 ]
 
+_NO_TOKENS = (BaseCallbackHandler.on_llm_new_token, AsyncCallbackHandler.on_llm_new_token)
 
-class _Watcher(Watching):
-    """What both handlers do: count the calls' chunks, and hold each call at the gate.
 
-    ``on_llm_new_token`` is looked up by LangChain once per token, and awaited if it is a coroutine
-    function. In the event loop it is one, so that a model call can wait there for the reader; in a
-    worker thread it is a plain function that blocks.
+class _CallHandler(FlowControlled, BaseCallbackHandler):
+    """Counts the chunks of a run's calls, and holds each call at the flow control.
+
+    LangChain looks ``on_llm_new_token`` up once per token, and awaits it if it is a coroutine
+    function. In the reader's event loop it is one, so that a model call can wait there for the
+    reader. In a worker thread it is a plain function that blocks.
     """
 
-    gate: Gate
-    calls: Calls
     raise_error = True
     run_inline = True
 
+    def __init__(self, flow: FlowControl, calls: Calls) -> None:
+        super().__init__()
+        self.flow = flow
+        self.calls = calls
+
     def take(self, token: Any, chunk: Any, run_id: UUID) -> None:
         """Receive one chunk of a call."""
-        raise NotImplementedError
+        self.calls.arrived(run_id, token)
 
-    def begin(self, run_id: UUID, metadata: dict[str, Any] | None, tags: list[str] | None) -> None:
-        """A call begins, in this thread."""
-        self.calls.started(run_id, metadata or {}, tags)
-        current_gate.set(self.gate)
+    def route(self, run_id: UUID, message_id: str) -> Route:
+        """The route of a call whose messages have this id."""
+        return FlowRoute(self.flow, self.calls.under_way(run_id))
 
-    def end(self, run_id: UUID, error: BaseException | None) -> None:
+    def call_starts(
+        self, run_id: UUID, metadata: dict[str, Any] | None, tags: list[str] | None
+    ) -> Call:
+        """A call starts, in this thread."""
+        current_flow_control.set(self.flow)
+        return self.calls.started(run_id, metadata or {}, tags)
+
+    def call_ends(self, run_id: UUID, error: BaseException | None) -> None:
         """A call ends."""
-        current_gate.set(None)
+        current_flow_control.set(None)
         if error is None:
             self.calls.ended(run_id)
         else:
@@ -90,64 +95,62 @@ class _Watcher(Watching):
 
     @property
     def on_llm_new_token(self) -> Callable[..., Any]:
-        return self._in_loop if get_ident() == self.gate.thread else self._in_thread
+        return self._in_loop if get_ident() == self.flow.reader_thread else self._in_thread
 
     async def _in_loop(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
         self.take(token, chunk, run_id)
-        await self.gate.admit()
+        self.flow.record(1)
+        await self.flow.wait()
 
     def _in_thread(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
         self.take(token, chunk, run_id)
-        self.gate.admit_sync()
+        self.flow.record(1)
+        self.flow.wait_sync()
 
 
-class _Rejected(tuple[Namespace, Metadata]):
-    """The mark of a call that does not pass the filter, in the place of its metadata."""
-
-    __slots__ = ()
-
-
-class _ByChunk(tuple[Namespace, Metadata]):
-    """The metadata of a call or a node of which the filter must see each message."""
-
-    __slots__ = ()
-
-
-class MessagesHandler(_Watcher, StreamMessagesHandler):
-    """LangGraph's ``messages`` mode with three differences: it puts chunks straight into a sink,
-    it decides the filter once per call, and it can hold a call back.
+class MessagesHandler(_CallHandler, StreamMessagesHandler):
+    """LangGraph's ``messages`` mode with three differences: it sends messages straight into our
+    channel, it asks the filter once per call, and it can hold a call back.
 
     Which messages are streamed, under which ids and with which metadata, is LangGraph's own code.
+    It keeps a ``StreamRoute`` where LangGraph keeps the namespace and metadata of a call or node.
+
+    Args:
+        shape: Makes the parts of the stream.
+        flow: The stream's.
+        calls: The run's.
+        subgraphs: Whether to stream from subgraphs.
+        only: Which messages pass.
     """
 
     def __init__(
         self,
-        emit: Callable[[Namespace, Token], None],
-        gate: Gate,
+        shape: Shape | None,
+        flow: FlowControl,
         calls: Calls,
         *,
         subgraphs: bool,
         only: Filter | None,
     ) -> None:
-        # Until the run has started it must look like its caller's, see the module's docstring.
-        super().__init__(self._never, True)
-        self._wanted_subgraphs = subgraphs
-        self._emit_token = emit
-        self._only = only
-        self.gate = gate
+        # Until the run has started, ``subgraphs`` must be true: see the module's docstring.
+        StreamMessagesHandler.__init__(self, self._never, True)
+        self.flow = flow
         self.calls = calls
+        self._subgraphs = subgraphs
+        self._shape = shape
+        self._only = only
 
     @staticmethod
     def _never(part: Any) -> None:
-        raise AssertionError("chunks leave by _emit")
+        raise AssertionError("messages leave by _emit")
 
     def take(self, token: Any, chunk: Any, run_id: UUID) -> None:
-        self.calls.arrived(run_id, token)
+        super().take(token, chunk, run_id)
         if isinstance(chunk, ChatGenerationChunk):
             # Not super(): the name is a property here.
             StreamMessagesHandler.on_llm_new_token(self, token, chunk=chunk, run_id=run_id)
-        elif chunk is not None and (meta := self.metadata.get(run_id)):
-            self._emit(meta, completion_chunk(chunk, run_id))
+        elif chunk is not None and (route := self._routes.get(run_id)):
+            self._emit(route, completion_chunk(chunk, run_id))
 
     def _emit(self, meta: Any, message: BaseMessage, *, dedupe: bool = False) -> None:
         if dedupe and message.id in self.seen:
@@ -155,55 +158,33 @@ class MessagesHandler(_Watcher, StreamMessagesHandler):
         if message.id is None:
             message.id = str(uuid4())
         self.seen.add(message.id)
-        kind = type(meta)
-        if kind is _Rejected:
-            return
-        if kind is _ByChunk and self._only is not None and not self._only(meta[1], message):
-            return
-        self._emit_token(meta[0], (message, meta[1]))
+        meta.send(message)
 
-    def receiver(self, run_id: UUID, message_id: str) -> Callable[[BaseMessage], None] | None:
-        """What takes the messages of one call at once; None if none of them pass.
+    def route(self, run_id: UUID, message_id: str) -> Route:
+        route = self._routes.get(run_id)
+        if route is None:
+            return super().route(run_id, message_id)
+        route.mark_seen(message_id)
+        route.write_texts(message_id)
+        return route
 
-        For models that know their handlers and need no dispatch per chunk. The messages' id is
-        ``message_id``.
-        """
-        meta = self.metadata.get(run_id)
-        if meta is None:
-            return None
-        self.seen.add(message_id)
-        if type(meta) is _Rejected:
-            return None
-        namespace, metadata = meta
-        emit, only = self._emit_token, self._only
-        if type(meta) is not _ByChunk or only is None:
-            return lambda message: emit(namespace, (message, metadata))
+    @property
+    def _routes(self) -> dict[UUID, StreamRoute]:
+        return self.metadata  # type: ignore[return-value]
 
-        def emit_passing(message: BaseMessage) -> None:
-            if only(metadata, message):
-                emit(namespace, (message, metadata))
-
-        return emit_passing
-
-    def texts(self, run_id: UUID, message_id: str) -> Callable[[str], bool] | None:
-        """What takes texts of one call as they are; None if it must be given messages."""
-        meta = self.metadata.get(run_id)
-        texts = self.gate.sink.texts
-        if texts is None or meta is None or type(meta) in (_Rejected, _ByChunk):
-            return None
-        return texts(*meta, message_id)
-
-    def _decide(self, run_id: UUID) -> None:
-        if self._only is None:
-            return
-        meta = self.metadata.get(run_id)
-        if meta is None:
-            return
-        decided = self._only.decide(meta[1])
-        if decided is None:
-            self.metadata[run_id] = _ByChunk(meta)
-        elif not decided:
-            self.metadata[run_id] = _Rejected(meta)
+    def _keep_route(self, run_id: UUID, call: Call | None) -> None:
+        """Replace what LangGraph has kept of a call or node, if it streams it, by a route."""
+        if (kept := self.metadata.get(run_id)) is not None:
+            # A node rarely returns messages: its filter is asked when it does.
+            self._routes[run_id] = StreamRoute(
+                self.flow,
+                call,
+                *kept,
+                shape=self._shape,
+                only=self._only,
+                by_message=call is None,
+                seen=self.seen,
+            )
 
     def on_chat_model_start(
         self,
@@ -215,36 +196,27 @@ class MessagesHandler(_Watcher, StreamMessagesHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
-        self.begin(run_id, metadata, tags)
+        call = self.call_starts(run_id, metadata, tags)
         super().on_chat_model_start(
             serialized, messages, run_id=run_id, tags=tags, metadata=metadata, **kwargs
         )
-        self._decide(run_id)
+        self._keep_route(run_id, call)
 
     def on_llm_start(
-        self,
-        serialized: dict[str, Any],
-        prompts: list[str],
-        *,
-        run_id: UUID,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
+        self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any
     ) -> Any:
-        """A completion model is called: to be streamed as a chat model is."""
-        self.on_chat_model_start(
-            serialized, [], run_id=run_id, tags=tags, metadata=metadata, **kwargs
-        )
+        """A completion model is called: it is streamed as a chat model is."""
+        self.on_chat_model_start(serialized, [], run_id=run_id, **kwargs)
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> Any:
-        self.end(run_id, None)
-        meta = self.metadata.get(run_id)
-        if meta is not None and (whole := completion_message(response, run_id)) is not None:
-            self._emit(meta, whole, dedupe=True)
+        self.call_ends(run_id, None)
+        route = self._routes.get(run_id)
+        if route is not None and (whole := completion_message(response, run_id)) is not None:
+            self._emit(route, whole, dedupe=True)
         super().on_llm_end(response, run_id=run_id, **kwargs)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
-        self.end(run_id, error)
+        self.call_ends(run_id, error)
         super().on_llm_error(error, run_id=run_id, **kwargs)
 
     def on_chain_start(
@@ -256,27 +228,22 @@ class MessagesHandler(_Watcher, StreamMessagesHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
-        if self.subgraphs is not self._wanted_subgraphs:
-            self.subgraphs = self._wanted_subgraphs  # the run has started: this is the graph
+        self.subgraphs = self._subgraphs  # the run has started: this is the graph or a node
         node_begins(kwargs.get("name", ""), metadata)
         super().on_chain_start(serialized, inputs, run_id=run_id, metadata=metadata, **kwargs)
-        # Few nodes write messages themselves: the filter is asked when one does.
-        if self._only is not None and (meta := self.metadata.get(run_id)) is not None:
-            self.metadata[run_id] = _ByChunk(meta)
+        self._keep_route(run_id, None)
 
 
-class GateHandler(_Watcher, BaseCallbackHandler):
-    """Watches a run whose chunks travel LangGraph's own way, to hold it to its reader's pace.
+class FlowControlHandler(_CallHandler):
+    """Holds a run to its reader's pace whose parts do not come by a ``MessagesHandler``.
 
-    Those of completion models, which LangGraph would drop, go to ``completions`` instead.
+    The chunks of completion models, which LangGraph drops, go to ``completions`` instead.
     """
 
     def __init__(
-        self, gate: Gate, calls: Calls, completions: MessagesHandler | None = None
+        self, flow: FlowControl, calls: Calls, completions: MessagesHandler | None = None
     ) -> None:
-        super().__init__()
-        self.gate = gate
-        self.calls = calls
+        super().__init__(flow, calls)
         self._completions = completions
 
     async def _in_loop(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
@@ -306,14 +273,11 @@ class GateHandler(_Watcher, BaseCallbackHandler):
         **kwargs: Any,
     ) -> Any:
         """A completion model is called."""
-        self.begin(run_id, metadata, tags)
+        self.call_starts(run_id, metadata, tags)
         if self._completions is not None:
             self._completions.on_llm_start(
                 serialized, prompts, run_id=run_id, tags=tags, metadata=metadata
             )
-
-    def take(self, token: Any, chunk: Any, run_id: UUID) -> None:
-        self.calls.arrived(run_id, token)
 
     def on_chat_model_start(
         self,
@@ -325,12 +289,12 @@ class GateHandler(_Watcher, BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
-        self.begin(run_id, metadata, tags)
+        self.call_starts(run_id, metadata, tags)
 
     def on_chain_start(
         self,
         serialized: dict[str, Any],
-        inputs: Any,
+        inputs: dict[str, Any],
         *,
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
@@ -338,67 +302,105 @@ class GateHandler(_Watcher, BaseCallbackHandler):
         node_begins(kwargs.get("name", ""), metadata)
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> Any:
-        self.end(run_id, None)
+        self.call_ends(run_id, None)
         if completions := self._carrying(run_id):
             completions.on_llm_end(response, run_id=run_id)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
-        self.end(run_id, error)
+        self.call_ends(run_id, error)
         if self._completions is not None:
             self._completions.metadata.pop(run_id, None)
 
 
-class StepGateHandler(GateHandler):
-    """Holds nodes, too, before they start: the other modes' parts are put without waiting.
+class StepFlowControlHandler(FlowControlHandler):
+    """Holds nodes, too, before they start, because the parts of other modes are sent without
+    waiting.
 
-    Where a pump takes them from the graph, the graph makes no step while the pump waits.
+    Where a pump takes the parts from the graph, the graph makes no step while the pump waits.
     """
 
     @property
     def on_chain_start(self) -> Callable[..., Any]:
-        return self._in_loop_step if get_ident() == self.gate.thread else self._in_thread_step
+        in_loop = get_ident() == self.flow.reader_thread
+        return self._step_in_loop if in_loop else self._step_in_thread
 
-    async def _in_loop_step(self, *args: Any, **kwargs: Any) -> None:
-        GateHandler.on_chain_start(self, *args, **kwargs)
-        await self.gate.admit()
+    async def _step_in_loop(self, *args: Any, **kwargs: Any) -> None:
+        FlowControlHandler.on_chain_start(self, *args, **kwargs)
+        self.flow.record(1)
+        await self.flow.wait()
 
-    def _in_thread_step(self, *args: Any, **kwargs: Any) -> None:
-        GateHandler.on_chain_start(self, *args, **kwargs)
-        self.gate.admit_sync()
+    def _step_in_thread(self, *args: Any, **kwargs: Any) -> None:
+        FlowControlHandler.on_chain_start(self, *args, **kwargs)
+        self.flow.record(1)
+        self.flow.wait_sync()
 
 
 def completions_handler(
-    emit: Callable[[Namespace, Token], None],
-    gate: Gate,
+    shape: Shape | None,
+    flow: FlowControl,
     calls: Calls,
     *,
     subgraphs: bool,
     only: Filter | None,
     config: RunnableConfig | None,
 ) -> MessagesHandler | None:
-    """What ``GateHandler`` gives completions to; no handler of the run by itself.
+    """What ``FlowControlHandler`` gives completions to; it is no handler of the run by itself.
 
-    None with a LangGraph of other insides: then completions do not come, as LangGraph has it.
+    None where LangGraph has other insides: then completions do not come, as with LangGraph.
     """
     if _MISSING is not None:
         return None
-    handler = MessagesHandler(emit, gate, calls, subgraphs=subgraphs, only=only)
+    handler = MessagesHandler(shape, flow, calls, subgraphs=subgraphs, only=only)
     handler.subgraphs = subgraphs
     namespace = (ensure_config(config).get("configurable") or {}).get("checkpoint_ns")
     handler.parent_ns = tuple(namespace.split("|")) if namespace else None
     return handler
 
 
-def langgraphs_receiver(
-    handler: Any, run_id: UUID, message_id: str
-) -> Callable[[BaseMessage], None] | Literal[False] | None:
-    """As ``MessagesHandler.receiver`` for LangGraph's own handler; False if it is another's."""
+def route_of(
+    handlers: Iterable[BaseCallbackHandler], run_id: UUID, message_id: str
+) -> Route | None:
+    """The route of a call, by the callback handlers of its run manager.
+
+    Args:
+        handlers: The run manager's.
+        run_id: The call's.
+        message_id: The id that all messages of the call have.
+
+    Returns:
+        None if there is a handler to which only LangChain can give the call's tokens.
+    """
+    routes: list[Route] = []
+    for handler in handlers:
+        route = _route_by(handler, run_id, message_id)
+        if route is None:
+            return None
+        if type(route) is not Route:
+            routes.append(route)
+    return routes[0] if len(routes) == 1 else FanOut(routes) if routes else Route()
+
+
+def _route_by(handler: Any, run_id: UUID, message_id: str) -> Route | None:
+    """The route of a call to one handler; None if only LangChain can give it the tokens."""
+    if isinstance(handler, _CallHandler):
+        return handler.route(run_id, message_id)
+    if (receiver := getattr(handler, "receiver", None)) is not None:
+        send = receiver(run_id)  # a handler of ours that takes messages as they are
+        return Route() if send is None else CallbackRoute(send)
+    if handler.ignore_llm or _takes_no_tokens(handler):
+        return Route()
     if _MISSING is not None or type(handler) is not StreamMessagesHandler:
-        return False
-    meta = handler.metadata.get(run_id)
-    if not meta:
         return None
+    if not (meta := handler.metadata.get(run_id)):
+        return Route()
     handler.seen.add(message_id)
-    namespace, metadata = meta
-    stream = handler.stream
-    return lambda message: stream((namespace, "messages", (message, metadata)))
+    stream, (namespace, metadata) = handler.stream, meta
+    return CallbackRoute(
+        lambda message: stream((namespace, "messages", (message, metadata))), handler.seen
+    )
+
+
+def _takes_no_tokens(handler: Any) -> bool:
+    return getattr(
+        type(handler), "on_llm_new_token", None
+    ) in _NO_TOKENS and "on_llm_new_token" not in vars(handler)

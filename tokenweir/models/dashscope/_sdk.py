@@ -22,8 +22,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from tokenweir.errors import DashScopeError, StreamError, TokenweirError
-from tokenweir.models._calls.streams import Border, Failure
-from tokenweir.models._calls.timeouts import Progress, retry_after
+from tokenweir.models._calls.policy import retry_after
+from tokenweir.models._calls.state import CallState, ClientAdapter, Failure
 from tokenweir.models.dashscope.cumulative import Delta, Deltas
 from tokenweir.models.secrets import scrub, scrub_text
 
@@ -38,10 +38,10 @@ except ImportError as error:
         "(qwen:MODEL reaches the same models without it)"
     ) from error
 
-__all__ = ["Event", "Responses", "border"]
+__all__ = ["Event", "Responses", "adapter"]
 
-_PASSING_STATUS = frozenset((408, 409, 429))
-_PASSING_CODES = ("Throttling", "InternalError", "SystemError", "RequestTimeOut")
+_TRANSIENT_STATUS = frozenset((408, 409, 429))
+_TRANSIENT_CODES = ("Throttling", "InternalError", "SystemError", "RequestTimeOut")
 _NEVER = 7 * 86_400
 """The SDK's own timeout, in seconds: ours are shorter, and tell more."""
 _LINE = 1 << 22
@@ -121,32 +121,32 @@ class Responses(AsyncIterator[Event]):
             _Clean.leaving.reset(leaving)
 
 
-def border(secrets: tuple[str, ...]) -> Border:
+def adapter(secrets: tuple[str, ...]) -> ClientAdapter:
     """How DashScope's events and errors are read."""
     _Clean.secrets.update(secrets)
 
-    def understand(error: BaseException, progress: Progress) -> Failure:
-        return _understood(scrub(error, secrets), progress)
+    def classify_error(error: BaseException, state: CallState) -> Failure:
+        return _classified(scrub(error, secrets), state)
 
-    return Border(_look, understand)
+    return ClientAdapter(_inspect, classify_error)
 
 
-def _look(event: Event) -> tuple[int | None, bool]:
+def _inspect(event: Event) -> tuple[int | None, bool]:
     delta = event[0]
     holds = bool(delta.text or delta.reasoning or delta.tools)
     return len(delta.text) if holds else None, delta.finish_reason is not None
 
 
-def _understood(error: BaseException, progress: Progress) -> Failure:
+def _classified(error: BaseException, state: CallState) -> Failure:
     if isinstance(error, DashScopeError):
-        passing = error.status_code in _PASSING_STATUS or error.status_code >= 500
+        transient = error.status_code in _TRANSIENT_STATUS or error.status_code >= 500
         # Errors that come as events have 400 by the SDK, whatever they are.
-        passing = passing or error.code.startswith(_PASSING_CODES)
-        return Failure(error, passing, error.retry_after)
+        transient = transient or error.code.startswith(_TRANSIENT_CODES)
+        return Failure(error, transient, error.retry_after)
     if isinstance(error, TokenweirError):
         return Failure(error, type(error) is StreamError)
     if isinstance(error, (aiohttp.ConnectionTimeoutError, aiohttp.SocketTimeoutError)):
-        return Failure(progress.expired("connect"), True)
+        return Failure(state.timeout_error("connect"), True)
     return Failure(
         error, isinstance(error, (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError))
     )

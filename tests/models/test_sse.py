@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenweir.streaming.sse import EventDecoder
+from tokenweir.models._openai.parser import EventDecoder
 
 
 def decoded(data: bytes, cuts: list[int]) -> list[bytes]:

@@ -1,0 +1,192 @@
+"""Flow control: holds the model calls of a run back to the pace of its reader.
+
+A ``FlowControl`` stands where tokens are made. A model call records what it has sent, and waits
+while the reader is behind. A call finds the flow control of its run by its callbacks, so no global
+is needed, and it works wherever config is passed, on Python 3.10 too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextvars import ContextVar
+from threading import get_ident
+from typing import Any
+
+from tokenweir.streaming.channel import ReaderLeft, SendChannel, Waiters
+
+__all__ = [
+    "FlowControl",
+    "FlowControlled",
+    "PumpedFlowControl",
+    "current_flow_control",
+    "find_flow_control",
+    "wait_for_reader",
+    "wait_for_reader_sync",
+]
+
+
+current_flow_control: ContextVar[FlowControl | None] = ContextVar(
+    "current_flow_control", default=None
+)
+"""Of the model call that this thread is making, for what lies deeper than callbacks."""
+
+
+class FlowControl:
+    """For producers that send their items into the channel themselves.
+
+    Args:
+        channel: Where the items go.
+        reader_thread: The thread of the event loop in which the reader lives, where nothing may
+            block; None when the reader has a thread of its own.
+    """
+
+    __slots__ = ("channel", "reader_thread")
+
+    def __init__(self, channel: SendChannel[Any], reader_thread: int | None) -> None:
+        self.channel = channel
+        self.reader_thread = reader_thread
+
+    def has_room(self, items: int) -> bool:
+        """Whether so many items may be sent without having to wait after them."""
+        return self.channel.has_room(items)
+
+    @property
+    def available(self) -> int:
+        """How many items may be sent before the next wait; at least one."""
+        return self.channel.available
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the reader is behind."""
+        return self.channel.full
+
+    def record(self, items: int) -> bool:
+        """Count items that were just sent; returns whether to ``wait`` before the next ones."""
+        return self.blocked or self.channel.closed
+
+    async def wait(self) -> None:
+        """Wait while the reader is behind; ReaderLeft when it has gone."""
+        # A sync call inside an async node blocks the reader's own loop, and its callbacks run in
+        # another one: if they waited for the reader, they would wait for ever.
+        if self.blocked and self.reader_thread in (None, get_ident()):
+            await self._wait()
+        if self.channel.closed:
+            raise ReaderLeft
+
+    def wait_sync(self) -> None:
+        """Block while the reader is behind, unless that would block the reader itself."""
+        if self.blocked and get_ident() != self.reader_thread:
+            self._wait_sync()
+        if self.channel.closed:
+            raise ReaderLeft
+
+    async def _wait(self) -> None:
+        await self.channel.wait_for_room()
+
+    def _wait_sync(self) -> None:
+        self.channel.wait_for_room_sync()
+
+
+class PumpedFlowControl(FlowControl):
+    """For producers whose items go through LangGraph's own queue, which has no bound.
+
+    A pump moves the items from the queue into the channel. When the channel is full the producers
+    are blocked, and they go on only when the pump has emptied the queue: otherwise the queue would
+    grow by one item per call each time.
+    """
+
+    __slots__ = ("_blocked", "_since_pumped", "_stride", "_waiters")
+
+    def __init__(self, channel: SendChannel[Any], reader_thread: int | None) -> None:
+        super().__init__(channel, reader_thread)
+        self._blocked = False
+        self._since_pumped = 0
+        self._stride = max(channel.statistics().buffer, 16)
+        self._waiters = Waiters()
+        channel.add_close_callback(self, self._waiters.wake_all)
+
+    def has_room(self, items: int) -> bool:
+        return False  # the pump must get its turns
+
+    @property
+    def available(self) -> int:
+        return self._stride
+
+    @property
+    def blocked(self) -> bool:
+        return self._blocked
+
+    def record(self, items: int) -> bool:
+        self._since_pumped += items
+        return True
+
+    async def wait(self) -> None:
+        if self._since_pumped > self._stride:
+            # A model can make many chunks of one read of its socket: let the pump see them.
+            await asyncio.sleep(0)
+        await super().wait()
+
+    async def pump(self, part: Any) -> None:
+        """Move one part into the channel, and wait while the channel is full."""
+        self._since_pumped = 0
+        self.channel.send_nowait(part)
+        if self.channel.full:
+            self._blocked = True
+            await self.channel.wait_for_room()
+            # This runs when the pump next waits: for the graph, with the queue empty; or for room,
+            # with the channel full again.
+            asyncio.get_running_loop().call_soon(self._unblock)
+
+    def pump_sync(self, part: Any) -> None:
+        """As ``pump``, from a thread."""
+        self.channel.send_nowait(part)
+        if self.channel.full:
+            self._blocked = True
+            self.channel.wait_for_room_sync()
+            self._unblock()
+
+    def _unblock(self) -> None:
+        if self._blocked and not self.channel.full:
+            self._blocked = False
+            self._waiters.wake_all()
+
+    def _must_wait(self) -> bool:
+        return self._blocked and not self.channel.closed
+
+    async def _wait(self) -> None:
+        await self._waiters.wait(self._must_wait)
+
+    def _wait_sync(self) -> None:
+        self._waiters.wait_sync(self._must_wait)
+
+
+class FlowControlled:
+    """Marks the callback handlers that belong to a stream of ours."""
+
+    flow: FlowControl
+
+
+def find_flow_control(callbacks: Any) -> FlowControl | None:
+    """The flow control of the stream with these callbacks (a manager or a list of handlers)."""
+    handlers = getattr(callbacks, "handlers", callbacks)
+    for handler in handlers or ():
+        if isinstance(handler, FlowControlled):
+            return handler.flow
+    return None
+
+
+async def wait_for_reader(config: Mapping[str, Any] | None) -> None:
+    """Wait while the reader of the run with this config is behind; at once if nobody streams it."""
+    flow = find_flow_control(config.get("callbacks")) if config else None
+    if flow is not None:
+        flow.record(1)
+        await flow.wait()
+
+
+def wait_for_reader_sync(config: Mapping[str, Any] | None) -> None:
+    """As ``wait_for_reader``, for a node that is a plain function."""
+    flow = find_flow_control(config.get("callbacks")) if config else None
+    if flow is not None:
+        flow.record(1)
+        flow.wait_sync()
