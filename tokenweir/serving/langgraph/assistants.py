@@ -22,8 +22,9 @@ from tokenweir.serving.problems import (
 )
 from tokenweir.serving.running.configs import check_config
 from tokenweir.serving.running.encoding import encode
+from tokenweir.serving.running.ids import check_id, new_id
 from tokenweir.serving.running.records import Assistant, Table
-from tokenweir.serving.running.runs import LONGEST_ID, Runs, new_id
+from tokenweir.serving.running.runs import Runs
 from tokenweir.serving.service import Service
 
 __all__ = ["routes"]
@@ -87,8 +88,7 @@ class _Handlers:
             raise NotFoundError(f"there is no graph {graph!r}; graphs here: {there}")
         owner = self._service.owner(request)
         wanted = field(body, "assistant_id", str) or new_id()
-        if len(wanted) > LONGEST_ID or "/" in wanted:
-            raise InvalidError(f"assistant_id has at most {LONGEST_ID} characters, and no /")
+        check_id("assistant_id", wanted)
         keeps = choice(body, "if_exists", "raise", "do_nothing") == "do_nothing"
         if (known := self._table.get(wanted)) is not None:
             if not keeps or known.owner != owner:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -27,6 +28,9 @@ __all__ = ["routes"]
 
 _HEARTBEAT = b": heartbeat\n"
 """Without an empty line: the npm client 2.0.0 would take that for an event."""
+
+_IN_PATHS = "!$&'()*+,;=:@~"
+"""What stands for itself in a segment of a path, besides letters, digits and ``-._``."""
 
 
 def routes(service: Service) -> list[BaseRoute]:
@@ -224,7 +228,7 @@ def _cursor(text: str) -> int:
 
 def _headers(run: Run, what: str) -> dict[str, str]:
     """Paths without a host: clients put them behind the URL that they know."""
-    place = f"/threads/{run.thread_id}/runs/{run.id}"
+    place = f"/threads/{quote(run.thread_id, safe=_IN_PATHS)}/runs/{run.id}"
     return {
         "Content-Location": f"/runs/{run.id}" if run.temporary else place,
         "Location": f"{place}/{what}",

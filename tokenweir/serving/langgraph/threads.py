@@ -22,8 +22,9 @@ from tokenweir.serving.langgraph.states import (
 from tokenweir.serving.problems import ConflictError, InvalidError
 from tokenweir.serving.running.encoding import encode, plain, scrubbed
 from tokenweir.serving.running.execution import command_of
+from tokenweir.serving.running.ids import check_id, new_id
 from tokenweir.serving.running.records import Table, Thread, now
-from tokenweir.serving.running.runs import LONGEST_ID, Runs, new_id
+from tokenweir.serving.running.runs import Runs
 from tokenweir.serving.service import Service
 
 __all__ = ["routes"]
@@ -74,8 +75,7 @@ class _Handlers:
         body = await read_body(request)
         owner = self._service.owner(request)
         thread_id = field(body, "thread_id", str) or new_id()
-        if len(thread_id) > LONGEST_ID or "/" in thread_id:
-            raise InvalidError(f"thread_id has at most {LONGEST_ID} characters, and no /")
+        check_id("thread_id", thread_id)
         keeps = choice(body, "if_exists", "raise", "do_nothing") == "do_nothing"
         known = self._table.get(thread_id)
         if self._runs.records.owner_of(thread_id) not in (None, owner) or (known and not keeps):

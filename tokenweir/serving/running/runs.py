@@ -10,7 +10,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID, uuid5
 
 import msgspec
 
@@ -25,23 +25,16 @@ from tokenweir.serving.problems import (
 )
 from tokenweir.serving.running.encoding import encode, explain
 from tokenweir.serving.running.execution import Executor, Outcome
+from tokenweir.serving.running.ids import check_id, new_id
 from tokenweir.serving.running.records import Assistant, Records, Run, RunRequest, Thread, now
 
-__all__ = ["LONGEST_ID", "Runs", "new_id"]
-
-LONGEST_ID = 200
-"""Characters of a thread's id: it stands in the metadata of every token."""
+__all__ = ["Runs"]
 
 _GRAPHS = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
 """What the ids of graphs' own assistants are made from, as LangGraph's server makes them."""
 
 _logger = logging.getLogger("tokenweir.serving")
 _RESUMABLE = "drain"
-
-
-def new_id() -> str:
-    """An id for a run or a thread."""
-    return str(uuid4())
 
 
 class Runs:
@@ -177,8 +170,7 @@ class Runs:
         if thread_id is None:
             temporary = temporary is not False
             thread_id = new_id()
-        if len(thread_id) > LONGEST_ID:
-            raise InvalidError(f"a thread's id has at most {LONGEST_ID} characters")
+        check_id("thread_id", thread_id)
         if self.records.owner_of(thread_id) not in (None, owner):
             raise NotFoundError(f"there is no thread {thread_id}")
         known = self.records.threads.get(thread_id)
