@@ -18,6 +18,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 
 from tokenweir.streaming._langgraph import handlers, run_config
+from tokenweir.streaming._langgraph.config_propagation import name_the_fix
 from tokenweir.streaming.calls import Calls
 from tokenweir.streaming.channel import SendChannel
 from tokenweir.streaming.filters import Filter
@@ -90,7 +91,7 @@ class Plan:
                     config=config,
                 )
             handler = handlers.FlowControlHandler(flow, calls, completions)
-            config = run_config.watched(config, handler)
+            config = run_config.with_node_writers(run_config.watched(config, handler))
         parts = self._call(method, config, stream_mode=self.stream_mode, subgraphs=self.subgraphs)
         return _Started(parts, calls, flow, None if self.only is None else self._passes)
 
@@ -176,6 +177,7 @@ async def run(plan: Plan, channel: SendChannel[Any]) -> None:
                 if pump is not None and (passes is None or passes(part)):
                     await pump.pump(part)
     except Exception as error:  # noqa: BLE001 - it is raised at the reader
+        name_the_fix(error)
         channel.end(calls.explained(error))
     except BaseException as error:
         channel.end(error)

@@ -19,7 +19,7 @@ from langchain_core.tracers.context import register_configure_hook
 
 from tokenweir.errors import MissingConfigWarning
 
-__all__ = ["CONFIG_TRAVELS", "node_begins", "running_node", "warn_lost"]
+__all__ = ["CONFIG_TRAVELS", "name_the_fix", "node_begins", "running_node", "warn_lost"]
 
 CONFIG_TRAVELS = sys.version_info >= (3, 11)
 """Whether config reaches nested calls by itself."""
@@ -40,6 +40,15 @@ def warn_lost(node: str) -> None:
         MissingConfigWarning,
         stacklevel=2,
     )
+
+
+def name_the_fix(error: Exception) -> None:
+    """Add the fix to LangGraph's error about a config that it cannot find in an async node."""
+    if not CONFIG_TRAVELS and error.args == ("Called get_config outside of a runnable context",):
+        error.args = (
+            f"{error}: on Python 3.10, put @tokenweir.node on the node that calls interrupt(), "
+            "get_config(), get_stream_writer() or get_store()",
+        )
 
 
 class _LookForConfig(BaseCallbackHandler):

@@ -7,17 +7,26 @@ Private names used:
 - A graph that is run with ``CONFIG_KEY_STREAM`` in its config, as a subgraph is, hands what its
   other modes have to say to that ``StreamProtocol`` as ``(namespace, mode, payload)``, at once, and
   takes the stream writer of the ``Runtime`` under ``CONFIG_KEY_RUNTIME`` for its own.
+- A run merges its own ``Runtime`` into the one under ``CONFIG_KEY_RUNTIME`` (``merge``), and gives
+  each node a copy with the node's ``execution_info`` (``override``).
+- A stream writer finds its node's namespace in the config of the context variable.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
-from langchain_core.runnables.config import RunnableConfig, ensure_config
+from langchain_core.runnables.config import (
+    RunnableConfig,
+    ensure_config,
+    var_child_runnable_config,
+)
 from langgraph.config import get_config
 from langgraph.pregel import Pregel
+from langgraph.runtime import Runtime
 
 from tokenweir.streaming._langgraph.handlers import _MISSING
 from tokenweir.types import Namespace
@@ -31,11 +40,66 @@ try:
         NS_SEP,
     )
     from langgraph.pregel.protocol import StreamProtocol
-    from langgraph.runtime import Runtime
 except ImportError:  # a LangGraph that moved its rooms
     CONFIG_KEY_TASK_ID = "__pregel_task_id"
 
-__all__ = ["direct_reason", "emitting", "is_local", "watched"]
+__all__ = ["direct_reason", "emitting", "is_local", "watched", "with_node_writers"]
+
+
+class _NodeWriter:
+    """A stream writer that knows the node it was handed to.
+
+    LangGraph's own looks its node up in a context variable. Async nodes do not see that variable
+    before Python 3.11, and threads that a node starts never do.
+    """
+
+    __slots__ = ("_config", "write")
+
+    def __init__(self, write: Callable[[Any], None], checkpoint_ns: str) -> None:
+        self.write = write
+        self._config: RunnableConfig = {"configurable": {CONFIG_KEY_CHECKPOINT_NS: checkpoint_ns}}
+
+    def __call__(self, value: Any) -> None:
+        token = var_child_runnable_config.set(self._config)
+        try:
+            self.write(value)
+        finally:
+            var_child_runnable_config.reset(token)
+
+
+class _NodeRuntime(Runtime[Any]):
+    """A ``Runtime`` that hands each node a ``_NodeWriter``."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, runtime: Runtime[Any]) -> _NodeRuntime:
+        """The same runtime, as one of this class."""
+        return cls(**{field.name: getattr(runtime, field.name) for field in fields(runtime)})
+
+    def merge(self, other: Runtime[Any]) -> _NodeRuntime:
+        """As ``Runtime.merge``: called when a graph starts."""
+        return self.of(super().merge(other))
+
+    def override(self, **overrides: Any) -> Runtime[Any]:
+        """As ``Runtime.override``: called with ``execution_info`` when a node starts."""
+        if (node := overrides.get("execution_info")) is not None:
+            write: Any = self.stream_writer
+            if isinstance(write, _NodeWriter):  # of the node that called this subgraph
+                write = write.write
+            overrides.setdefault("stream_writer", _NodeWriter(write, node.checkpoint_ns))
+        return super().override(**overrides)
+
+
+def with_node_writers(config: RunnableConfig | None) -> RunnableConfig:
+    """The config with which the ``writer`` of every node works wherever the node calls it."""
+    configurable = {**((config or {}).get("configurable") or {})}
+    runtime = (ensure_config(config).get("configurable") or {}).get(CONFIG_KEY_RUNTIME)
+    if runtime is None or isinstance(runtime, Runtime):
+        configurable[CONFIG_KEY_RUNTIME] = _NodeRuntime.of(runtime or Runtime())
+    merged: RunnableConfig = {**config} if config else {}
+    merged["configurable"] = configurable
+    return merged
 
 
 def is_local(graph: object) -> bool:
@@ -92,7 +156,7 @@ def emitting(
         place = get_config()["configurable"][CONFIG_KEY_CHECKPOINT_NS]
         emit((tuple(place.split(NS_SEP)[:-1]), "custom", value))
 
-    runtime = Runtime(stream_writer=write) if "custom" in modes else Runtime()
+    runtime = _NodeRuntime(stream_writer=write) if "custom" in modes else Runtime()
     others: Any = set(modes) - {"custom", "messages"}
     configurable = {
         **(config.get("configurable") or {}),
