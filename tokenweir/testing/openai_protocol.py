@@ -15,6 +15,9 @@ from tokenweir.testing.reply import Reply, ToolCall
 
 __all__ = ["ChatAnswer", "CompletionAnswer", "error_body", "prompt_of"]
 
+_ESCAPED = "backslashreplace"
+"""Halves of surrogate pairs, which UTF-8 has no bytes for, become the escapes that JSON has."""
+
 
 def error_body(message: str, *, kind: str = "server_error", code: str | None = None) -> bytes:
     """An error as OpenAI words it."""
@@ -90,7 +93,7 @@ class ChatAnswer:
             ],
             "usage": reply.usage_of({**self.request, "stream_options": {"include_usage": True}}),
         }
-        return json.dumps(body, ensure_ascii=False).encode()
+        return json.dumps(body, ensure_ascii=False).encode(errors=_ESCAPED)
 
     def first(self) -> bytes:
         """The event that opens the answer: the role, and no text."""
@@ -127,7 +130,7 @@ class ChatAnswer:
         """One event with this data."""
         line = self.reply.newline
         comment = f": keep-alive{line}{line}" if self.reply.comments else ""
-        return f"{comment}data: {data}{line}{line}".encode()
+        return f"{comment}data: {data}{line}{line}".encode(errors=_ESCAPED)
 
     def _head(self) -> dict[str, Any]:
         return {
@@ -179,7 +182,7 @@ class CompletionAnswer(ChatAnswer):
         count = len(prompts) if isinstance(prompts, list) else 1
         choices = [self._choice(text, self.finish_reason(), index) for index in range(count)]
         body = {**self._head(), "choices": choices, "usage": self.reply.usage_of(asked)}
-        return json.dumps(body, ensure_ascii=False).encode()
+        return json.dumps(body, ensure_ascii=False).encode(errors=_ESCAPED)
 
     def first(self) -> bytes:
         return b""

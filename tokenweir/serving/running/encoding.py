@@ -16,8 +16,9 @@ import msgspec
 from langchain_core.messages import AIMessageChunk, BaseMessage
 
 from tokenweir.serving.log.events import Envelope
+from tokenweir.serving.running.surrogates import Halves, well_formed
 
-__all__ = ["TokenEncoder", "encode", "explain", "plain", "scrubbed"]
+__all__ = ["TokenEncoder", "encode", "encode_text", "explain", "plain", "scrubbed"]
 
 _HEAD = b'{"content":'
 _MESSAGES = 64
@@ -34,8 +35,13 @@ def encode(value: Any) -> bytes:
     """A value as a JSON document in UTF-8. What JSON does not know becomes what describes it."""
     try:
         return _ENCODER.encode(value)
-    except Exception:  # noqa: BLE001 - tuples as keys, lone surrogates, recursion: the slow way
-        return json.dumps(_plain(value, 0), ensure_ascii=True).encode()
+    except Exception:  # noqa: BLE001 - tuples as keys, halves of surrogates, recursion: the slow way
+        return json.dumps(_plain(value, 0), separators=(",", ":")).encode()
+
+
+def encode_text(text: str) -> bytes:
+    """A token's text as JSON. Raises UnicodeEncodeError for halves of surrogate pairs."""
+    return _ENCODER.encode(text)
 
 
 def plain(value: Any) -> Any:
@@ -51,9 +57,22 @@ class TokenEncoder:
         self._more = more
         self._known: dict[tuple[str, Any], tuple[Any, Any, Envelope]] = {}
         self._written: tuple[Any, bytes] = (None, b"")
+        self._halves: dict[tuple[str, Any], Halves] = {}
+        """By kind and message id: messages that lack the other half of a surrogate pair."""
 
     def encode(self, kind: str, chunk: BaseMessage, metadata: Any) -> tuple[bytes, Envelope | None]:
         """The body and the envelope of one token's event; no envelope for what is not only text."""
+        if self._halves and (kind, chunk.id) in self._halves:
+            chunk = self._joined(kind, chunk)
+        try:
+            return self._encode(kind, chunk, metadata)
+        except UnicodeEncodeError:
+            chunk = self._joined(kind, chunk)
+            return b"[%s,%s]" % (encode(_fields(chunk)), self._metadata(metadata)), None
+
+    def _encode(
+        self, kind: str, chunk: BaseMessage, metadata: Any
+    ) -> tuple[bytes, Envelope | None]:
         if type(chunk) is not AIMessageChunk or type(chunk.content) is not str or _carries(chunk):
             return b"[%s,%s]" % (_message(chunk), self._metadata(metadata)), None
         known = self._known.get((kind, chunk.id))
@@ -67,7 +86,30 @@ class TokenEncoder:
             rest = _message(empty).removeprefix(_HEAD + b'""')
             tail = b"%s,%s]" % (rest, self._metadata(metadata))
             known = self._known[kind, chunk.id] = (metadata, about, Envelope(b"[" + _HEAD, tail))
-        return encode(chunk.content), known[2]
+        return encode_text(chunk.content), known[2]
+
+    def _joined(self, kind: str, chunk: BaseMessage) -> BaseMessage:
+        """A chunk in whose texts no half of a surrogate pair is left.
+
+        A half at the end of a text waits for the message's next chunk. Until then the message has
+        no envelope, so that its texts come here.
+        """
+        if not isinstance(chunk, AIMessageChunk):
+            return chunk
+        place = (kind, chunk.id)
+        halves = self._halves.pop(place, None) or Halves()
+        over = chunk.chunk_position == "last" or bool(chunk.response_metadata.get("finish_reason"))
+        update: dict[str, Any] = {}
+        if isinstance(text := chunk.content, str):
+            update["content"] = halves.joined("content", text, last=over)
+        more = chunk.additional_kwargs
+        if isinstance(said := more.get("reasoning_content", ""), str):
+            said = halves.joined("reasoning", said, last=over or bool(chunk.content))
+            update["additional_kwargs"] = {**more, "reasoning_content": said} if said else more
+        if halves:
+            self._halves[place] = halves
+            self._known.pop(place, None)
+        return chunk.model_copy(update=update)
 
     def envelope(self, kind: str, message_id: str) -> Envelope | None:
         """The envelope of the last chunk of text of a message; None if it is not known any more."""
@@ -111,26 +153,31 @@ def scrubbed(text: str) -> str:
 
 
 def _message(message: BaseMessage) -> bytes:
-    if type(message) is AIMessageChunk:
-        try:
-            return _ENCODER.encode(
-                {
-                    "content": message.content,
-                    "additional_kwargs": message.additional_kwargs,
-                    "response_metadata": message.response_metadata,
-                    "type": "AIMessageChunk",
-                    "name": message.name,
-                    "id": message.id,
-                    "tool_calls": message.tool_calls,
-                    "invalid_tool_calls": message.invalid_tool_calls,
-                    "usage_metadata": message.usage_metadata,
-                    "tool_call_chunks": message.tool_call_chunks,
-                    "chunk_position": message.chunk_position,
-                }
-            )
-        except Exception:  # noqa: BLE001 - as in encode
-            return encode(message)
-    return encode(message)
+    """A message as JSON. Raises UnicodeEncodeError for halves of surrogate pairs in a chunk."""
+    try:
+        return _ENCODER.encode(_fields(message))
+    except Exception as error:
+        if isinstance(error, UnicodeEncodeError) and isinstance(message, AIMessageChunk):
+            raise
+        return encode(_fields(message))
+
+
+def _fields(message: BaseMessage) -> Any:
+    if type(message) is not AIMessageChunk:
+        return message
+    return {
+        "content": message.content,
+        "additional_kwargs": message.additional_kwargs,
+        "response_metadata": message.response_metadata,
+        "type": "AIMessageChunk",
+        "name": message.name,
+        "id": message.id,
+        "tool_calls": message.tool_calls,
+        "invalid_tool_calls": message.invalid_tool_calls,
+        "usage_metadata": message.usage_metadata,
+        "tool_call_chunks": message.tool_call_chunks,
+        "chunk_position": message.chunk_position,
+    }
 
 
 def _describe(value: Any) -> Any:
@@ -165,12 +212,9 @@ def _plain(value: Any, depth: int) -> Any:
     if value is None or isinstance(value, (str, int, float, bool)):
         if isinstance(value, float) and value - value != 0:
             return None  # NaN and infinity are not JSON
-        return str(value) if isinstance(value, str) else value
+        return well_formed(value) if isinstance(value, str) else value
     if isinstance(value, dict):
-        return {
-            key if isinstance(key, str) else str(key): _plain(item, depth + 1)
-            for key, item in value.items()
-        }
+        return {well_formed(str(key)): _plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)) and not hasattr(value, "_asdict"):
         return [_plain(item, depth + 1) for item in value]
     if isinstance(value, (bytes, bytearray)):

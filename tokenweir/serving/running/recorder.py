@@ -14,7 +14,7 @@ from typing import Any
 from langchain_core.messages import AIMessageChunk, BaseMessage
 
 from tokenweir.serving.log.events import EventLog
-from tokenweir.serving.running.encoding import TokenEncoder, encode
+from tokenweir.serving.running.encoding import TokenEncoder, encode, encode_text
 from tokenweir.serving.running.records import Run
 from tokenweir.streaming.channel import (
     EndOfStream,
@@ -110,9 +110,13 @@ class Recorder:
             envelope = envelope_of(kind, message_id)
             if envelope is None or channel.ready or self._must_wait():
                 return False
+            try:
+                body = encode_text(text)
+            except UnicodeEncodeError:  # its chunk waits for the other half of a letter
+                return False
             self.count += 1
             try:
-                append(run_id, kind, encode(text), envelope=envelope)
+                append(run_id, kind, body, envelope=envelope)
             except Exception as error:  # noqa: BLE001 - as in wake
                 self._fail(error)
             return True
