@@ -13,7 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import SecretStr
 
-from tokenweir.errors import StreamError, TokenGapTimeoutError
+from tokenweir.errors import FirstTokenTimeoutError, StreamError, TokenGapTimeoutError
 from tokenweir.models._openai.byte_source import AiohttpSource
 from tokenweir.models.chat import ChatModel
 from tokenweir.streaming.filters import Filter
@@ -128,6 +128,20 @@ async def test_a_pause_of_the_provider(provider: Provider) -> None:
         async for _ in astream(graph, INPUT):
             pass
     assert raised.value.chunks == 20
+
+
+@pytest.mark.parametrize("tokens", [["a ", *[""] * 500], [""] * 500], ids=["gap", "first token"])
+@pytest.mark.parametrize("watched", [True, False])
+async def test_empty_chunks_do_not_count(
+    provider: Provider, tokens: list[str], watched: bool
+) -> None:
+    """A provider that sends empty chunks for ever breaks the limit for the next token."""
+    graph = graph_of(provider, token_gap_timeout=0.3, first_token_timeout=0.3, max_retries=0)
+    provider.default = Reply(tokens=tokens, every=0.02)
+    with pytest.raises((TokenGapTimeoutError, FirstTokenTimeoutError)) as raised:
+        async for _ in astream(graph, INPUT, only=None if watched else "tag:none"):
+            pass
+    assert raised.value.chunks == tokens.count("a ")
 
 
 @pytest.mark.parametrize(

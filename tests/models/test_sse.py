@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenweir.models._openai.parser import EventDecoder
+from tokenweir.models._openai.parser import MAX_EVENT, EventDecoder, EventTooLargeError
 
 
 def decoded(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -57,3 +57,18 @@ def test_the_cuts_do_not_matter(lines: list[tuple[bytes, bytes]], data: st.DataO
     whole = decoded(text, [max(len(text), 1)])
     cuts = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=8))
     assert decoded(text, cuts) == whole
+
+
+@pytest.mark.parametrize("start", [b"data: ", b":\r\ndata: ", b"data: x\ndata: "])
+def test_an_event_has_a_bound(start: bytes) -> None:
+    """An event that does not end is refused once it is larger than the bound; one below is read."""
+    decoder, part = EventDecoder(), b"x" * 65536
+    decoder.feed(start)
+    for _ in range(MAX_EVENT // len(part) - 1):
+        assert decoder.feed(part) == []
+    [event] = decoder.feed(b"\n\n")
+    assert len(event) > MAX_EVENT - 2 * len(part)
+    decoder.feed(start)
+    with pytest.raises(EventTooLargeError, match="more than 16 MiB"):
+        for _ in range(MAX_EVENT // len(part) + 1):
+            decoder.feed(part)
