@@ -131,6 +131,18 @@ def test_its_environment_is_all_a_client_needs(
         assert [model.id for model in client.models.list()] == ["gpt-4o-mini"]
 
 
+def test_content_can_be_added_up_unseen(client: openai.OpenAI, provider: Provider) -> None:
+    """The loop of Qwen's documentation, which adds up ``delta.content`` of each chunk, runs."""
+    provider.reply("Hello you there")
+    messages: Any = [{"role": "user", "content": "hi"}]
+    completion = client.chat.completions.create(model="m", messages=messages, stream=True)
+    full_content = ""
+    for chunk in completion:
+        if chunk.choices:
+            full_content += chunk.choices[0].delta.content  # type: ignore[operator]
+    assert full_content == "Hello you there"
+
+
 def test_requests_that_follow_without_waiting(provider: Provider, wire: Any) -> None:
     """A client that sends its next request before the answer has come gets both."""
     connection = wire()

@@ -116,7 +116,8 @@ class ChatAnswer:
 
     def last(self) -> bytes:
         """The events that close the answer."""
-        end = self._delta({}, finish=self.finish_reason())
+        # OpenAI sends an empty delta; Qwen and others send "", for readers who add up the content.
+        end = self._delta({"content": ""}, finish=self.finish_reason())
         usage = self.reply.usage_of(self.request)
         if usage is not None:
             end += self._event({**self._head(), "choices": [], "usage": usage})

@@ -51,6 +51,17 @@ def test_models_are_graphs(client: openai.OpenAI) -> None:
         client.models.retrieve("gpt-4o")
 
 
+@pytest.mark.parametrize("model", ["chat", "tagged_agent"])
+def test_content_can_be_added_up_unseen(client: openai.OpenAI, model: str) -> None:
+    """The loop of Qwen's documentation, which adds up ``delta.content`` of each chunk, runs."""
+    completion = client.chat.completions.create(model=model, messages=user("hi"), stream=True)
+    full_content = ""
+    for chunk in completion:
+        if chunk.choices:
+            full_content += chunk.choices[0].delta.content  # type: ignore[operator]
+    assert full_content
+
+
 def test_an_answer_streams(client: openai.OpenAI, provider: Provider) -> None:
     """Role first, then tokens as they come, then the reason for the end; each with one id."""
     provider.reply(Reply("Hello you there", hold_after=2))

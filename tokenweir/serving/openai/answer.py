@@ -183,6 +183,8 @@ class Answer:
         record: Mapping[str, Any] | None = None,
         finish: str | None = None,
     ) -> dict[str, Any]:
+        # Many readers add up delta.content without looking whether it is there.
+        delta = {"content": "", **delta}
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         chunk: dict[str, Any] = {**self._head, "object": "chat.completion.chunk"}
         chunk["choices"] = [choice]

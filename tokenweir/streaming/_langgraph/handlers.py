@@ -280,16 +280,9 @@ class FlowControlHandler(_CallHandler):
             )
 
     def on_chat_model_start(
-        self,
-        serialized: dict[str, Any],
-        messages: list[list[BaseMessage]],
-        *,
-        run_id: UUID,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
+        self, serialized: Any, messages: Any, *, run_id: UUID, **kwargs: Any
     ) -> Any:
-        self.call_starts(run_id, metadata, tags)
+        self.call_starts(run_id, kwargs.get("metadata"), kwargs.get("tags"))
 
     def on_chain_start(
         self,
