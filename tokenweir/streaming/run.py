@@ -91,7 +91,8 @@ class Plan:
                     config=config,
                 )
             handler = handlers.FlowControlHandler(flow, calls, completions)
-            config = run_config.with_node_writers(run_config.watched(config, handler))
+            config = run_config.watched(config, handler)
+            config = run_config.with_node_writers(self.graph, config)
         parts = self._call(method, config, stream_mode=self.stream_mode, subgraphs=self.subgraphs)
         return _Started(parts, calls, flow, None if self.only is None else self._passes)
 
@@ -110,7 +111,9 @@ class Plan:
         config = run_config.watched(self.config, handler)
         if self.modes != ["messages"]:
             send = self._part_sender(channel)
-            config = run_config.emitting(config, send, self.modes, subgraphs=self.subgraphs)
+            config = run_config.emitting(
+                self.graph, config, send, self.modes, subgraphs=self.subgraphs
+            )
         return _Started(self._call(method, config, stream_mode=[]), calls)
 
     def _call(self, method: str, config: RunnableConfig | None, **kwargs: Any) -> Any:

@@ -91,15 +91,33 @@ class _NodeRuntime(Runtime[Any]):
         return super().override(**overrides)
 
 
-def with_node_writers(config: RunnableConfig | None) -> RunnableConfig:
+def with_node_writers(graph: Any, config: RunnableConfig | None) -> RunnableConfig:
     """The config with which the ``writer`` of every node works wherever the node calls it."""
-    configurable = {**((config or {}).get("configurable") or {})}
-    runtime = (ensure_config(config).get("configurable") or {}).get(CONFIG_KEY_RUNTIME)
-    if runtime is None or isinstance(runtime, Runtime):
-        configurable[CONFIG_KEY_RUNTIME] = _NodeRuntime.of(runtime or Runtime())
-    merged: RunnableConfig = {**config} if config else {}
-    merged["configurable"] = configurable
-    return merged
+    configurable = (ensure_config(config).get("configurable") or {}) if config else {}
+    runtime = configurable.get(CONFIG_KEY_RUNTIME)
+    if runtime is not None and not isinstance(runtime, Runtime):
+        return config or {}
+    return _with_configurable(
+        graph, config or {}, {CONFIG_KEY_RUNTIME: _NodeRuntime.of(runtime or _runtime_of(graph))}
+    )
+
+
+def _runtime_of(graph: Any) -> Runtime[Any]:
+    """A runtime under which a run of the graph sees what it would see by itself.
+
+    A run that finds a runtime in its config takes its store from there, and not from its graph.
+    """
+    return Runtime(store=getattr(graph, "store", None))
+
+
+def _with_configurable(graph: Any, config: RunnableConfig, more: dict[str, Any]) -> RunnableConfig:
+    """The config with more in its ``configurable``."""
+    given = {**(ensure_config(config).get("configurable") or {})}
+    bound = (getattr(graph, "config", None) or {}).get("configurable")
+    if not given and not bound and getattr(graph, "checkpointer", None):
+        # LangGraph explains that there is no thread id only where ``configurable`` is empty.
+        return config
+    return {**config, "configurable": {**(config.get("configurable") or {}), **more}}
 
 
 def is_local(graph: object) -> bool:
@@ -136,6 +154,7 @@ def watched(config: RunnableConfig | None, handler: BaseCallbackHandler) -> Runn
 
 
 def emitting(
+    graph: Any,
     config: RunnableConfig,
     put: Callable[[Namespace, str, Any], None],
     modes: Sequence[str],
@@ -156,11 +175,10 @@ def emitting(
         place = get_config()["configurable"][CONFIG_KEY_CHECKPOINT_NS]
         emit((tuple(place.split(NS_SEP)[:-1]), "custom", value))
 
-    runtime = _NodeRuntime(stream_writer=write) if "custom" in modes else Runtime()
+    runtime = _runtime_of(graph)
+    if "custom" in modes:
+        runtime = _NodeRuntime.of(runtime.override(stream_writer=write))
     others: Any = set(modes) - {"custom", "messages"}
-    configurable = {
-        **(config.get("configurable") or {}),
-        CONFIG_KEY_STREAM: StreamProtocol(emit, others),
-        CONFIG_KEY_RUNTIME: runtime,
-    }
-    return {**config, "configurable": configurable}
+    stream = StreamProtocol(emit, others)
+    more = {CONFIG_KEY_STREAM: stream, CONFIG_KEY_RUNTIME: runtime}
+    return _with_configurable(graph, config, more)
