@@ -92,7 +92,7 @@ async def test_sync_and_async_whole_and_streamed(
             " the",
             " cat",
             " sit?",
-            None,
+            "",
         ]
         assert streamed[0].choices[0].delta.role == "assistant"
         assert streamed[-1].choices[0].finish_reason == "stop"
