@@ -34,10 +34,11 @@ async def trace_tokens(base_url: str) -> list[Trace]:
     """The calls of each of ``MEASURED`` tokens of one paced answer."""
     from langgraph.graph import START, MessagesState, StateGraph
 
-    from tokenweir import astream, chat_model
+    from tokenweir import astream, chat_model, node
 
     model = chat_model("openai:gpt-4o-mini", base_url=base_url, api_key="test")
 
+    @node
     async def ask(state: MessagesState) -> Any:
         return {"messages": [await model.ainvoke(state["messages"])]}
 

@@ -31,7 +31,8 @@ def mypy(file: Path) -> set[int]:
 
 def pyright(file: Path) -> set[int]:
     """The lines in which pyright reports errors."""
-    report = json.loads(run("basedpyright", "--outputjson", "--level", "error", str(file)))
+    options = ["--outputjson", "--level", "error", "--pythonpath", sys.executable]
+    report = json.loads(run("basedpyright", *options, str(file)))
     assert report["summary"]["filesAnalyzed"] == 1
     return {found["range"]["start"]["line"] + 1 for found in report["generalDiagnostics"]}
 
