@@ -237,5 +237,5 @@ async def test_the_embedded_model_completes() -> None:
         assert isinstance(chunk, AIMessageChunk)
         assert metadata["ls_provider"] == "llama.cpp"
     report = meter.report().by_tag["song"]
-    assert report.tokens > 3
-    assert report.output_tokens == 12
+    # The model ends where it likes, within max_tokens; its end token counts, but has no text.
+    assert 3 < report.tokens <= report.output_tokens <= 12

@@ -183,8 +183,9 @@ async def test_pushed_and_pulled_are_equal(streams: Streams) -> None:
     log.append("run", END, b"{}")
     for (_, after), reader in zip(begins, readers, strict=True):
         assert await reader == await written(log, after)
-    # Who is pushed sleeps, nearly always.
-    assert streams.parts[0].woken < 10 < 100 < streams.parts[1].woken
+    # A pushed reader sleeps nearly always; a pulled one wakes for each page, and the machine's
+    # speed decides how many events share a page.
+    assert streams.parts[0].woken < 10 < streams.parts[1].woken
 
 
 async def test_many_in_one_turn_are_pushed_in_pages(streams: Streams) -> None:
