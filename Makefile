@@ -22,21 +22,24 @@ setup:
 # The embedded model, whatever keys the environment holds; and no traces sent anywhere.
 demo: export TOKENWEIR_MODEL := local:smollm2
 demo: export LANGSMITH_TRACING := false
-demo: setup  ## A joke and a poem, token by token, from a real model on this machine
+demo:  ## A joke and a poem, token by token, from a real model on this machine
+	@scripts/setup .venv demo
 	@printf '\n%s\n\n' '$$ tokenweir run joke_poem topic=cats --stats'
 	@$(bin)/tokenweir run joke_poem topic=cats --stats
 	@printf '\n%s\n\n' '$$ tokenweir run joke_poem topic=cats --only tag:joke'
 	@$(bin)/tokenweir run joke_poem topic=cats --only tag:joke
 
-test: setup  ## The whole test suite
+test:  ## The test suite
+	@scripts/setup .venv test
 	@$(bin)/python -m pytest $(ARGS)
 
 lint: setup  ## Style: ruff check and ruff format
 	@$(bin)/ruff check .
 	@$(bin)/ruff format --check .
 
-types: setup  ## Types: mypy, strict
+types: setup  ## Types: mypy, strict; and what users' type checkers see
 	@$(bin)/python -m mypy $(ARGS)
+	@$(bin)/python -m pytest --quiet --numprocesses=0 tests/typing
 
 bench: setup  ## The benchmarks
 	@scripts/setup .venv bench
