@@ -238,4 +238,5 @@ async def test_the_embedded_model_completes() -> None:
         assert metadata["ls_provider"] == "llama.cpp"
     report = meter.report().by_tag["song"]
     # The model ends where it likes, within max_tokens; its end token counts, but has no text.
+    assert report.output_tokens is not None
     assert 3 < report.tokens <= report.output_tokens <= 12
