@@ -126,6 +126,9 @@ async def test_a_copied_thread(client: Any, shared: Any, topic: str) -> None:
     assert values["answer"] == "yes"
     assert await history(thread_id) == before
     assert (await client.threads.get(thread_id))["status"] == "interrupted"
+    other = await client.threads.copy(thread_id)
+    await client.runs.wait(other["thread_id"], "two_steps", input={"topic": topic})
+    assert (await client.threads.get(thread_id))["metadata"]["graph_id"] == "asks"
     await client.threads.delete(thread_id)
     assert (await history(copy["thread_id"]))[0][1]["answer"] == "yes"
 

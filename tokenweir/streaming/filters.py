@@ -255,6 +255,9 @@ _CONTENTS = {"text": text, "reasoning": reasoning}
 _TOKEN = re.compile(
     rf'\s*(?:([()&|~])|(\w+):(?:"((?:[^"\\]|\\.)*)"|({_BARE}))|(text|reasoning)(?![^\s()&|~]))'
 )
+_MOST_OPERATORS = 100
+"""Of a filter as text: each is a call within a call, for every chunk."""
+_MOST_CHARACTERS = 10_000
 _FORMS = (
     "tag:joke, node:write, model:gpt-4o-mini, namespace:editor, text, reasoning, joined by & | ~ "
     "and brackets; "
@@ -266,7 +269,10 @@ def parse_filter(text: str) -> Filter:
     """Read a filter from text: ``tag:joke | (node:write & ~tag:draft)``.
 
     ``str(filter)`` writes this form back. Raises FilterError with the forms that are understood.
+    A text has at most 10,000 characters, and at most 100 operators and brackets.
     """
+    if len(text) > _MOST_CHARACTERS:
+        raise FilterError(f"a filter has at most {_MOST_CHARACTERS} characters, not {len(text)}")
     return _Parser(text).whole()
 
 
@@ -276,6 +282,7 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
+        self.operators = 0
         self.operator: str | None = None
         self.term: Filter | None = None
         self.advance()
@@ -295,6 +302,9 @@ class _Parser:
         operator, kind, quoted, bare, content = match.groups()
         if operator:
             self.operator = operator
+            self.operators += 1
+            if self.operators > _MOST_OPERATORS:
+                raise FilterError(f"a filter has at most {_MOST_OPERATORS} of & | ~ ( and )")
         elif content:
             self.term = _CONTENTS[content]
         elif kind in _KINDS:

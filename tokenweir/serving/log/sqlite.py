@@ -164,10 +164,10 @@ class SqliteLog:
         await waiting
 
     async def delete(self, run_id: str) -> None:
+        await self.saved()  # of any run: nothing is being written then, and readers see the end
         tail = self._tails.pop(run_id, None)
         if tail is not None:
             tail.end()
-        await self.saved()  # of any run: nothing is being written then
         self._size -= self._file.forget(run_id)
         self._size -= await self._fetch(lambda: self._file.size(run_id))
         for table in ("blocks", "envelopes"):

@@ -12,10 +12,26 @@ from typing import Any
 from tokenweir.serving.problems import InvalidError
 from tokenweir.serving.running.records import Assistant, Run
 
-__all__ = ["check_config", "config_of"]
+__all__ = ["User", "check_config", "config_of"]
 
 _STEPS = 10_000
 _KEYS = ("tags", "metadata", "recursion_limit", "max_concurrency", "run_name")
+_OURS = ("__", "langgraph_auth_")
+
+
+class User(dict[str, Any]):
+    """Whose run it is, as nodes read it: ``runtime.server_info.user.identity``, or by key."""
+
+    def __init__(self, identity: str) -> None:
+        super().__init__(
+            identity=identity, display_name=identity, is_authenticated=True, permissions=[]
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
 
 
 def check_config(config: Mapping[str, Any]) -> None:
@@ -48,9 +64,16 @@ def config_of(run: Run, assistant: Assistant) -> dict[str, Any]:
     configurable = {
         key: value
         for key, value in configurable.items()
-        if not key.startswith("__") and key not in ("checkpoint_ns", "checkpoint_id")
+        if not key.startswith(_OURS) and key not in ("checkpoint_ns", "checkpoint_id")
     }
-    configurable["thread_id"] = run.thread_id
+    configurable |= {
+        "thread_id": run.thread_id,
+        "graph_id": run.request.graph,
+        "assistant_id": run.assistant_id,
+        "langgraph_auth_user": User(identity=run.owner) if run.owner else None,
+        "langgraph_auth_user_id": run.owner,
+        "langgraph_auth_permissions": [],
+    }
     config["metadata"] = {
         **assistant.metadata,
         **run.metadata,

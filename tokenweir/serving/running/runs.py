@@ -193,7 +193,8 @@ class Runs:
         if not run.temporary:
             thread = known or Thread(id=thread_id, owner=owner)
             thread.graph = request.graph
-            thread.metadata |= {"graph_id": request.graph, "assistant_id": assistant.id}
+            about = {"graph_id": request.graph, "assistant_id": assistant.id}
+            thread.metadata = {**thread.metadata, **about}  # copies of a thread share the old one
             thread.status = "busy"
             self.records.threads.save(thread)
         self.log.open(run.id)

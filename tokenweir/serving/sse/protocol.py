@@ -139,7 +139,7 @@ class _Protocol:
             return Response(media_type="text/event-stream")
         if known := _place(request):
             return await self._stream(request, self._known(request, known[0], name), known[1])
-        _own_page(request)
+        _own_page(request, self._service.owner(request))
         asked = await _body(request)
         texts = dict(request.query_params.multi_items())
         asked |= {key: texts.pop(key) for key in _QUERY if key in texts}
@@ -254,14 +254,22 @@ def _place(request: Request) -> tuple[str, int] | None:
     return run, int(number)
 
 
-def _own_page(request: Request) -> None:
+def _own_page(request: Request, owner: str) -> None:
     """Refuse what another site's page sends without a preflight: runs cost money."""
-    if request.headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
+    headers = request.headers
+    # No page has the key; and the guard let an origin in that is this server's or a listed one.
+    if owner or "origin" in headers:
         return
-    if "origin" in request.headers:  # the guard let it in: a page that --cors lists
-        return
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if request.method != "POST" or kind != "application/json":
+    site = headers.get("sec-fetch-site")
+    if site is None:
+        # No browser; or one that does not say, as none does to http://192.168.1.5.
+        browser = headers.get("user-agent", "").startswith("Mozilla/")
+        place = headers.get("referer", "").partition("://")[2].partition("/")[0]
+        own = not browser or place == headers.get("host")
+    else:
+        own = site in ("none", "same-origin")
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not own and (request.method != "POST" or kind != "application/json"):
         raise ForeignPageError(
             "pages of other origins start runs by POST with JSON, as client.js does"
         )
