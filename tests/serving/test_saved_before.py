@@ -253,7 +253,7 @@ async def test_a_run_that_is_stopped_while_its_checkpoint_waits(
     run = await runs.start(asked)
     await asyncio.wait_for(locked.reached(), 20)
     for _ in range(times):
-        runs.stop(run.id)
+        runs.worker.cancel(run.id)
         for _ in range(20):
             await asyncio.sleep(0)
     locked.open()

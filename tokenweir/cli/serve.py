@@ -203,7 +203,7 @@ def _serve(
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             if (runs := app.state.service.started) is not None:
-                draining = asyncio.ensure_future(runs.drain())
+                draining = asyncio.ensure_future(runs.worker.drain())
                 while not draining.done() and not self.force_exit:
                     await asyncio.wait({draining}, timeout=0.1)
                 draining.cancel()

@@ -60,7 +60,7 @@ def create_app(
 
     Args:
         graphs: The graphs by name. Each gets the server's checkpointer in place of its own.
-        home: Opens where runs are kept, when the server starts (``data_folder.folder(path)``);
+        home: Opens where runs are kept, when the server starts (``data_folder(path, graphs)``);
             in memory if None.
         keys: API keys; a request must carry one of them, and sees only what was made with it. No
             keys: everybody may do everything.
@@ -72,8 +72,8 @@ def create_app(
 
     Returns:
         The application. Runs left unfinished are taken up when its lifespan starts; when it ends,
-        ``runs.drain()`` lets the running ones finish. An application that mounts this one, at
-        whatever path, must run this lifespan: ``app.router.lifespan_context``.
+        the running ones may finish for ``limits.drain_seconds``. An application that mounts this
+        one, at whatever path, must run this lifespan: ``app.router.lifespan_context``.
 
     Raises:
         EmptyKeyError: If one of the keys has no character.
@@ -91,13 +91,13 @@ def create_app(
         """``outermost`` is the application that is served, which may only have this one mounted."""
         async with (home or in_memory)() as kept:
             runs = Runs(graphs, kept.log, kept.checkpointer, kept.records, limits)
-            await runs.resume()
+            await runs.worker.resume()
             service.started = runs
             sweeping = asyncio.ensure_future(_sweep(runs))
             try:
                 yield
             finally:
-                await runs.drain()
+                await runs.worker.drain()
                 service.started = None
                 sweeping.cancel()
                 await asyncio.wait({sweeping})

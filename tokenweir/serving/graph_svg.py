@@ -1,8 +1,8 @@
 """A graph's picture as SVG for the page: nodes carry their names, so that they can be lit.
 
 Made of text, with nothing but the standard library and the layout of the room of graphs; colours
-are plain attributes, which a page's own style sheet goes over. ``tokenweir graphs`` draws pictures
-for files.
+are plain attributes, which a page's own style sheet goes over. ``tokenweir show`` draws pictures
+for terminals and files.
 """
 
 from __future__ import annotations

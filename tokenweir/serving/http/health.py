@@ -24,7 +24,7 @@ def routes(service: Service) -> list[BaseRoute]:
         runs = service.started
         if runs is None:
             return JSONResponse({"ok": False, "detail": "the server has not started"}, 503)
-        if runs.stopping:
+        if runs.worker.stopping:
             return JSONResponse({"ok": False, "stopping": True}, 503)
         if runs.log.problem is not None:
             return JSONResponse({"ok": False, "detail": "the event log cannot be written"}, 503)
@@ -46,10 +46,10 @@ def routes(service: Service) -> list[BaseRoute]:
         lines = [
             "# HELP tokenweir_runs_running Runs that run now.",
             "# TYPE tokenweir_runs_running gauge",
-            f"tokenweir_runs_running {runs.active}",
+            f"tokenweir_runs_running {runs.worker.active}",
             "# HELP tokenweir_runs_waiting Runs that wait for their turn.",
             "# TYPE tokenweir_runs_waiting gauge",
-            f"tokenweir_runs_waiting {runs.waiting}",
+            f"tokenweir_runs_waiting {runs.worker.waiting}",
             "# HELP tokenweir_runs_kept Runs that are over and kept, by status.",
             "# TYPE tokenweir_runs_kept gauge",
             *(f'tokenweir_runs_kept{{status="{name}"}} {ended[name]}' for name in sorted(FINAL)),

@@ -182,7 +182,7 @@ class _Handlers:
         return run
 
     def _on_leave(self, run: Run, stops: bool) -> Callable[[], None] | None:
-        return (lambda: self._runs.stop(run.id)) if stops else None
+        return (lambda: self._runs.worker.cancel(run.id)) if stops else None
 
     def _follow(self, run: Run, frames: Frames, leave: Callable[[], None] | None) -> EventStream:
         events = self._runs.log.follow(run.id, frames.start)

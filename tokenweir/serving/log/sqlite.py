@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 _PACE = 0.5
 """Seconds between batches of all runs. What a kill takes of this was of unfinished nodes: a node's
-events are saved before its checkpoint, see ``data_folder.py``."""
+events are saved before its checkpoint, see ``checkpoints.py``."""
 
 _MOST_WAITING = 16 << 20
 """Bytes that may wait for the disk before writers of many events are held back."""

@@ -20,7 +20,7 @@ async def sweep(runs: Runs) -> int:
     oldest = datetime.now(timezone.utc) - timedelta(seconds=limits.keep_seconds)
     gone = 0
     for run in records.runs.all():
-        if not run.final or runs.is_live(run.id):
+        if not run.final or runs.worker.holds(run.id):
             continue
         if _is_older(run, oldest) or runs.log.size > limits.keep_bytes:
             await runs.forget(run.id, run.owner)

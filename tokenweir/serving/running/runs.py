@@ -1,20 +1,17 @@
 """Runs of graphs by name: started by whoever asks, recorded in the event log, read by anybody.
 
-A run belongs to no connection. What one run does is ``execution.py``'s matter.
+A run belongs to no connection. When it runs, and how it ends, is ``worker.py``'s matter.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from uuid import UUID, uuid5
 
 import msgspec
 
-from tokenweir.serving.log.events import END, Event, EventLog
+from tokenweir.serving.log.events import Event, EventLog
 from tokenweir.serving.problems import (
     ConflictError,
     CutOffError,
@@ -23,18 +20,15 @@ from tokenweir.serving.problems import (
     NotFoundError,
     TooBusyError,
 )
-from tokenweir.serving.running.encoding import encode, explain
-from tokenweir.serving.running.execution import Executor, Outcome
+from tokenweir.serving.running.execution import Executor
 from tokenweir.serving.running.ids import check_id, new_id
 from tokenweir.serving.running.records import Assistant, Records, Run, RunRequest, Thread, now
+from tokenweir.serving.running.worker import Worker
 
 __all__ = ["Runs"]
 
 _GRAPHS = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
 """What the ids of graphs' own assistants are made from, as LangGraph's server makes them."""
-
-_logger = logging.getLogger("tokenweir.serving")
-_RESUMABLE = "drain"
 
 
 class Runs:
@@ -57,16 +51,7 @@ class Runs:
         self.records = records or Records()
         self.limits = limits or Limits()
         self._executor = Executor(graphs, log, checkpointer)
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._why: dict[str, str] = {}
-        self._kept: dict[str, int] = {}
-        """The greatest id in the record of each run that another process began."""
-        self._forgetting: set[asyncio.Future[None]] = set()
-        self._order: dict[str, list[str]] = {}
-        self._running = 0
-        self._free = asyncio.Event()
-        self._free.set()
-        self._stopping = False
+        self.worker = Worker(self._executor, log, self.records, self.limits)
         for name in graphs:
             known = str(uuid5(_GRAPHS, name))
             if self.records.assistants.get(known) is None:
@@ -82,24 +67,9 @@ class Runs:
         return self._executor.graphs
 
     @property
-    def active(self) -> int:
-        """How many runs run now."""
-        return self._running
-
-    @property
-    def waiting(self) -> int:
-        """How many runs wait for their turn."""
-        return len(self._tasks) - self._running
-
-    @property
     def events(self) -> int:
         """How many events were recorded by this process."""
         return self._executor.events
-
-    @property
-    def stopping(self) -> bool:
-        """Whether the server is about to stop, and takes no more runs."""
-        return self._stopping
 
     def get(self, run_id: str, owner: str = "") -> Run:
         """A run. Raises NotFoundError if it is not there, or another owner's."""
@@ -123,10 +93,6 @@ class Runs:
             there = ", ".join(self.graphs)
             raise NotFoundError(f"there is no assistant {name!r}; graphs here: {there}")
         return found
-
-    def is_live(self, run_id: str) -> bool:
-        """Whether a run waits, runs, or is just being ended."""
-        return run_id in self._tasks
 
     # The life of a run
 
@@ -162,9 +128,9 @@ class Runs:
             ConflictError: If the thread is busy, with ``reject``.
             TooBusyError: If too many runs wait already, or the server is stopping.
         """
-        if self._stopping:
+        if self.worker.stopping:
             raise TooBusyError("the server is stopping; try again in a moment")
-        if self.waiting >= self.limits.queue:
+        if self.worker.waiting >= self.limits.queue:
             raise TooBusyError("too many runs are waiting; try again later")
         self._executor.check(request)
         if thread_id is None:
@@ -174,7 +140,7 @@ class Runs:
         if self.records.owner_of(thread_id) not in (None, owner):
             raise NotFoundError(f"there is no thread {thread_id}")
         known = self.records.threads.get(thread_id)
-        busy = list(self._order.get(thread_id, ()))
+        busy = self.worker.on_thread(thread_id)
         if busy and strategy == "reject":
             raise ConflictError("the thread is busy with another run; wait for it, or cancel it")
         if strategy not in ("enqueue", "reject", "interrupt", "rollback"):
@@ -201,8 +167,8 @@ class Runs:
         self.records.runs.save(run)
         if strategy in ("interrupt", "rollback"):
             for other in busy:
-                self._cancel(other, undo=strategy == "rollback")
-        self._begin(run, after_seconds)
+                self.worker.cancel(other, undo=strategy == "rollback")
+        self.worker.take(run, after_seconds)
         await self.log.saved(run.id)  # whoever is told of a run finds it again, whatever happens
         return run
 
@@ -228,7 +194,7 @@ class Runs:
         run = self.get(run_id, owner)
         if run.final:
             raise NotFoundError(f"run {run_id} is over")
-        self._cancel(run_id, undo=undo)
+        self.worker.cancel(run_id, undo=undo)
         if undo:
             await self.log.saved()  # whatever happens, it is not gone on with
         if wait:
@@ -240,8 +206,7 @@ class Runs:
         Raises CutOffError if the server stops before it is over.
         """
         run = self.get(run_id, owner)
-        while not run.final and (task := self._tasks.get(run_id)) is not None:
-            await asyncio.wait([task])
+        await self.worker.ended(run)
         if not run.final:
             raise CutOffError("the server is stopping; the run goes on at its next start")
         return run
@@ -264,8 +229,7 @@ class Runs:
         run = self.get(run_id, owner)
         if not run.final:
             raise ConflictError("the run is not over; cancel it first")
-        self.records.runs.remove(run_id)
-        await self.log.delete(run_id)
+        await self.worker.forget(run)
 
     async def copy_thread(self, thread_id: str, owner: str = "") -> Thread:
         """A new thread with what a thread holds: metadata, state and history, no runs."""
@@ -287,170 +251,3 @@ class Runs:
         # The record goes last: until then nobody else can use the id, and read what is there.
         await self._executor.forget(thread_id)
         self.records.threads.remove(thread_id)
-
-    # The server's life
-
-    async def resume(self) -> int:
-        """Go on with the runs that a former process left unfinished; how many there are.
-
-        Their records are open when this returns. Before that a reader who comes back would be told
-        that there is nothing more, and take the run for over.
-        """
-        for run in self.records.runs.all():
-            if run.undone and run.final:  # all but this had been done
-                await self.forget(run.id, run.owner)
-        left = [run for run in self.records.runs.all() if not run.final]
-        for run in left:
-            if run.request.graph not in self.graphs:
-                await self.log.reopen(run.id)
-                reason = f"the server was started again without the graph {run.request.graph!r}"
-                error = {"error": "GraphMissing", "message": reason}
-                self._finish(run, Outcome("error", error))
-                continue
-            if run.undone:
-                await self.log.reopen(run.id)
-                await self._executor.undo(run)
-                outcome = Outcome("interrupted")
-                await self._executor.settle(run, outcome)
-                self._finish(run, outcome)
-                await self.forget(run.id, run.owner)
-                continue
-            if run.status == "running":
-                run.attempt += 1
-                self._kept[run.id] = await self.log.reopen(run.id)
-            else:
-                self.log.open(run.id)
-            if (thread := self.records.threads.get(run.thread_id)) is not None:
-                thread.status = "busy"
-            self._begin(run, 0.0)
-        return len(left)
-
-    async def drain(self) -> None:
-        """Take no more runs; let those there are finish, then stop them, to be resumed later."""
-        self._stopping = True
-        if self._tasks:
-            await asyncio.wait(list(self._tasks.values()), timeout=self.limits.drain_seconds)
-        for run_id in list(self._tasks):
-            self._stop(run_id, _RESUMABLE)
-        if self._tasks:
-            await asyncio.wait(list(self._tasks.values()), timeout=10)
-
-    # Inside
-
-    def _begin(self, run: Run, after_seconds: float) -> None:
-        self._order.setdefault(run.thread_id, []).append(run.id)
-        task = asyncio.get_running_loop().create_task(self._live(run, after_seconds))
-        self._tasks[run.id] = task
-        task.add_done_callback(lambda done: self._gone(run, done))
-
-    def _gone(self, run: Run, done: asyncio.Task[None]) -> None:
-        why = self._why.pop(run.id, None)
-        self._kept.pop(run.id, None)
-        if not done.cancelled() and (error := done.exception()) is not None:
-            _logger.error("run %s was lost", run.id, exc_info=error)
-            if not run.final:
-                self._finish(run, Outcome("error", explain(error)))
-        elif why == "cancel" and not run.final:
-            self._finish(run, Outcome("interrupted"))  # stopped before its first step
-            if run.undone:
-                forgetting = asyncio.ensure_future(self.forget(run.id, run.owner))
-                self._forgetting.add(forgetting)
-                forgetting.add_done_callback(self._forgetting.discard)
-        self._tasks.pop(run.id, None)
-        order = self._order[run.thread_id]
-        order.remove(run.id)
-        if not order:
-            del self._order[run.thread_id]
-
-    def stop(self, run_id: str) -> None:
-        """As ``cancel``, without a word if the run is over."""
-        self._stop(run_id, "cancel")
-
-    def _cancel(self, run_id: str, *, undo: bool) -> None:
-        run = self.records.runs.get(run_id)
-        if undo and run is not None and run_id in self._tasks:
-            run.undone = True
-            self.records.runs.save(run)
-        self._stop(run_id, "cancel")
-
-    def _stop(self, run_id: str, why: str) -> None:
-        task = self._tasks.get(run_id)
-        if task is not None:
-            self._why.setdefault(run_id, why)
-            task.cancel()
-
-    async def _live(self, run: Run, after_seconds: float) -> None:
-        """One run from its start to its end."""
-        outcome = Outcome("interrupted")
-        try:
-            await asyncio.sleep(after_seconds)
-            await self._turn(run)
-            async with self._slot():
-                run.status = "running"
-                self.records.runs.save(run)
-                outcome = await self._timed(run)
-        except asyncio.CancelledError:
-            if self._why.get(run.id) == _RESUMABLE or run.id not in self._why:
-                self.log.suspend(run.id)  # it stays unfinished, for the next process
-                return
-            outcome = Outcome("timeout" if self._why[run.id] == "timeout" else "interrupted")
-            with contextlib.suppress(asyncio.CancelledError):
-                if run.undone:
-                    await self._executor.undo(run)
-                await self._executor.settle(run, outcome)
-        self._finish(run, outcome)
-        if run.temporary:
-            await self._executor.forget(run.thread_id)
-        if run.undone:
-            await self.forget(run.id, run.owner)
-
-    async def _turn(self, run: Run) -> None:
-        """Wait until the thread's earlier runs are over."""
-        while (first := self._order[run.thread_id][0]) != run.id:
-            await asyncio.wait([self._tasks[first]])
-            await asyncio.sleep(0)  # its callbacks
-
-    @contextlib.asynccontextmanager
-    async def _slot(self) -> AsyncIterator[None]:
-        while self._running >= self.limits.runs:
-            self._free.clear()
-            await self._free.wait()
-        self._running += 1
-        try:
-            yield
-        finally:
-            self._running -= 1
-            self._free.set()
-
-    async def _timed(self, run: Run) -> Outcome:
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(self.limits.run_seconds, self._stop, run.id, "timeout")
-        try:
-            assistant = self.assistant(run.assistant_id, run.owner)
-            return await self._executor.execute(run, assistant, self._kept.pop(run.id, 0))
-        finally:
-            timer.cancel()
-
-    def _finish(self, run: Run, outcome: Outcome) -> None:
-        run.status = outcome.status
-        run.error = outcome.error
-        if outcome.status == "timeout":
-            limit = self.limits.run_seconds
-            run.error = {"error": "TimeoutError", "message": f"the run took over {limit:g} s"}
-        self.records.runs.save(run)
-        thread = self.records.threads.get(run.thread_id)
-        if thread is not None:
-            others = [other for other in self._order.get(run.thread_id, ()) if other != run.id]
-            statuses = {"success": "idle", "interrupted": "interrupted"}
-            thread.status = "busy" if others else statuses.get(run.status, "error")
-            if run.status == "interrupted" and not outcome.waits:
-                thread.status = "busy" if others else "idle"
-            if outcome.values is not None:
-                thread.values = outcome.values
-            thread.interrupts = outcome.interrupts
-            thread.error = run.error
-            thread.state_updated_at = now()
-            self.records.threads.save(thread)
-        if run.error is not None:
-            self.log.append(run.id, "error", encode(run.error))
-        self.log.append(run.id, END, encode({"status": run.status}))
