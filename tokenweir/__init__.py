@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         TimeLimitError,
         TokenGapTimeoutError,
         TokenweirError,
+        UnmatchedFilterWarning,
     )
     from tokenweir.models.chat import chat_model
     from tokenweir.models.completion import completion_model
@@ -74,6 +75,7 @@ __all__ = [
     "TokenGapTimeoutError",
     "TokenStream",
     "TokenweirError",
+    "UnmatchedFilterWarning",
     "__version__",
     "astream",
     "chat_model",

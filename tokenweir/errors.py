@@ -21,6 +21,7 @@ __all__ = [
     "TimeLimitError",
     "TokenGapTimeoutError",
     "TokenweirError",
+    "UnmatchedFilterWarning",
 ]
 
 
@@ -194,4 +195,11 @@ class MissingConfigWarning(UserWarning):
 
     None of that call's tokens are streamed. Pass ``config`` on in the node, or put
     ``@tokenweir.node`` on it.
+    """
+
+
+class UnmatchedFilterWarning(UserWarning):
+    """Warned at the end of a stream whose filter turned every model call away.
+
+    The message names the filter, and the tags, nodes and models that were there.
     """

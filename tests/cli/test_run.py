@@ -72,7 +72,8 @@ def test_a_filter_that_passes_nothing_says_so(tokenweir: Run) -> None:
     assert ended == (
         0,
         "",
-        "tokenweir: no model call passed tag:jok; there were tag:joke, tag:poem\n",
+        "tokenweir: nothing passed the filter tag:jok; there were tag:joke, node:joking, "
+        "model:gpt-4o-mini, tag:poem, node:rhyming\n",
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,6 +25,7 @@ from tokenweir.cli.process import Stopped, leave
 from tokenweir.cli.run import run
 from tokenweir.cli.serve import serve
 from tokenweir.cli.show import show
+from tokenweir.errors import UnmatchedFilterWarning
 
 __all__ = ["cli", "execute", "main"]
 
@@ -91,10 +93,24 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     leave(execute(arguments))
 
 
+def _tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """A warning as one line, as every other message."""
+    if category.__module__.startswith("tokenweir."):
+        click.echo(f"tokenweir: {message}", err=True)
+    else:
+        _show_warning(message, category, *where, **more)
+
+
+_show_warning = warnings.showwarning
+
+
 def execute(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, say on stderr what went wrong, return the exit code."""
     try:
-        code = cli.main(arguments, prog_name="tokenweir", standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = _tell
+            warnings.simplefilter("always", UnmatchedFilterWarning)
+            code = cli.main(arguments, prog_name="tokenweir", standalone_mode=False)
     except BaseException as error:  # noqa: BLE001 - every ending becomes an exit code
         text, code = describe(error)
         if text:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import operator
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -14,6 +15,7 @@ import click
 
 if TYPE_CHECKING:
     from tokenweir.cli.outputs import Output
+    from tokenweir.streaming.filters import Filter
     from tokenweir.streaming.meter import Meter
     from tokenweir.streaming.stream import TokenStream
 
@@ -97,11 +99,10 @@ def run(
     Keys stay as they are; there may be more of them one day.
     """
     from tokenweir.cli.inputs import inputs_for, keys_of, read_words
-    from tokenweir.cli.only import Only
 
     said = read_words(words)
     given = _read_whole(whole)
-    wanted = Only(only) if only else None
+    wanted = _any_of(only)
 
     # Only now, as they take seconds to import: wrong words are told at once.
     from tokenweir.cli.outputs import JsonOutput, ScreenOutput
@@ -115,7 +116,7 @@ def run(
     thread = _thread_of(graph, compiled, thread, len(turns))
     output: Output = JsonOutput() if as_json else ScreenOutput()
     meter = Meter() if stats else None
-    start = partial(
+    start = functools.partial(
         astream,
         compiled,
         config={"configurable": {"thread_id": thread}} if thread else None,
@@ -126,8 +127,13 @@ def run(
     )
     interrupts = run_to_end(_watch(start, turns, output, meter))
     output.end(thread, interrupts, meter.report() if meter else None)
-    if wanted is not None and (complaint := wanted.complaint()):
-        click.echo(f"tokenweir: {complaint}", err=True)
+
+
+def _any_of(texts: tuple[str, ...]) -> Filter | None:
+    """The filter that passes what any of ``--only`` passes. FilterError for what is no filter."""
+    from tokenweir.streaming.filters import parse_filter
+
+    return functools.reduce(operator.or_, map(parse_filter, texts)) if texts else None
 
 
 def _thread_of(name: str, graph: Any, thread: str | None, turns: int) -> str | None:

@@ -297,7 +297,10 @@ class _Parser:
             return
         match = _TOKEN.match(self.text, self.at)
         if match is None:
-            raise self.fail(f"cannot read {self.text[self.at :].strip()!r}")
+            rest = self.text[self.at :].strip()
+            word = re.match(_BARE, rest)
+            meant = f" (did you mean tag:{word[0]}?)" if word and ":" not in word[0] else ""
+            raise self.fail(f"cannot read {rest!r}{meant}")
         self.at = match.end()
         operator, kind, quoted, bare, content = match.groups()
         if operator:

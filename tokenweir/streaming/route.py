@@ -16,6 +16,7 @@ from langchain_core.messages import BaseMessage
 from tokenweir.streaming.calls import Call, Received
 from tokenweir.streaming.filters import Filter
 from tokenweir.streaming.flow_control import FlowControl
+from tokenweir.streaming.run_filter import RunFilter
 from tokenweir.types import Metadata, Namespace, Token
 
 __all__ = ["CallbackRoute", "FanOut", "FlowRoute", "Route", "Shape", "StreamRoute"]
@@ -155,7 +156,7 @@ class StreamRoute(FlowRoute):
         metadata: Metadata,
         *,
         shape: Shape | None,
-        only: Filter | None,
+        only: RunFilter | None,
         by_message: bool,
         seen: set[Any],
     ) -> None:
@@ -168,7 +169,9 @@ class StreamRoute(FlowRoute):
         self._write: Callable[[str], bool] | None = None
         decided = True if only is None else None if by_message else only.decide(metadata)
         self.wanted = decided is not False
-        self._only = only if decided is None else None
+        self._only: RunFilter | Filter | None = None
+        if only is not None and decided is None:
+            self._only = only if by_message else only.filter
 
     def has_room(self, messages: int) -> bool:
         return self._channel.has_room(messages)

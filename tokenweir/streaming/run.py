@@ -21,9 +21,9 @@ from tokenweir.streaming._langgraph import handlers, run_config
 from tokenweir.streaming._langgraph.config_propagation import name_the_fix
 from tokenweir.streaming.calls import Calls
 from tokenweir.streaming.channel import SendChannel
-from tokenweir.streaming.filters import Filter
 from tokenweir.streaming.flow_control import FlowControl, PumpedFlowControl
 from tokenweir.streaming.route import Shape
+from tokenweir.streaming.run_filter import RunFilter
 from tokenweir.types import Namespace
 
 __all__ = ["Plan", "run", "run_sync"]
@@ -39,7 +39,7 @@ class Plan:
     graph: Any
     input: Any
     config: RunnableConfig | None
-    only: Filter | None
+    only: RunFilter | None
     stream_mode: str | Sequence[str] | None
     subgraphs: bool
     version: str
@@ -56,6 +56,11 @@ class Plan:
     def named(self) -> bool:
         """Whether parts carry the name of their mode, because several were asked for in a list."""
         return self.stream_mode is not None and not isinstance(self.stream_mode, str)
+
+    def warn_of_filter(self, stacklevel: int) -> None:
+        """At the end of the run: UnmatchedFilterWarning if nothing of it passed the filter."""
+        if self.only is not None:
+            self.only.warn(stacklevel + 1)
 
     def direct(self, method: str = "astream") -> bool:
         """Whether all parts can be taken from where they are made."""

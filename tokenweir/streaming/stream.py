@@ -23,8 +23,9 @@ from tokenweir.streaming.channel import (
     SendChannel,
     open_channel,
 )
-from tokenweir.streaming.filters import FilterLike, as_filter
+from tokenweir.streaming.filters import FilterLike
 from tokenweir.streaming.run import Plan, run, run_sync
+from tokenweir.streaming.run_filter import run_filter
 from tokenweir.types import (
     GraphLike,
     Namespace,
@@ -128,7 +129,8 @@ def astream(
         input: The graph's input.
         config: The run's config.
         only: Which model calls pass: ``tag("joke")``, its text ``"tag:joke"``, or a function of
-            the metadata. It applies to tokens, which are what ``messages`` mode yields and what
+            the metadata. A run in which nothing passes ends with an UnmatchedFilterWarning. It
+            applies to tokens, which are what ``messages`` mode yields and what
             nodes write as ``(chunk, metadata)`` in ``custom`` mode; everything else passes.
         buffer: How many chunks may wait for the reader before the model calls are held back.
         stream_mode: One of LangGraph's stream modes, or a list of them.
@@ -149,7 +151,7 @@ def astream(
         StreamError: At the reader, if a model call fails, after the tokens that came before.
     """
     check_arguments("astream", graph, stream_mode, version, options)
-    plan = Plan(graph, input, config, as_filter(only), stream_mode, subgraphs, version, options)
+    plan = Plan(graph, input, config, run_filter(only), stream_mode, subgraphs, version, options)
     return TokenStream(plan, *open_channel(buffer))
 
 
@@ -228,7 +230,7 @@ def stream(
     iterator (``break``, ``close()``, the end of ``with``) stops the run.
     """
     check_arguments("stream", graph, stream_mode, version, options)
-    plan = Plan(graph, input, config, as_filter(only), stream_mode, subgraphs, version, options)
+    plan = Plan(graph, input, config, run_filter(only), stream_mode, subgraphs, version, options)
     return SyncTokenStream(plan, *open_channel(buffer))
 
 
@@ -264,6 +266,7 @@ class TokenStream(AsyncIterator[T], Generic[T]):
             return await self._channel.receive()
         except EndOfStream:
             self._over = True
+            self._plan.warn_of_filter(stacklevel=2)
             raise StopAsyncIteration from None
         except asyncio.CancelledError:
             await self.aclose()
@@ -341,6 +344,7 @@ class SyncTokenStream(Iterator[T], Generic[T]):
             return self._channel.receive_sync()
         except EndOfStream:
             self._over = True
+            self._plan.warn_of_filter(stacklevel=2)
             raise StopIteration from None
         except BaseException:
             self._over = True

@@ -25,6 +25,7 @@ from tokenweir.serving.running.records import Assistant, Run, RunRequest
 from tokenweir.serving.running.resuming import Left, left_of
 from tokenweir.streaming.filters import as_filter
 from tokenweir.streaming.run import Plan
+from tokenweir.streaming.run_filter import run_filter
 
 __all__ = ["MODES", "Executor", "Outcome", "command_of"]
 
@@ -161,7 +162,7 @@ class Executor:
             graph,
             given,
             config,
-            only=as_filter(request.only),
+            only=run_filter(request.only),
             stream_mode=request.modes,
             subgraphs=request.subgraphs,
             version="v1",

@@ -30,9 +30,9 @@ from langchain_core.runnables.config import RunnableConfig, ensure_config
 from tokenweir.streaming._langgraph.config_propagation import node_begins
 from tokenweir.streaming.calls import Call, Calls
 from tokenweir.streaming.completions import completion_chunk, completion_message
-from tokenweir.streaming.filters import Filter
 from tokenweir.streaming.flow_control import FlowControl, FlowControlled, current_flow_control
 from tokenweir.streaming.route import CallbackRoute, FanOut, FlowRoute, Route, Shape, StreamRoute
+from tokenweir.streaming.run_filter import RunFilter
 
 try:
     from langgraph.pregel._messages import StreamMessagesHandler
@@ -130,7 +130,7 @@ class MessagesHandler(_CallHandler, StreamMessagesHandler):
         calls: Calls,
         *,
         subgraphs: bool,
-        only: Filter | None,
+        only: RunFilter | None,
     ) -> None:
         # Until the run has started, ``subgraphs`` must be true: see the module's docstring.
         StreamMessagesHandler.__init__(self, self._never, True)
@@ -334,7 +334,7 @@ def completions_handler(
     calls: Calls,
     *,
     subgraphs: bool,
-    only: Filter | None,
+    only: RunFilter | None,
     config: RunnableConfig | None,
 ) -> MessagesHandler | None:
     """What ``FlowControlHandler`` gives completions to; it is no handler of the run by itself.
