@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,6 @@ PACKAGE = Path(tokenweir.__file__).parent
 
 PUBLIC = {
     "Filter",
-    "Lane",
     "Meter",
     "SyncTokenStream",
     "Token",
@@ -124,6 +124,24 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     loaded = set(printed.split())
     assert "tokenweir" in loaded
     assert not loaded & HEAVY
+
+
+@pytest.mark.parametrize(
+    "module", ["tokenweir", "tokenweir.errors", "tokenweir.types", "tokenweir.testing"]
+)
+def test_the_reference_lists_every_public_name(module: str) -> None:
+    """A page of ``docs/reference`` names each one, or its whole module."""
+    pages = (PACKAGE.parent / "docs" / "reference").glob("*.md")
+    shown = set(re.findall(r"^::: (\S+)", "\n".join(page.read_text() for page in pages), re.M))
+    whole = {
+        name
+        for each in ("errors", "types")
+        if f"tokenweir.{each}" in shown
+        for name in importlib.import_module(f"tokenweir.{each}").__all__
+    }
+    loaded = importlib.import_module(module)
+    missing = {name for name in loaded.__all__ if f"{module}.{name}" not in shown}
+    assert missing - whole == {"__version__"} & missing
 
 
 @pytest.mark.parametrize("module", modules())

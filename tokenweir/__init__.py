@@ -49,9 +49,10 @@ if TYPE_CHECKING:
         tag,
         text,
     )
-    from tokenweir.streaming.lanes import Lane, lanes
+    from tokenweir.streaming.lanes import lanes
     from tokenweir.streaming.meter import Meter
-    from tokenweir.streaming.stream import SyncTokenStream, TokenStream, astream, stream
+    from tokenweir.streaming.stream import astream, stream
+    from tokenweir.streaming.token_stream import SyncTokenStream, TokenStream
     from tokenweir.types import Token
 
 __all__ = [
@@ -62,7 +63,6 @@ __all__ = [
     "FilterError",
     "FirstTokenTimeoutError",
     "GraphLoadError",
-    "Lane",
     "Meter",
     "MissingConfigWarning",
     "ModelNameError",
@@ -96,11 +96,10 @@ __all__ = [
 
 _MODULES = {
     "Filter": "streaming.filters",
-    "Lane": "streaming.lanes",
     "Meter": "streaming.meter",
-    "SyncTokenStream": "streaming.stream",
+    "SyncTokenStream": "streaming.token_stream",
     "Token": "types",
-    "TokenStream": "streaming.stream",
+    "TokenStream": "streaming.token_stream",
     "__version__": "_version",
     "astream": "streaming.stream",
     "chat_model": "models.chat",

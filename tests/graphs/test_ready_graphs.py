@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 import pytest
+from langchain_core.messages import AIMessage
 
 from tokenweir.errors import ModelNameError
 from tokenweir.graphs.loader import ready_graphs
@@ -124,7 +125,8 @@ async def test_the_agent_calls_a_tool_and_answers(scripted: Provider) -> None:
     """The model's call is streamed, the tool's result follows, and then the answer."""
     results = await collect(astream(built("agent"), INPUTS["agent"]))
     asking, result, answer = [message for message, _ in results]
-    assert asking.tool_calls[0]["args"] == {"expression": "12 * 7"}  # type: ignore[attr-defined]
+    assert isinstance(asking, AIMessage)
+    assert asking.tool_calls[0]["args"] == {"expression": "12 * 7"}
     assert (result.type, result.content) == ("tool", "84")
     assert answer.content == "It is 84."
 

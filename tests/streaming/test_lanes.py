@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessageChunk
 
 from tokenweir.streaming.filters import tag
-from tokenweir.streaming.lanes import Lane, lanes
+from tokenweir.streaming.lanes import lanes
+from tokenweir.streaming.token_stream import TokenStream
 
 
 class Source:
@@ -37,7 +38,7 @@ class Source:
             self.closed.set()
 
 
-async def read(lane: Lane) -> list[str]:
+async def read(lane: TokenStream[Any]) -> list[str]:
     return [str(chunk.content) async for chunk, _ in lane]
 
 

@@ -139,7 +139,7 @@ async def test_watching_passes_everything_on() -> None:
     meter = Meter()
     watched = meter.watch(arriving())
     assert [await anext(watched), await anext(watched)] == tokens[:2]
-    await watched.aclose()  # type: ignore[attr-defined]
+    await watched.aclose()
     assert closed == ["async"]
     assert list(meter.watch(at_hand())) == tokens
     assert closed == ["async", "sync"]

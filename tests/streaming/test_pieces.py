@@ -1,23 +1,14 @@
-"""What of a token a person sees, and what a terminal is given to see."""
+"""What a chunk holds, in the order in which a person sees it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.messages.tool import tool_call, tool_call_chunk
 
-from tokenweir.streaming.pieces import (
-    Piece,
-    call_of,
-    is_last,
-    lane_name,
-    pieces,
-    visible,
-)
+from tokenweir.streaming.content import Piece, call_of, is_last, pieces
 
 PART = tool_call_chunk(name="add", args='{"a"', id="1", index=0)
 REST = tool_call_chunk(name=None, args=": 2}", id=None, index=0)
@@ -64,21 +55,6 @@ def test_what_is_seen(chunk: Any, seen: list[Any]) -> None:
     assert pieces(chunk) == [Piece("text", p) if isinstance(p, str) else p for p in seen]
 
 
-@pytest.mark.parametrize(
-    ("metadata", "name"),
-    [
-        ({"tags": ["joke"], "langgraph_node": "write"}, "joke"),
-        ({"tags": ["joke", "draft"]}, "joke draft"),
-        ({"tags": ["seq:step:1", "langsmith:hidden"], "langgraph_node": "write"}, "write"),
-        ({"tags": None, "ls_model_name": "gpt"}, "gpt"),
-        ({}, "tokens"),
-    ],
-)
-def test_the_name_of_a_lane(metadata: dict[str, Any], name: str) -> None:
-    """A person's tags, else the node, else the model."""
-    assert lane_name(metadata) == name
-
-
 def test_calls_are_told_apart() -> None:
     """By the message's id; without one, by where and with which tags it was written."""
     here = {"langgraph_checkpoint_ns": "write:1", "langgraph_node": "write", "tags": ["joke"]}
@@ -95,30 +71,3 @@ def test_the_end_of_a_call() -> None:
     assert is_last(AIMessage("whole"))
     assert not is_last(AIMessageChunk(content="a"))
     assert not is_last({"content": "a"})
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain\ntext, 詩 é", "plain\ntext, 詩 é"),
-        ("\x1b[31m\x07\x00\x7f", "␛[31m␇␀␡"),
-        ("a\r\nb\rc", "a\nbc"),
-        ("\x9b2J", "\\x9b2J"),
-        ("abc\u202ecba\u2066", "abc\\u202ecba\\u2066"),
-        ("half \ud83d", "half \\ud83d"),
-        ("a\tb\u2028c", "a    b\nc"),
-    ],
-)
-def test_what_a_terminal_would_obey_is_made_visible(text: str, shown: str) -> None:
-    """Control characters become pictures or escapes; lines, letters and marks stay."""
-    assert visible(text) == shown
-
-
-@given(st.text())
-def test_nothing_gets_through_to_a_terminal(text: str) -> None:
-    """Whatever a model writes, no control character but the newline is left, in any encoding."""
-    for encoding in ("utf-8", "ascii", "latin-1", "no-such-encoding"):
-        shown = visible(text, encoding)
-        assert not any((ord(c) < 0x20 and c != "\n") or 0x7F <= ord(c) < 0xA0 for c in shown)
-        shown.encode("utf-8")
-    visible(text, "ascii").encode("ascii")

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, ToolCall, ToolMessage
 from langgraph.func import entrypoint
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel.remote import RemoteGraph
@@ -18,16 +18,18 @@ from typing_extensions import assert_type
 
 from tokenweir import (
     Filter,
-    Lane,
+    Meter,
     StreamError,
     SyncTokenStream,
     Token,
     TokenStream,
     astream,
+    collect,
     from_node,
     in_namespace,
     lanes,
     reasoning,
+    show,
     stream,
     tag,
     text,
@@ -127,6 +129,29 @@ async def closing(graph: Graph) -> None:
     with stream(graph, None) as blocking:
         assert_type(blocking, SyncTokenStream[Token])
         blocking.close()
+    meter = Meter()
+    async with meter.watch(astream(graph, None)) as watched:
+        assert_type(watched, TokenStream[Token])
+        assert_type(watched.statistics(), StreamStatistics)
+    assert_type(meter.watch(stream(graph, None)), SyncTokenStream[Token])
+    (lane,) = lanes(meter.watch(astream(graph, None)), tag("joke"))
+    assert_type(lane.statistics(), StreamStatistics)
+    await lane.aclose()
+
+
+async def messages(graph: Graph) -> None:
+    """``collect`` gives each message its own type: a model's answer is an ``AIMessage``."""
+    for message, metadata in await collect(astream(graph, None)):
+        assert_type(metadata, dict[str, Any])
+        if message.type == "ai":
+            assert_type(message, AIMessage)
+            assert_type(message.tool_calls, list[ToolCall])
+        elif isinstance(message, ToolMessage):
+            assert_type(message.tool_call_id, str)
+    for message, _ in collect(stream(graph, None)):
+        print(message.text)
+    await show(astream(graph, None, subgraphs=True))
+    show(stream(graph, None))
 
 
 async def branches(graph: Graph) -> None:
@@ -134,7 +159,7 @@ async def branches(graph: Graph) -> None:
     only = (tag("joke") | from_node("write") & ~in_namespace("editor")) & (text | reasoning)
     assert_type(only, Filter)
     joke, poem = lanes(astream(graph, None), only, "tag:poem")
-    assert_type(joke, Lane)
+    assert_type(joke, TokenStream[Token])
     async with poem:
         async for token in poem:
             assert_type(token, Token)

@@ -7,7 +7,7 @@ from typing import TypedDict
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel.remote import RemoteGraph
 
-from tokenweir import astream, collect, lanes, stream, tag
+from tokenweir import Meter, astream, collect, lanes, show, stream, tag
 
 
 class State(TypedDict):
@@ -40,4 +40,8 @@ def mistakes(graph: CompiledStateGraph[State, Context, State, State], remote: Re
     astream(graph, {"topic": "cats"}, durability="asynch")  # error
     astream(graph, {"topic": "cats"}, context={"usr": "Ann"})  # error
     collect(42)  # error
+    show(42)  # error
+    Meter().watch(42)  # error
+    collect(astream(graph, {"topic": "cats"}, stream_mode=["messages"]))  # error
+    lanes(stream(graph, {"topic": "cats"}), tag("joke"))  # error
     lanes(astream(graph, {"topic": "cats"}, subgraphs=True), tag("joke"))  # error

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import click
 
 from tokenweir.cli import records
-from tokenweir.display.terminal import display_for, visible
+from tokenweir.display.show import display_for
+from tokenweir.display.visible import visible
 from tokenweir.streaming.meter import MeterReport
 
 __all__ = ["JsonOutput", "Output", "ScreenOutput"]

@@ -47,7 +47,7 @@ def describe(error: BaseException) -> tuple[str, int]:
 
 
 def _line(text: str) -> str:
-    from tokenweir.streaming.pieces import visible
+    from tokenweir.display.visible import visible
 
     return f"tokenweir: {visible(text)}"
 

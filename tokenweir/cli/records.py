@@ -13,7 +13,7 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage, BaseMessageChunk
 
-from tokenweir.streaming.pieces import pieces, tags_of
+from tokenweir.streaming.content import reasoning_of, tags_of, text_of
 
 __all__ = ["Record", "custom", "end", "failure", "line", "stats", "token"]
 
@@ -22,11 +22,10 @@ Record = dict[str, Any]
 
 def token(namespace: Sequence[str], chunk: Any, metadata: Mapping[str, Any]) -> Record | None:
     """A token's record, or None for a chunk that carries nothing."""
-    found = pieces(chunk)
     whole = isinstance(chunk, BaseMessage) and not isinstance(chunk, BaseMessageChunk)
-    text = "".join(piece.text for piece in found if piece.kind in ("text", "result"))
+    text = text_of(chunk)
     carried = {
-        "reasoning": "".join(piece.text for piece in found if piece.kind == "reasoning"),
+        "reasoning": reasoning_of(chunk),
         "tool_calls": _tool_calls(chunk),
         "usage": getattr(chunk, "usage_metadata", None),
         "finish_reason": getattr(chunk, "response_metadata", {}).get("finish_reason"),

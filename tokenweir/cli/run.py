@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tokenweir.cli.outputs import Output
     from tokenweir.streaming.filters import Filter
     from tokenweir.streaming.meter import Meter
-    from tokenweir.streaming.stream import TokenStream
+    from tokenweir.streaming.token_stream import TokenStream
 
 __all__ = ["run"]
 

@@ -1,27 +1,22 @@
 """The notebook display: a lane per tag, side by side, filling as tokens come; then the meter.
 
-One output of the cell is replaced, at most 20 times a second, through Jupyter's display protocol:
-plain HTML without scripts or widgets, so that JupyterLab, VS Code and nbconvert show the same. At
-the end the whole text stands there. Which lane a token goes to is decided in ``terminal/board.py``.
+One output of the cell is replaced each time, through Jupyter's display protocol: plain HTML without
+scripts or widgets, so that JupyterLab, VS Code and nbconvert show the same. At the end the whole
+text stands there. Which lane a token goes to is decided in ``terminal/board.py``.
 """
 
 from __future__ import annotations
 
-import contextvars
 import html
 import sys
-import threading
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
-from tokenweir.display.terminal.board import Board, Lane
+from tokenweir.display.display import Display, PaintedDisplay
+from tokenweir.display.terminal.board import Lane
 from tokenweir.streaming.meter import Meter
-from tokenweir.types import Metadata
 
 __all__ = ["NotebookDisplay", "in_notebook"]
-
-PAINTS_PER_SECOND = 20
 
 TAIL = 3_000
 """Characters of a lane shown while it grows: some screens, and no page is slow to lay them out."""
@@ -36,7 +31,7 @@ def in_notebook() -> bool:
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
-class NotebookDisplay:
+class NotebookDisplay(PaintedDisplay):
     """Shows a stream as live lanes below a notebook's cell.
 
     A context manager. ``feed`` each token; on leaving, the lanes hold their whole text, with the
@@ -48,61 +43,27 @@ class NotebookDisplay:
     """
 
     def __init__(self, show: Callable[[Bundle], Callable[[Bundle], None]] | None = None) -> None:
+        super().__init__()
         self._show = show or _through_ipython
         self._replace: Callable[[Bundle], None] | None = None
-        self._board = Board()
         self._meter = Meter()
-        self._lock = threading.Lock()
-        self._news = threading.Event()
-        self._done = threading.Event()
-        self._painter: threading.Thread | None = None
+
+    def __enter__(self) -> Display:
+        self._meter.start()
+        return super().__enter__()
 
     def feed(self, chunk: Any, metadata: Mapping[str, Any]) -> None:
-        """Show one token. Returns at once; painting happens elsewhere."""
-        with self._lock:
-            self._meter.feed(chunk, cast("Metadata", metadata))
-            if self._board.feed(chunk, metadata) is not None:
-                self._news.set()
-
-    def __enter__(self) -> NotebookDisplay:
-        self._meter.start()
-        # The kernel knows by a context variable which cell an output belongs to.
-        paint = contextvars.copy_context().run
-        self._painter = threading.Thread(
-            target=paint, args=(self._paint,), name="tokenweir-display", daemon=True
-        )
-        self._painter.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Replace the live lanes by their whole text and the meter's report."""
-        painter, self._painter = self._painter, None
-        if painter is None:
-            return
-        self._done.set()
-        self._news.set()
-        painter.join()
-        if self._board.lanes:
-            self._put(_bundle(self._board.lanes, str(self._meter.report())))
+        self._meter.feed(chunk, metadata)
+        super().feed(chunk, metadata)
 
     def _paint(self) -> None:
-        while True:
-            self._news.wait()
-            if self._done.is_set():
-                return
-            self._news.clear()
-            with self._lock:
-                bundle = _bundle(self._board.lanes)
-            self._put(bundle)
-            self._done.wait(1 / PAINTS_PER_SECOND)
+        with self._lock:
+            bundle = _bundle(self._board.lanes)
+        self._put(bundle)
+
+    def _finish(self) -> None:
+        if self._board.lanes:
+            self._put(_bundle(self._board.lanes, str(self._meter.report())))
 
     def _put(self, bundle: Bundle) -> None:
         if self._replace is None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping
-from typing import Any, overload
+import os
+import sys
+from collections.abc import AsyncIterable, Awaitable, Iterable
+from typing import Any, TextIO, overload
 
-from langchain_core.messages import BaseMessage
-
+from tokenweir.display.display import Display
 from tokenweir.display.notebook import NotebookDisplay, in_notebook
-from tokenweir.display.terminal.display import Display, display_for
+from tokenweir.display.terminal.live import TerminalDisplay
+from tokenweir.display.terminal.pipe import PipeDisplay
+from tokenweir.streaming.any_stream import read_all, token_in
 
-__all__ = ["show"]
+__all__ = ["display_for", "show"]
 
 
 @overload
@@ -37,55 +40,24 @@ def show(stream: Any) -> Any:
             or ``subgraphs=True``, whatever is not a token is left out.
 
     Raises:
+        TypeError: If this is no such stream.
         Exception: Whatever the stream raises, after what came before it is shown.
     """
-    if hasattr(stream, "__aiter__"):
-        return _show(stream)
-    if not hasattr(stream, "__iter__"):
-        raise TypeError(f"show takes a stream of (chunk, metadata), not {stream!r}")
-    try:
-        with _display() as display:
-            for part in stream:
-                _feed(display, part)
-    finally:
-        close = getattr(stream, "close", None)
-        if close is not None:
-            close()
-    return None
+    display = NotebookDisplay() if in_notebook() else display_for()
+
+    def take(part: Any) -> None:
+        if (token := token_in(part)) is not None:
+            display.feed(*token)
+
+    return read_all("show", stream, take, within=display)
 
 
-async def _show(stream: Any) -> None:
-    try:
-        with _display() as display:
-            async for part in stream:
-                _feed(display, part)
-    finally:
-        close = getattr(stream, "aclose", None)
-        if close is not None:
-            await close()
+def display_for(file: TextIO | None = None) -> Display:
+    """The display that suits a file: live lanes on a terminal, plain tokens anywhere else.
 
-
-def _display() -> Display:
-    return NotebookDisplay() if in_notebook() else display_for()
-
-
-def _feed(display: Display, part: Any) -> None:
-    """Show the token in a part, which may stand behind a namespace and a mode."""
-    if isinstance(part, tuple) and len(part) == 3:
-        part = part[2]
-    elif isinstance(part, tuple) and len(part) == 2 and isinstance(part[0], (tuple, str)):
-        # A node may write plain strings as tokens; a mode's name is followed by no metadata.
-        part = part if _is_token(part) else part[1]
-    if _is_token(part):
-        display.feed(*part)
-
-
-def _is_token(part: Any) -> bool:
-    if not isinstance(part, (tuple, list)) or len(part) != 2:
-        return False
-    chunk, metadata = part
-    if not isinstance(metadata, Mapping):
-        return False
-    if isinstance(chunk, str):
-        return "langgraph_node" in metadata or "tags" in metadata
-    return isinstance(chunk, (BaseMessage, Mapping))
+    A terminal that cannot move its cursor (``TERM=dumb``, or no ``TERM`` at all) gets plain tokens.
+    ``NO_COLOR`` leaves the lanes without colour.
+    """
+    file = sys.stdout if file is None else file
+    moves = os.name == "nt" or os.environ.get("TERM", "dumb").lower() not in ("dumb", "unknown", "")
+    return TerminalDisplay(file) if file.isatty() and moves else PipeDisplay(file)

@@ -17,7 +17,7 @@ from tokenweir.models.chat import chat_model
 from tokenweir.models.completion import completion_model
 from tokenweir.models.providers import parse_model_name
 from tokenweir.models.rhythm import Rhythm, Verdict
-from tokenweir.streaming.content import has_reasoning, has_text, text_of
+from tokenweir.streaming.content import reasoning_of, text_of
 
 __all__ = ["ProbeReport", "probe"]
 
@@ -147,10 +147,10 @@ async def _listen(model: Any, prompt: str) -> _Heard:
     try:
         async for chunk in _chunks(model, prompt):
             now = time.perf_counter() - began
-            thought = has_reasoning(chunk)
-            heard.reasoning = heard.reasoning or thought
-            if thought or has_text(chunk):
-                rhythm.feed(now, len(text_of(chunk)))
+            text, thought = text_of(chunk), reasoning_of(chunk)
+            heard.reasoning = heard.reasoning or bool(thought)
+            if text or thought:
+                rhythm.feed(now, len(text))
             if usage := getattr(chunk, "usage_metadata", None):
                 rhythm.output_tokens = usage["output_tokens"]
     except ConnectTimeoutError:

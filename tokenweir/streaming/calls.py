@@ -8,6 +8,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from tokenweir.errors import ProviderError, StreamError, TokenweirError
+from tokenweir.streaming.content import tags_of
 from tokenweir.types import ReadOnlyMetadata
 
 __all__ = ["Call", "Calls", "Received"]
@@ -56,8 +57,7 @@ class Calls:
 
     def started(self, run_id: UUID, metadata: ReadOnlyMetadata, tags: list[str] | None) -> Call:
         """A call begins."""
-        shown = tuple(tag for tag in tags or () if not tag.startswith(("seq:step", "graph:")))
-        call = self._under_way[run_id] = Call(metadata, shown)
+        call = self._under_way[run_id] = Call(metadata, tuple(tags_of({"tags": tags})))
         return call
 
     def under_way(self, run_id: UUID) -> Call | None:

@@ -16,7 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from threading import get_ident
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from tokenweir.types import Metadata, Namespace, StreamStatistics
 
@@ -199,7 +199,7 @@ class _State(Generic[T]):
         return StreamStatistics(len(self.items), self.buffer, self.sent, len(self.producers))
 
 
-def open_channel(buffer: int) -> tuple[SendChannel[T], ReceiveChannel[T]]:
+def open_channel(buffer: int) -> tuple[SendChannel[Any], ReceiveChannel[Any]]:
     """Open a channel, and return its two sides.
 
     Args:
@@ -211,7 +211,7 @@ def open_channel(buffer: int) -> tuple[SendChannel[T], ReceiveChannel[T]]:
     """
     if type(buffer) is not int or buffer < 0:
         raise ValueError(f"buffer is a number of chunks, 0 or more; not {buffer!r}")
-    state: _State[T] = _State(buffer)
+    state: _State[Any] = _State(buffer)
     return SendChannel(state), ReceiveChannel(state)
 
 

@@ -3,51 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Iterable
-from typing import Any, overload
+from typing import Any, TypeAlias, overload
 
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
 
+from tokenweir.streaming.any_stream import read_all, token_of
+from tokenweir.streaming.content import call_of, text_of
 from tokenweir.streaming.merge import message_of
 from tokenweir.types import Metadata, Token
 
-__all__ = ["Collector", "collect"]
+__all__ = ["collect"]
 
-
-class Collector:
-    """Gathers tokens, and adds them up when asked; costs the same for each token.
-
-    Takes ``(chunk, metadata)``; chunks with one id are one call. Chunks that are plain dicts with
-    ``content``, as nodes without LangChain write them, are one call per node run and tags.
-    """
-
-    def __init__(self) -> None:
-        self._calls: dict[Any, tuple[list[Any], Metadata]] = {}
-
-    def feed(self, chunk: Any, metadata: Metadata) -> None:
-        """Take one token."""
-        if isinstance(chunk, BaseMessage):
-            key: Any = chunk.id or id(metadata)
-        elif isinstance(chunk, dict) and "content" in chunk:
-            key = (metadata.get("langgraph_checkpoint_ns"), *(metadata.get("tags") or ()))
-        else:
-            raise _not_a_token((chunk, metadata))
-        call = self._calls.get(key)
-        if call is None:
-            self._calls[key] = ([chunk], metadata)
-        else:
-            call[0].append(chunk)
-
-    def results(self) -> list[tuple[BaseMessage, Metadata]]:
-        """The message of each call so far with its metadata, in the order of their first tokens."""
-        return [(_whole(chunks), metadata) for chunks, metadata in self._calls.values()]
+Collected: TypeAlias = list[tuple[AnyMessage, Metadata]]
 
 
 @overload
-def collect(stream: AsyncIterable[Token]) -> Awaitable[list[tuple[BaseMessage, Metadata]]]: ...
+def collect(stream: AsyncIterable[Token]) -> Awaitable[Collected]: ...
 
 
 @overload
-def collect(stream: Iterable[Token]) -> list[tuple[BaseMessage, Metadata]]: ...
+def collect(stream: Iterable[Token]) -> Collected: ...
 
 
 def collect(stream: Any) -> Any:
@@ -56,47 +31,35 @@ def collect(stream: Any) -> Any:
     ::
 
         for message, metadata in await collect(astream(graph, inputs)):
-            print(metadata["langgraph_node"], message.content)
+            if message.type == "ai":
+                print(metadata["langgraph_node"], message.text, message.tool_calls)
 
     Args:
         stream: A stream of ``(chunk, metadata)``: ``astream(...)`` (await the result) or
             ``stream(...)``.
 
     Returns:
-        ``(message, metadata)`` per call, in the order in which the calls' first tokens came. The
-        messages are whole ones (``AIMessage``), as the node itself got them.
+        ``(message, metadata)`` per call, in the order in which the calls' first tokens came. A
+        model's answer is an ``AIMessage``, as the node itself got it; a message that a node
+        returned, such as a ``ToolMessage``, is returned unchanged. Chunks that are no messages, as
+        nodes without LangChain write them, are one call per node run and tags.
+
+    Raises:
+        TypeError: If this is no stream of ``(chunk, metadata)``.
     """
-    if hasattr(stream, "__aiter__"):
-        return _collect(stream)
-    if not hasattr(stream, "__iter__"):
-        raise TypeError(f"collect takes a stream of (chunk, metadata), not {stream!r}")
-    collector = Collector()
-    for token in stream:
-        collector.feed(*_checked(token))
-    return collector.results()
+    calls: dict[Any, tuple[list[Any], Metadata]] = {}
 
+    def take(part: Any) -> None:
+        chunk, metadata = token_of(part)
+        calls.setdefault(call_of(chunk, metadata), ([], metadata))[0].append(chunk)
 
-async def _collect(stream: AsyncIterable[Any]) -> list[tuple[BaseMessage, Metadata]]:
-    collector = Collector()
-    async for token in stream:
-        collector.feed(*_checked(token))
-    return collector.results()
+    def messages() -> list[tuple[BaseMessage, Metadata]]:
+        return [(_whole(chunks), metadata) for chunks, metadata in calls.values()]
 
-
-def _checked(token: Any) -> Token:
-    if isinstance(token, (tuple, list)) and len(token) == 2 and isinstance(token[1], dict):
-        return token[0], token[1]
-    raise _not_a_token(token)
-
-
-def _not_a_token(token: Any) -> TypeError:
-    return TypeError(
-        f"expected a stream of (chunk, metadata), not of {type(token).__name__}: {token!r:.80}. "
-        'Stream with stream_mode="messages" (or "custom" with tokens in it) and subgraphs=False'
-    )
+    return read_all("collect", stream, take, messages)
 
 
 def _whole(chunks: list[Any]) -> BaseMessage:
     if isinstance(chunks[0], BaseMessage):
         return message_of(chunks)
-    return AIMessage(content="".join(str(chunk["content"]) for chunk in chunks))
+    return AIMessage(content="".join(map(text_of, chunks)))

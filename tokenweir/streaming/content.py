@@ -1,81 +1,123 @@
-"""What a chunk holds: text, reasoning, a piece of a tool call. Plain looking, no I/O.
+"""What a chunk holds, and which model call it belongs to. No I/O.
 
-Reasoning comes in two forms: as ``reasoning_content`` in ``additional_kwargs`` beside a text that
-stays a string (OpenAI-compatible endpoints), or as blocks in a list of content. LangChain's
-``message.content_blocks`` gives standard blocks of both; these functions look without making any.
+A chunk may be a LangChain message or a chunk of one, such a message as plain data, or what a node
+writes by hand in ``custom`` mode: a dict with ``content``, or a string. Providers put reasoning in
+two places: as ``reasoning_content`` beside the content, or as blocks inside it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import BaseMessage, BaseMessageChunk
 
-__all__ = ["has_reasoning", "has_text", "reasoning_of", "text_of"]
+__all__ = [
+    "Kind",
+    "Piece",
+    "call_of",
+    "is_last",
+    "pieces",
+    "reasoning_of",
+    "tags_of",
+    "text_of",
+]
+
+Kind = Literal["text", "reasoning", "call", "result"]
+"""The model's answer, its reasoning, a tool call that it writes, the result of a tool."""
 
 
-def has_text(chunk: Any) -> bool:
-    """Whether a chunk, or a dict with ``content``, holds text of the answer."""
-    content = _content(chunk)
-    if isinstance(content, str) or not isinstance(content, list):
-        return bool(content)
-    return any(
-        bool(block) if isinstance(block, str) else bool(_block_text(block)) for block in content
-    )
+class Piece(NamedTuple):
+    """A stretch of one kind. ``starts`` is True for the first piece of a tool call."""
+
+    kind: Kind
+    text: str
+    starts: bool = False
+
+
+def pieces(chunk: Any) -> list[Piece]:
+    """What a chunk holds, in order; nothing if it only carries usage."""
+    if isinstance(chunk, str):
+        return [Piece("text", chunk)] if chunk else []
+    found: list[Piece] = []
+    thought = (_get(chunk, "additional_kwargs") or {}).get("reasoning_content")
+    if not thought and isinstance(chunk, dict):
+        thought = chunk.get("reasoning_content")
+    if isinstance(thought, str) and thought:
+        found.append(Piece("reasoning", thought))
+    content = _get(chunk, "content")
+    kind: Kind = "result" if "tool" in (_get(chunk, "type"), _get(chunk, "role")) else "text"
+    for block in content if isinstance(content, list) else [content]:
+        found.extend(_in_block(block, kind))
+    found.extend(_calls(chunk))
+    return found
 
 
 def text_of(chunk: Any) -> str:
-    """The text of the answer in a chunk; "" if it holds none."""
-    content = _content(chunk)
-    if isinstance(content, str) or not isinstance(content, list):
-        return str(content or "")
-    return "".join(block if isinstance(block, str) else _block_text(block) for block in content)
-
-
-def has_reasoning(chunk: Any) -> bool:
-    """Whether a chunk holds reasoning."""
-    if _beside(chunk):
-        return True
-    content = _content(chunk)
-    return isinstance(content, list) and any(_block_reasoning(block) for block in content)
+    """The text in a chunk, of an answer or of a tool's result; "" if it holds none."""
+    content = _get(chunk, "content")
+    if type(content) is str:
+        return content
+    return "".join(piece.text for piece in pieces(chunk) if piece.kind in ("text", "result"))
 
 
 def reasoning_of(chunk: Any) -> str:
     """The reasoning in a chunk; "" if it holds none."""
-    content = _content(chunk)
-    if isinstance(content, list) and (
-        found := "".join(_block_reasoning(block) for block in content)
-    ):
-        return found
-    return _beside(chunk)
+    return "".join(piece.text for piece in pieces(chunk) if piece.kind == "reasoning")
 
 
-def _content(chunk: Any) -> Any:
-    if isinstance(chunk, BaseMessage):
-        return chunk.content
-    return chunk.get("content") if isinstance(chunk, dict) else chunk
+def _get(chunk: Any, name: str) -> Any:
+    return chunk.get(name) if isinstance(chunk, dict) else getattr(chunk, name, None)
 
 
-def _beside(chunk: Any) -> str:
-    if isinstance(chunk, dict):
-        return str(chunk.get("reasoning_content") or "")
-    extra = getattr(chunk, "additional_kwargs", None)
-    found = extra.get("reasoning_content") if extra else None
-    return found if isinstance(found, str) else ""
+def _in_block(block: Any, kind: Kind) -> Iterator[Piece]:
+    """What a block of content holds. The blocks' fields differ by provider."""
+    text = block.get("text") if isinstance(block, dict) else block
+    if isinstance(text, str) and text:
+        yield Piece(kind, text)
+    elif isinstance(block, dict):
+        thought = block.get("reasoning") or block.get("thinking") or block.get("summary")
+        for part in thought if isinstance(thought, list) else [thought]:
+            thought = part.get("text") if isinstance(part, dict) else part
+            if isinstance(thought, str) and thought:
+                yield Piece("reasoning", thought)
 
 
-def _block_text(block: Any) -> str:
-    if isinstance(block, dict) and block.get("type") == "text":
-        return str(block.get("text") or "")
-    return ""
+def _calls(chunk: Any) -> Iterator[Piece]:
+    for call in _get(chunk, "tool_call_chunks") or _get(chunk, "tool_calls") or ():
+        if not isinstance(call, dict):
+            continue
+        # A chunk written by hand may have the provider's own form.
+        spec = call.get("function")
+        name, args = (
+            (spec.get("name"), spec.get("arguments"))
+            if isinstance(spec, dict)
+            else (call.get("name"), call.get("args"))
+        )
+        if args is not None and not isinstance(args, str):
+            args = json.dumps(args, ensure_ascii=False, default=str)
+        if name or args:
+            yield Piece("call", f"{name} {args or ''}" if name else str(args), bool(name))
 
 
-def _block_reasoning(block: Any) -> str:
-    """The reasoning of a standard block, or as Anthropic and OpenAI's responses write it."""
-    if not isinstance(block, dict):
-        return ""
-    if block.get("type") == "reasoning":
-        if summary := block.get("summary"):
-            return "".join(str(part.get("text") or "") for part in summary)
-        return str(block.get("reasoning") or "")
-    return str(block.get("thinking") or "") if block.get("type") == "thinking" else ""
+def tags_of(metadata: Mapping[str, Any]) -> list[str]:
+    """The tags that a call's user gave it, without those that LangChain's packages add."""
+    tags = metadata.get("tags") or ()
+    return [tag for tag in tags if not tag.startswith(("seq:step", "graph:", "langsmith:"))]
+
+
+def call_of(chunk: Any, metadata: Mapping[str, Any]) -> Hashable:
+    """What tells one model call from another: the message's id, else where it was written."""
+    message_id = _get(chunk, "id")
+    if isinstance(message_id, str) and message_id:
+        return message_id
+    namespace = metadata.get("langgraph_checkpoint_ns")
+    return (namespace, metadata.get("langgraph_node"), *tags_of(metadata))
+
+
+def is_last(chunk: Any) -> bool:
+    """Whether a chunk ends its call: it is marked as the last one, or is a whole message."""
+    if isinstance(chunk, BaseMessage) and not isinstance(chunk, BaseMessageChunk):
+        return True
+    return getattr(chunk, "chunk_position", None) == "last"

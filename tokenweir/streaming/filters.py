@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from tokenweir.errors import FilterError
-from tokenweir.streaming.content import has_reasoning, has_text
+from tokenweir.streaming.content import reasoning_of, text_of
 from tokenweir.types import ReadOnlyMetadata
 
 __all__ = [
@@ -154,14 +154,14 @@ def _joined(decide: _Decide, left: Filter, operator: str, right: Filter) -> Filt
     return _made(decide, accepts, text, binds)
 
 
-def _of_chunks(looks: Callable[[Any], bool], name: str) -> Filter:
-    return _made(lambda metadata: None, lambda metadata, chunk: looks(chunk), name)
+def _of_chunks(held: Callable[[Any], str], name: str) -> Filter:
+    return _made(lambda metadata: None, lambda metadata, chunk: bool(held(chunk)), name)
 
 
-text: Filter = _of_chunks(has_text, "text")
+text: Filter = _of_chunks(text_of, "text")
 """Pass the chunks that hold text of the answer: no reasoning, no tool calls, no bare usage."""
 
-reasoning: Filter = _of_chunks(has_reasoning, "reasoning")
+reasoning: Filter = _of_chunks(reasoning_of, "reasoning")
 """Pass the chunks that hold reasoning, which some models show before their answer."""
 
 

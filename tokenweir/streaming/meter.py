@@ -14,9 +14,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, overload
 
-from langchain_core.messages import AIMessage, BaseMessage, BaseMessageChunk
+from langchain_core.messages import BaseMessageChunk
 
-from tokenweir.types import Metadata, Token
+from tokenweir.streaming.any_stream import close_stream, complete, is_async, token_of
+from tokenweir.streaming.content import call_of, pieces, text_of
+from tokenweir.streaming.token_stream import SyncTokenStream, TokenStream
+from tokenweir.types import ReadOnlyMetadata, StreamStatistics, Token
 
 __all__ = ["Meter", "MeterReport", "TagReport"]
 
@@ -120,7 +123,7 @@ class Meter:
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
         self._started: float | None = None
-        self._calls: dict[Any, _Call] = {}
+        self._calls: dict[Any, _MeteredCall] = {}
         self._gauges: dict[str, _Gauge] = {}
         self._total = _Gauge()
 
@@ -129,28 +132,26 @@ class Meter:
         if self._started is None:
             self._started = self._clock()
 
-    def feed(self, chunk: Any, metadata: Metadata, at: float | None = None) -> None:
+    def feed(self, chunk: Any, metadata: ReadOnlyMetadata, at: float | None = None) -> None:
         """Take one token, at a time of the meter's clock or now."""
         now = self._clock() if at is None else at
         if self._started is None:
             self._started = now
-        weight, characters = _held(chunk)
-        key = getattr(chunk, "id", None) or (
-            metadata.get("langgraph_checkpoint_ns"),
-            *(metadata.get("tags") or ()),
-        )
+        text = text_of(chunk)
+        is_token = bool(text or pieces(chunk))
+        key = call_of(chunk, metadata)
         call = self._calls.get(key)
         if call is None:
-            if not weight and not isinstance(chunk, BaseMessageChunk):
+            if not is_token and not isinstance(chunk, BaseMessageChunk):
                 return
             names = metadata.get("tags") or [metadata.get("langgraph_node") or "(no node)"]
             gauges = [self._gauges.setdefault(str(name), _Gauge()) for name in dict.fromkeys(names)]
-            call = self._calls[key] = _Call([self._total, *gauges])
+            call = self._calls[key] = _MeteredCall([self._total, *gauges])
             for gauge in call.gauges:
                 gauge.calls += 1
         for gauge in call.gauges:
-            if weight:
-                gauge.token(now, now - self._started, call.last, characters)
+            if is_token:
+                gauge.token(now, now - self._started, call.last, len(text))
                 if call.tokens == 0:
                     gauge.alone += 1  # until a second token comes
                 elif call.tokens == 1:
@@ -158,45 +159,31 @@ class Meter:
             usage = getattr(chunk, "usage_metadata", None)
             if usage:
                 gauge.output_tokens = (gauge.output_tokens or 0) + usage["output_tokens"]
-        if weight:
+        if is_token:
             call.last = now
             call.tokens += 1
 
     @overload
-    def watch(self, stream: AsyncIterator[Token]) -> AsyncIterator[Token]: ...
+    def watch(self, stream: AsyncIterator[Token]) -> TokenStream[Token]: ...
 
     @overload
-    def watch(self, stream: Iterator[Token]) -> Iterator[Token]: ...
+    def watch(self, stream: Iterator[Token]) -> SyncTokenStream[Token]: ...
 
     def watch(self, stream: Any) -> Any:
-        """Pass a stream of ``(chunk, metadata)`` on, async or sync, and measure it."""
-        if hasattr(stream, "__aiter__"):
-            return self._watch(stream)
-        if hasattr(stream, "__iter__"):
-            return self._watch_sync(stream)
-        raise TypeError(f"watch takes a stream of (chunk, metadata), not {stream!r}")
+        """Measure a stream while it is read.
 
-    async def _watch(self, stream: Any) -> AsyncIterator[Token]:
-        self.start()
-        try:
-            async for chunk, metadata in stream:
-                self.feed(chunk, metadata)
-                yield chunk, metadata
-        finally:
-            close = getattr(stream, "aclose", None)
-            if close is not None:
-                await close()
+        Args:
+            stream: A stream of ``(chunk, metadata)``, async or sync.
 
-    def _watch_sync(self, stream: Any) -> Iterator[Token]:
-        self.start()
-        try:
-            for chunk, metadata in stream:
-                self.feed(chunk, metadata)
-                yield chunk, metadata
-        finally:
-            close = getattr(stream, "close", None)
-            if close is not None:
-                close()
+        Returns:
+            The same tokens, as a stream that can be closed, entered and asked for its statistics
+            whatever ``stream`` is. Closing it closes ``stream``.
+
+        Raises:
+            TypeError: If this is no stream; at the reader, if its parts are not
+                ``(chunk, metadata)``.
+        """
+        return (_Watched if is_async("Meter.watch", stream) else _SyncWatched)(self, stream)
 
     def report(self) -> MeterReport:
         """What was measured so far."""
@@ -205,26 +192,66 @@ class Meter:
         )
 
 
-def _held(chunk: Any) -> tuple[bool, int]:
-    """Whether a chunk holds something, and how many characters of text."""
-    if isinstance(chunk, BaseMessage):
-        content: Any = chunk.content
-        text = content if isinstance(content, str) else str(chunk.text)
-        something = bool(content)
-        if isinstance(chunk, AIMessage) and not something:
-            extra = chunk.additional_kwargs
-            something = bool(
-                getattr(chunk, "tool_call_chunks", None)
-                or chunk.tool_calls
-                or extra.get("reasoning_content")
-            )
-        return something, len(text)
-    content = chunk.get("content") if isinstance(chunk, dict) else chunk
-    return bool(content), len(str(content or ""))
+class _Watched(TokenStream[Token]):
+    def __init__(self, meter: Meter, stream: Any) -> None:
+        self._meter, self._stream = meter, stream
+        self._parts = aiter(stream)
+        self._over = False
+
+    async def __anext__(self) -> Token:
+        if self._over:
+            raise StopAsyncIteration
+        self._meter.start()
+        try:
+            token = token_of(await anext(self._parts))
+        except BaseException:
+            await self.aclose()
+            raise
+        self._meter.feed(*token)
+        return token
+
+    async def aclose(self) -> None:
+        self._over = True
+        await close_stream(self._stream)
+
+    def statistics(self) -> StreamStatistics:
+        return _statistics_of(self._stream)
+
+
+class _SyncWatched(SyncTokenStream[Token]):
+    def __init__(self, meter: Meter, stream: Any) -> None:
+        self._meter, self._stream = meter, stream
+        self._parts = iter(stream)
+        self._over = False
+
+    def __next__(self) -> Token:
+        if self._over:
+            raise StopIteration
+        self._meter.start()
+        try:
+            token = token_of(next(self._parts))
+        except BaseException:
+            self.close()
+            raise
+        self._meter.feed(*token)
+        return token
+
+    def close(self) -> None:
+        self._over = True
+        complete(close_stream(self._stream))
+
+    def statistics(self) -> StreamStatistics:
+        return _statistics_of(self._stream)
+
+
+def _statistics_of(stream: Any) -> StreamStatistics:
+    """Those of a stream of ours; all 0 for another, which has no buffer."""
+    statistics: Any = getattr(stream, "statistics", None)
+    return StreamStatistics(0, 0, 0, 0) if statistics is None else statistics()
 
 
 @dataclass
-class _Call:
+class _MeteredCall:
     gauges: list[_Gauge]
     last: float | None = None
     tokens: int = 0

@@ -10,8 +10,8 @@ import warnings
 from typing import Any
 
 from tokenweir.errors import UnmatchedFilterWarning
+from tokenweir.streaming.content import tags_of
 from tokenweir.streaming.filters import Filter, FilterLike, as_filter, from_model, from_node, tag
-from tokenweir.streaming.pieces import tags_of
 from tokenweir.types import ReadOnlyMetadata
 
 __all__ = ["RunFilter", "run_filter"]

@@ -5,33 +5,31 @@ One run, one channel, one reader. ``run.py`` says how the run fills the channel.
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, overload
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.pregel import Pregel
 from langgraph.types import Command, StreamMode, StreamPart
 
 from tokenweir.streaming.arguments import check_arguments
-from tokenweir.streaming.channel import (
-    EndOfStream,
-    ReceiveChannel,
-    SendChannel,
-    open_channel,
-)
+from tokenweir.streaming.channel import open_channel
 from tokenweir.streaming.filters import FilterLike
 from tokenweir.streaming.run import Plan, run, run_sync
 from tokenweir.streaming.run_filter import run_filter
+from tokenweir.streaming.token_stream import (
+    ChannelStream,
+    Producer,
+    SyncTokenStream,
+    ThreadStream,
+    TokenStream,
+)
 from tokenweir.types import (
     GraphLike,
     Namespace,
     RemoteRunOptions,
     RunOptions,
-    StreamStatistics,
     SyncGraphLike,
     Token,
 )
@@ -40,9 +38,7 @@ if TYPE_CHECKING:
     from langgraph.typing import ContextT, InputT, OutputT, StateT
     from typing_extensions import Unpack
 
-__all__ = ["SyncTokenStream", "TokenStream", "astream", "stream"]
-
-T = TypeVar("T")
+__all__ = ["astream", "stream"]
 
 Modes: TypeAlias = list[StreamMode] | tuple[StreamMode, ...]
 AnyMode: TypeAlias = StreamMode | Sequence[StreamMode] | None
@@ -152,7 +148,8 @@ def astream(
     """
     check_arguments("astream", graph, stream_mode, version, options)
     plan = Plan(graph, input, config, run_filter(only), stream_mode, subgraphs, version, options)
-    return TokenStream(plan, *open_channel(buffer))
+    send, receive = open_channel(buffer)
+    return ChannelStream(receive, Producer(partial(run, plan, send)), plan.warn_of_filter)
 
 
 # fmt: off
@@ -231,147 +228,5 @@ def stream(
     """
     check_arguments("stream", graph, stream_mode, version, options)
     plan = Plan(graph, input, config, run_filter(only), stream_mode, subgraphs, version, options)
-    return SyncTokenStream(plan, *open_channel(buffer))
-
-
-class TokenStream(AsyncIterator[T], Generic[T]):
-    """The parts of one run, as they come. Made by ``astream``; read by one reader, once.
-
-    The run starts at the first read. ``async with`` closes it for sure; so do ``aclose()``, the
-    end, and letting go of it (``break`` out of an ``async for`` over it).
-    """
-
-    def __init__(self, plan: Plan, send: SendChannel[T], channel: ReceiveChannel[T]) -> None:
-        self._plan = plan
-        self._send = send
-        self._channel = channel
-        self._task: asyncio.Task[None] | None = None
-        self._reading = False
-        self._over = False
-
-    def __aiter__(self) -> TokenStream[T]:
-        return self
-
-    async def __anext__(self) -> T:
-        if self._over:
-            raise StopAsyncIteration
-        if self._reading:
-            raise RuntimeError("this stream is being read by another task; use lanes() to share it")
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(run(self._plan, self._send))
-        self._reading = True
-        try:
-            if self._channel.ready:
-                return self._channel.receive_nowait()
-            return await self._channel.receive()
-        except EndOfStream:
-            self._over = True
-            self._plan.warn_of_filter(stacklevel=2)
-            raise StopAsyncIteration from None
-        except asyncio.CancelledError:
-            await self.aclose()
-            raise
-        except BaseException:
-            self._over = True
-            raise
-        finally:
-            self._reading = False
-
-    async def aclose(self) -> None:
-        """Stop the run, and wait until all it had open is closed."""
-        self._over = True
-        self._channel.close()
-        task = self._task
-        if task is not None and not task.done():
-            task.cancel()
-            await asyncio.wait([task])
-
-    async def __aenter__(self) -> TokenStream[T]:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-    def statistics(self) -> StreamStatistics:
-        """How many chunks wait for the reader, and how many calls it holds back."""
-        return self._channel.statistics()
-
-    def __del__(self) -> None:
-        task = self._task
-        if task is None or task.done():
-            return
-        self._channel.close()
-        loop = task.get_loop()
-        if not loop.is_closed():
-            # Garbage is collected in whichever thread happens to be running.
-            loop.call_soon_threadsafe(task.cancel)
-
-
-class SyncTokenStream(Iterator[T], Generic[T]):
-    """The parts of one run, as they come. Made by ``stream``; read by one reader, once."""
-
-    _GRACE = 5.0
-    """Seconds that ``close`` waits for a node that sits in somebody else's blocking call."""
-
-    def __init__(self, plan: Plan, send: SendChannel[T], channel: ReceiveChannel[T]) -> None:
-        self._plan = plan
-        self._send = send
-        self._channel = channel
-        self._thread: threading.Thread | None = None
-        self._over = False
-
-    def __iter__(self) -> SyncTokenStream[T]:
-        return self
-
-    def __next__(self) -> T:
-        if self._over:
-            raise StopIteration
-        if self._thread is None:
-            context = contextvars.copy_context()
-            self._thread = threading.Thread(
-                target=context.run,
-                args=(run_sync, self._plan, self._send),
-                name="tokenweir-run",
-                daemon=True,
-            )
-            self._thread.start()
-        try:
-            return self._channel.receive_sync()
-        except EndOfStream:
-            self._over = True
-            self._plan.warn_of_filter(stacklevel=2)
-            raise StopIteration from None
-        except BaseException:
-            self._over = True
-            self._channel.close()
-            raise
-
-    def close(self) -> None:
-        """Stop the run, and wait until all it had open is closed."""
-        self._over = True
-        self._channel.close()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(self._GRACE)
-
-    def __enter__(self) -> SyncTokenStream[T]:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def statistics(self) -> StreamStatistics:
-        """How many chunks wait for the reader, and how many calls it holds back."""
-        return self._channel.statistics()
-
-    def __del__(self) -> None:
-        self._channel.close()
+    send, receive = open_channel(buffer)
+    return ThreadStream(receive, partial(run_sync, plan, send), plan.warn_of_filter)

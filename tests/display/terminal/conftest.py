@@ -12,7 +12,7 @@ import pytest
 from langchain_core.messages import AIMessageChunk
 from rich.console import Console
 
-from tokenweir.display.terminal import TerminalDisplay
+from tokenweir.display.terminal.live import TerminalDisplay
 
 
 class Screen(io.StringIO):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.tool import tool_call_chunk
 
-from tokenweir.display.terminal.board import IDLE, Board
+from tokenweir.display.terminal.board import IDLE, Board, lane_name
 
 
 def feed(board: Board, tag: str, text: str, call: str, *, last: bool = False, **more: Any) -> Any:
@@ -126,3 +127,18 @@ def test_a_silent_lane_gives_its_place_away() -> None:
     for _ in range(IDLE + 2):
         feed(board, "a", "x", "a")
     assert [lane.name for lane in board.shown(1)] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "name"),
+    [
+        ({"tags": ["joke"], "langgraph_node": "write"}, "joke"),
+        ({"tags": ["joke", "draft"]}, "joke draft"),
+        ({"tags": ["seq:step:1", "langsmith:hidden"], "langgraph_node": "write"}, "write"),
+        ({"tags": None, "ls_model_name": "gpt"}, "gpt"),
+        ({}, "tokens"),
+    ],
+)
+def test_the_name_of_a_lane(metadata: dict[str, Any], name: str) -> None:
+    """A person's tags, else the node, else the model."""
+    assert lane_name(metadata) == name

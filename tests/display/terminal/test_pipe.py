@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessageChunk, ToolMessage
 
-from tokenweir.display.terminal import PipeDisplay, TerminalDisplay, display_for, show
+from tokenweir.display.show import display_for, show
+from tokenweir.display.terminal.live import TerminalDisplay
+from tokenweir.display.terminal.pipe import PipeDisplay
 
 JOKE, POEM = {"tags": ["joke"]}, {"tags": ["poem"]}
 
@@ -28,7 +31,8 @@ class Terminal(io.StringIO):
 async def test_tokens_are_separated() -> None:
     """Each token is followed by a bar, and a new line begins where the model call changes."""
     file = io.StringIO()
-    await show(tokens(("Why", JOKE), (" not?", JOKE), ("", JOKE), ("In", POEM)), file)
+    with redirect_stdout(file):
+        await show(tokens(("Why", JOKE), (" not?", JOKE), ("", JOKE), ("In", POEM)))
     assert file.getvalue() == "Why| not?|\nIn|\n"
 
 
@@ -40,15 +44,16 @@ async def test_what_failed_comes_after_what_was_said() -> None:
         raise ConnectionError("cut")
 
     file = io.StringIO()
-    with pytest.raises(ConnectionError):
-        await show(failing(), file)
+    with pytest.raises(ConnectionError), redirect_stdout(file):
+        await show(failing())
     assert file.getvalue() == "Why|\n"
 
 
 async def test_nothing_is_nothing() -> None:
     """A stream without tokens writes nothing, not even a newline."""
     file = io.StringIO()
-    await show(tokens(), file)
+    with redirect_stdout(file):
+        await show(tokens())
     assert file.getvalue() == ""
 
 

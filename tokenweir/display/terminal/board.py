@@ -10,17 +10,10 @@ from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
 from tokenweir.display.terminal.wrap import Wrap
-from tokenweir.streaming.pieces import (
-    Kind,
-    Piece,
-    call_of,
-    is_last,
-    lane_name,
-    pieces,
-    visible,
-)
+from tokenweir.display.visible import visible
+from tokenweir.streaming.content import Kind, Piece, call_of, is_last, pieces, tags_of
 
-__all__ = ["Board", "Lane"]
+__all__ = ["Board", "Lane", "lane_name"]
 
 IDLE = 100
 """Tokens of other lanes after which a silent lane gives its place on the screen away."""
@@ -112,6 +105,12 @@ class Lane:
             self._written.append((kind, text))
             if self._wrap is not None:
                 self._wrap.write(text, kind)
+
+
+def lane_name(metadata: Mapping[str, Any]) -> str:
+    """What to call the lane of a model call: its tags, else its node, else its model."""
+    name = metadata.get("langgraph_node") or metadata.get("ls_model_name") or "tokens"
+    return " ".join(tags_of(metadata)) or str(name)
 
 
 class Board:

@@ -1,16 +1,13 @@
 """Lanes on a terminal: one per tag, side by side, filling as tokens come.
 
-The screen is painted by a thread of its own, at most 20 times a second and only when something
-came, so that tokens are never slowed by painting; before the first token it is left alone. While
-the run lasts a long lane shows its tail; at the end every lane is printed whole.
+Before the first token the screen is left alone. While the run lasts, a long lane shows its tail; at
+the end every lane is printed whole.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
-from collections.abc import Mapping, Sequence
-from types import TracebackType
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
@@ -21,13 +18,12 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from tokenweir.display.terminal.board import Board, Lane
+from tokenweir.display.display import PaintedDisplay
+from tokenweir.display.terminal.board import Lane
 from tokenweir.display.terminal.grid import columns_for, shape_for, share_lines
 from tokenweir.display.terminal.wrap import Line
 
 __all__ = ["TerminalDisplay"]
-
-PAINTS_PER_SECOND = 20
 
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red")
 _STYLES = {
@@ -38,7 +34,7 @@ _STYLES = {
 }
 
 
-class TerminalDisplay:
+class TerminalDisplay(PaintedDisplay):
     """Shows a stream as live lanes on a terminal.
 
     A context manager. ``feed`` each token; on leaving, the live lanes are replaced by the whole
@@ -52,39 +48,15 @@ class TerminalDisplay:
 
     def __init__(self, file: TextIO | None = None, *, console: Console | None = None) -> None:
         self._console = console or Console(file=file, highlight=False, markup=False, emoji=False)
-        self._board = Board(self._console.encoding)
-        self._lock = threading.Lock()
-        self._news = False
-        self._done = threading.Event()
+        super().__init__(self._console.encoding)
         self._live: Live | None = None
-        self._painter: threading.Thread | None = None
 
-    def feed(self, chunk: Any, metadata: Mapping[str, Any]) -> None:
-        """Show one token. Returns at once; painting happens elsewhere."""
-        with self._lock:
-            if self._board.feed(chunk, metadata) is not None:
-                self._news = True
+    def _paint(self) -> None:
+        if self._live is None:
+            self._live = self._begin()
+        self._live.refresh()
 
-    def __enter__(self) -> TerminalDisplay:
-        self._painter = threading.Thread(target=self._paint, name="tokenweir-display", daemon=True)
-        self._painter.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Replace the live lanes by their whole text, and give the terminal back."""
-        painter, self._painter = self._painter, None
-        if painter is None:
-            return
-        self._done.set()
-        painter.join()
+    def _finish(self) -> None:
         try:
             # What a node printed without ending the line still waits in rich's stand-ins.
             sys.stdout.flush()
@@ -95,14 +67,6 @@ class TerminalDisplay:
                     self._live.stop()
                 if self._board.lanes:
                     self._console.print(self._whole(), end="")
-
-    def _paint(self) -> None:
-        while not self._done.wait(1 / PAINTS_PER_SECOND):
-            if self._news:
-                self._news = False
-                if self._live is None:
-                    self._live = self._begin()
-                self._live.refresh()
 
     def _begin(self) -> Live:
         live = Live(

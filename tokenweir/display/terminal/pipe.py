@@ -7,12 +7,14 @@ from collections.abc import Hashable, Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
-from tokenweir.streaming.pieces import call_of, pieces, visible
+from tokenweir.display.display import Display
+from tokenweir.display.visible import visible
+from tokenweir.streaming.content import call_of, pieces
 
 __all__ = ["PipeDisplay"]
 
 
-class PipeDisplay:
+class PipeDisplay(Display):
     """Writes the text of a stream's tokens, separated by ``|``, and nothing else.
 
     ::
@@ -58,9 +60,6 @@ class PipeDisplay:
         if self._open:
             self._open = False
             self._write("\n")
-
-    def __enter__(self) -> PipeDisplay:
-        return self
 
     def __exit__(
         self,

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tokenweir.serving.log.events import Event
+from tokenweir.streaming.content import reasoning_of, tags_of, text_of
 from tokenweir.streaming.filters import Filter
-from tokenweir.streaming.pieces import pieces, tags_of
 
 __all__ = ["Accepts", "Record", "accepts", "record_of", "token_of"]
 
@@ -89,9 +89,7 @@ def token_of(
     if _is_plain_text(fields):
         text = fields["content"]
     else:
-        found = pieces(message)
-        text = "".join(piece.text for piece in found if piece.kind in ("text", "result"))
-        reasoning = "".join(piece.text for piece in found if piece.kind == "reasoning")
+        text, reasoning = text_of(message), reasoning_of(message)
         calls = _tool_calls(fields)
     carried = {
         "reasoning": reasoning,
