@@ -66,6 +66,15 @@ def environment(provider: Provider) -> dict[str, str]:
     }
 
 
+def test_pages_install_from_the_repository() -> None:
+    """No page has a package index asked for Tokenweir, which is on none."""
+    for page in PAGES:
+        for block in blocks.blocks_of(page.read_text(encoding="utf-8")):
+            for line in block.text.splitlines():
+                if "pip install" in line and "tokenweir" in line:
+                    assert "@ git+https://" in line, f"{page.name}: {line}"
+
+
 def complaint(wanted: str, got: str) -> str:
     """How the output differs from what the page says, or nothing."""
     if doctest.OutputChecker().check_output(f"{wanted.rstrip()}\n", f"{got.rstrip()}\n", _FLAGS):
