@@ -104,6 +104,26 @@ async def test_tokens_share_what_they_have_in_common(log: EventLog) -> None:
     assert log.size == 0
 
 
+async def test_what_is_given_at_once_is_bounded(log: EventLog) -> None:
+    """A reader is given at most 256 events at once, and no second one beyond 1 MiB of data."""
+    log.open("run")
+    envelope = Envelope(b"[", b"," + b"x" * 100_000 + b"]")
+    for _ in range(600):
+        log.append("run", "messages", b"0")
+    for _ in range(40):
+        log.append("run", "messages", b"1", envelope=envelope)
+    for _ in range(2):
+        log.append("run", "custom", b"2" * (2 << 20))
+    log.append("run", END, b"{}")
+    for _ in range(2):  # from memory, and then from the disk if there is one
+        pages = [events async for events in log.follow("run")]
+        await log.saved("run")
+        assert max(len(events) for events in pages) == 256
+        for events in pages:
+            assert len(events) == 1 or sum(len(event.data) for event in events) <= 1 << 20
+        assert [event.id for events in pages for event in events] == list(range(1, 644))
+
+
 async def test_the_newest_of_a_kind(log: EventLog) -> None:
     """The last event of a kind is found before and after it was written, or none."""
     log.open("run")

@@ -20,6 +20,7 @@ from tokenweir.serving.langgraph.states import (
     shown_state,
 )
 from tokenweir.serving.problems import ConflictError, InvalidError
+from tokenweir.serving.running.configs import check_size
 from tokenweir.serving.running.encoding import encode, plain, scrubbed
 from tokenweir.serving.running.execution import command_of
 from tokenweir.serving.running.ids import check_id, new_id
@@ -83,6 +84,7 @@ class _Handlers:
         if known is not None:
             return _json(_thread(known))
         metadata = field(body, "metadata", dict) or {}
+        check_size({"metadata": metadata})
         made = Thread(id=thread_id, owner=owner, metadata=metadata)
         graph = field(body, "graph_id", str) or metadata.get("graph_id")
         made.graph = graph if graph in self._runs.graphs else None
@@ -120,7 +122,9 @@ class _Handlers:
     async def update(self, request: Request) -> Response:
         body = await read_body(request)
         thread = self._thread(request)
-        thread.metadata = {**thread.metadata, **(field(body, "metadata", dict) or {})}
+        metadata = {**thread.metadata, **(field(body, "metadata", dict) or {})}
+        check_size({"metadata": metadata})
+        thread.metadata = metadata
         self._table.save(thread)
         if "return=minimal" in request.headers.get("prefer", ""):
             return Response(status_code=204)

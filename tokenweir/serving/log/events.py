@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-__all__ = ["END", "PAGE", "Envelope", "Event", "EventLog", "EventReader", "Taker"]
+__all__ = ["END", "PAGE", "Envelope", "Event", "EventLog", "EventReader", "Taker", "fitting"]
 
 Part = TypeVar("Part", contravariant=True)
 
@@ -20,7 +20,11 @@ or ``error``, ``interrupted``, ``timeout``."""
 
 
 PAGE = 256
-"""The most events that a reader is given at once, which bounds what is written for it at once."""
+"""The most events that a reader is given at once."""
+
+_PAGE_BYTES = 1 << 20
+"""And the most bytes of data, if it is more than one event. Together they bound what is written for
+a reader at once: tokens share their envelopes here, and not in what is written."""
 
 
 class Envelope:
@@ -87,6 +91,12 @@ class Event(msgspec.Struct, gc=False, eq=False):
         return self.body if self.envelope is None else self.envelope.around(self.body)
 
     @property
+    def size(self) -> int:
+        """How many bytes ``data`` has."""
+        around = self.envelope
+        return len(self.body) + (len(around.head) + len(around.tail) if around is not None else 0)
+
+    @property
     def mode(self) -> str:
         """The kind without the namespace."""
         return self.kind.partition("|")[0]
@@ -116,6 +126,16 @@ class Event(msgspec.Struct, gc=False, eq=False):
     __hash__ = None  # type: ignore[assignment]
 
 
+def fitting(events: list[Event]) -> list[Event]:
+    """Of at most ``PAGE`` events the first, as many as a reader is given at once."""
+    size = 0
+    for place, event in enumerate(events):
+        size += event.size
+        if place and size > _PAGE_BYTES:
+            return events[:place]
+    return events
+
+
 class Taker(Protocol[Part]):
     """Who is handed what comes for a reader while that one sleeps, so that no task has to wake."""
 
@@ -132,7 +152,7 @@ class Taker(Protocol[Part]):
 class EventReader(Protocol):
     """Reads a run's events: those there are, then live ones to the end.
 
-    In lists of at most ``PAGE``, never empty: what has come since the last one.
+    In lists that ``fitting`` makes, never empty: what has come since the last one.
     """
 
     def __aiter__(self) -> EventReader: ...

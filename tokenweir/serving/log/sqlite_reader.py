@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from tokenweir.serving.log.events import END, PAGE, Event, Taker
+from tokenweir.serving.log.events import END, PAGE, Event, Taker, fitting
 from tokenweir.serving.log.tail import Tail, TailReader
 
 __all__ = ["SqliteReader"]
@@ -66,8 +66,10 @@ class SqliteReader:
                     return
                 continue  # too slow: what comes next is on the disk only
             found = await self._page(after)
-            for start in range(0, len(found), PAGE):
-                events = found[start : start + PAGE]
+            start = 0
+            while start < len(found):
+                events = fitting(found[start : start + PAGE])
+                start += len(events)
                 after = events[-1].id
                 yield events
                 if events[-1].kind == END:

@@ -9,7 +9,7 @@ import asyncio
 from bisect import bisect_right
 from contextvars import copy_context
 
-from tokenweir.serving.log.events import END, PAGE, Envelope, Event, Taker
+from tokenweir.serving.log.events import END, PAGE, Envelope, Event, Taker, fitting
 from tokenweir.serving.problems import CutOffError
 
 __all__ = ["Tail", "TailReader"]
@@ -78,7 +78,7 @@ class Tail:
             del self._events[:-keep]
 
     def after(self, id: int) -> list[Event]:
-        """The first ``PAGE`` of the visible events in memory with greater ids."""
+        """The first page of the visible events in memory with greater ids."""
         events = self._events
         if not events or events[-1].id <= id:
             return []
@@ -87,6 +87,8 @@ class Tail:
         if events[start - 1].id > id:
             start = bisect_right(events, id, key=_id_of)
         found = events[start : start + PAGE]
+        if len(found) > 1:
+            found = fitting(found)
         while found and found[-1].id > self.visible:
             found.pop()
         return found
@@ -200,7 +202,7 @@ class TailReader:
                 self.seen = found[-1].id
                 taker.take(found)
                 self._at = self._loop.time()
-                if len(found) == PAGE:
+                if self.seen < tail.visible:
                     self._wake()
                 return
         except Exception as error:  # noqa: BLE001 - it is the reader's, not the run's that writes

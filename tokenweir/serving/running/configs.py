@@ -10,9 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenweir.serving.problems import InvalidError
-from tokenweir.serving.running.records import Assistant, Run
+from tokenweir.serving.running.encoding import encode
+from tokenweir.serving.running.records import Assistant, Run, RunRequest
 
-__all__ = ["User", "check_config", "config_of"]
+__all__ = ["MOST_METADATA", "User", "carried", "check_config", "check_size", "config_of"]
+
+MOST_METADATA = 64 << 10
+"""Bytes as JSON of what a client may have carried by every token, or kept with a thread."""
 
 _STEPS = 10_000
 _KEYS = ("tags", "metadata", "recursion_limit", "max_concurrency", "run_name")
@@ -51,6 +55,23 @@ def check_config(config: Mapping[str, Any]) -> None:
         count = config.get(key)
         if count is not None and not (type(count) is int and 0 < count <= _STEPS):
             raise InvalidError(f"config.{key} must be a number from 1 to {_STEPS}")
+
+
+def check_size(fields: Mapping[str, Any]) -> None:
+    """Raise InvalidError for more than ``MOST_METADATA`` bytes in fields, given by their names."""
+    sizes = {name: len(encode(value)) for name, value in fields.items() if value}
+    if sum(sizes.values()) > MOST_METADATA:
+        largest = max(sizes, key=sizes.__getitem__)
+        raise InvalidError(
+            f"{largest} has {sizes[largest]} bytes as JSON; {' and '.join(sizes)} may have "
+            f"{MOST_METADATA}"
+        )
+
+
+def carried(request: RunRequest, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a request for a run that go into the metadata of each of its tokens."""
+    config = {f"config.{key}": request.config.get(key) for key in (*_KEYS, "configurable")}
+    return {"metadata": metadata, **config, "checkpoint_id": request.checkpoint_id}
 
 
 def config_of(run: Run, assistant: Assistant) -> dict[str, Any]:

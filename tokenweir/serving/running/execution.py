@@ -18,7 +18,7 @@ from tokenweir.errors import FilterError
 from tokenweir.serving.log.events import EventLog
 from tokenweir.serving.problems import InvalidError
 from tokenweir.serving.running.checkpoints import SqliteCheckpoints
-from tokenweir.serving.running.configs import check_config, config_of
+from tokenweir.serving.running.configs import carried, check_config, check_size, config_of
 from tokenweir.serving.running.encoding import encode, explain, plain
 from tokenweir.serving.running.recorder import Recorder
 from tokenweir.serving.running.records import Assistant, Run, RunRequest
@@ -69,8 +69,8 @@ class Executor:
             return graph.copy({"checkpointer": self._checkpointer})
         return graph
 
-    def check(self, request: RunRequest) -> None:
-        """Raise InvalidError for a request that cannot be run."""
+    def check(self, request: RunRequest, metadata: Mapping[str, Any]) -> None:
+        """Raise InvalidError for a request that cannot be run, or not with this metadata."""
         if request.graph not in self.graphs:
             raise InvalidError(
                 f"there is no graph {request.graph!r}; here: {', '.join(self.graphs)}"
@@ -80,6 +80,7 @@ class Executor:
         if request.durability not in ("sync", "async", "exit"):
             raise InvalidError("durability is sync, async or exit")
         check_config(request.config)
+        check_size(carried(request, metadata))
         command_of(request.command)
         try:
             as_filter(request.only)

@@ -132,7 +132,7 @@ class Runs:
             raise TooBusyError("the server is stopping; try again in a moment")
         if self.worker.waiting >= self.limits.queue:
             raise TooBusyError("too many runs are waiting; try again later")
-        self._executor.check(request)
+        self._executor.check(request, metadata or {})
         if thread_id is None:
             temporary = temporary is not False
             thread_id = new_id()
