@@ -7,7 +7,15 @@ The chunks that it writes are what LangChain would have made of the same answer.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
 from typing import Any, overload
 
 from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
@@ -18,7 +26,8 @@ from langgraph.config import get_config, get_stream_writer
 
 from tokenweir.errors import StreamError, TokenweirError
 from tokenweir.models.reasoning import reasoning_in
-from tokenweir.streaming.flow_control import wait_for_reader, wait_for_reader_sync
+from tokenweir.streaming.any_stream import ReadyIterator, close_stream, complete
+from tokenweir.streaming.flow_control import wait_for_reader
 from tokenweir.types import Metadata
 
 __all__ = ["write_tokens"]
@@ -78,53 +87,39 @@ def write_tokens(
     """
     if inspect.isawaitable(response) or hasattr(response, "__aiter__"):
         return _write(response, writer, config, tags)
-    _check(response, "__iter__")
-    try:
-        call = _Call(writer, config, tags)
-        chunks = iter(response)
-        while True:
-            try:
-                item = next(chunks)
-            except StopIteration:
-                return call.message()
-            except Exception as error:
-                raise call.failed(error) from error
-            if call.take(item):
-                wait_for_reader_sync(call.config)
-    finally:
-        close = getattr(response, "close", None)
-        if close is not None:
-            close()
+    return complete(_write(response, writer, config, tags, blocking=True))
 
 
 async def _write(
-    response: Any, writer: Writer | None, config: RunnableConfig | None, tags: Sequence[str]
+    response: Any,
+    writer: Writer | None,
+    config: RunnableConfig | None,
+    tags: Sequence[str],
+    *,
+    blocking: bool = False,
 ) -> AIMessage:
-    call: _Call | None = None
+    answer: _Answer | None = None
     try:
-        call = _Call(writer, config, tags)
+        answer = _Answer(writer, config, tags)
         if inspect.isawaitable(response):
             awaited, response = response, None
             try:
                 response = await awaited
             except Exception as error:
-                raise call.failed(error) from error
-        _check(response, "__aiter__")
-        chunks = aiter(response)
+                raise answer.failed(error) from error
+        _check(response, "__iter__" if blocking else "__aiter__")
+        chunks: AsyncIterator[Any] = ReadyIterator(response) if blocking else aiter(response)
         while True:
             try:
                 item = await anext(chunks)
             except StopAsyncIteration:
-                return call.message()
+                return answer.message()
             except Exception as error:
-                raise call.failed(error) from error
-            if call.take(item):
-                await wait_for_reader(call.config)
+                raise answer.failed(error) from error
+            if answer.take(item):
+                await wait_for_reader(answer.config, blocking=blocking)
     finally:
-        close = getattr(response, "aclose", None) or getattr(response, "close", None)
-        closing = close() if close is not None else None
-        if inspect.isawaitable(closing):
-            await closing
+        await close_stream(response)
 
 
 def _check(response: Any, method: str) -> None:
@@ -136,8 +131,8 @@ def _check(response: Any, method: str) -> None:
         )
 
 
-class _Call:
-    """One call: its metadata, and what of its answer has come."""
+class _Answer:
+    """The answer of one call: its metadata, and what of it has come."""
 
     def __init__(
         self, writer: Writer | None, config: RunnableConfig | None, tags: Sequence[str]

@@ -245,6 +245,11 @@ class SendChannel(Generic[T]):
         return self._state.must_wait()
 
     @property
+    def waiters(self) -> Waiters:
+        """The producers that wait for room."""
+        return self._state.producers
+
+    @property
     def closed(self) -> bool:
         """Whether the reader has gone."""
         return self._state.closed

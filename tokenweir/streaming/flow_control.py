@@ -22,7 +22,6 @@ __all__ = [
     "current_flow_control",
     "find_flow_control",
     "wait_for_reader",
-    "wait_for_reader_sync",
 ]
 
 
@@ -41,11 +40,12 @@ class FlowControl:
             block; None when the reader has a thread of its own.
     """
 
-    __slots__ = ("channel", "reader_thread")
+    __slots__ = ("_waiters", "channel", "reader_thread")
 
     def __init__(self, channel: SendChannel[Any], reader_thread: int | None) -> None:
         self.channel = channel
         self.reader_thread = reader_thread
+        self._waiters = channel.waiters
 
     def has_room(self, items: int) -> bool:
         """Whether so many items may be sent without having to wait after them."""
@@ -56,36 +56,29 @@ class FlowControl:
         """How many items may be sent before the next wait; at least one."""
         return self.channel.available
 
-    @property
     def blocked(self) -> bool:
         """Whether the reader is behind."""
         return self.channel.full
 
     def record(self, items: int) -> bool:
         """Count items that were just sent; returns whether to ``wait`` before the next ones."""
-        return self.blocked or self.channel.closed
+        return self.blocked() or self.channel.closed
 
     async def wait(self) -> None:
         """Wait while the reader is behind; ReaderLeft when it has gone."""
         # A sync call inside an async node blocks the reader's own loop, and its callbacks run in
         # another one: if they waited for the reader, they would wait for ever.
-        if self.blocked and self.reader_thread in (None, get_ident()):
-            await self._wait()
+        if self.blocked() and self.reader_thread in (None, get_ident()):
+            await self._waiters.wait(self.blocked)
         if self.channel.closed:
             raise ReaderLeft
 
     def wait_sync(self) -> None:
         """Block while the reader is behind, unless that would block the reader itself."""
-        if self.blocked and get_ident() != self.reader_thread:
-            self._wait_sync()
+        if self.blocked() and get_ident() != self.reader_thread:
+            self._waiters.wait_sync(self.blocked)
         if self.channel.closed:
             raise ReaderLeft
-
-    async def _wait(self) -> None:
-        await self.channel.wait_for_room()
-
-    def _wait_sync(self) -> None:
-        self.channel.wait_for_room_sync()
 
 
 class PumpedFlowControl(FlowControl):
@@ -96,7 +89,7 @@ class PumpedFlowControl(FlowControl):
     grow by one item per call each time.
     """
 
-    __slots__ = ("_blocked", "_since_pumped", "_stride", "_waiters")
+    __slots__ = ("_blocked", "_since_pumped", "_stride")
 
     def __init__(self, channel: SendChannel[Any], reader_thread: int | None) -> None:
         super().__init__(channel, reader_thread)
@@ -113,9 +106,8 @@ class PumpedFlowControl(FlowControl):
     def available(self) -> int:
         return self._stride
 
-    @property
     def blocked(self) -> bool:
-        return self._blocked
+        return self._blocked and not self.channel.closed
 
     def record(self, items: int) -> bool:
         self._since_pumped += items
@@ -151,15 +143,6 @@ class PumpedFlowControl(FlowControl):
             self._blocked = False
             self._waiters.wake_all()
 
-    def _must_wait(self) -> bool:
-        return self._blocked and not self.channel.closed
-
-    async def _wait(self) -> None:
-        await self._waiters.wait(self._must_wait)
-
-    def _wait_sync(self) -> None:
-        self._waiters.wait_sync(self._must_wait)
-
 
 class FlowControlled:
     """Marks the callback handlers that belong to a stream of ours."""
@@ -176,17 +159,18 @@ def find_flow_control(callbacks: Any) -> FlowControl | None:
     return None
 
 
-async def wait_for_reader(config: Mapping[str, Any] | None) -> None:
-    """Wait while the reader of the run with this config is behind; at once if nobody streams it."""
-    flow = find_flow_control(config.get("callbacks")) if config else None
-    if flow is not None:
-        flow.record(1)
-        await flow.wait()
+async def wait_for_reader(config: Mapping[str, Any] | None, *, blocking: bool = False) -> None:
+    """Wait while the reader of the run with this config is behind; at once if nobody streams it.
 
-
-def wait_for_reader_sync(config: Mapping[str, Any] | None) -> None:
-    """As ``wait_for_reader``, for a node that is a plain function."""
+    Args:
+        config: The config of a node.
+        blocking: Block this thread instead of awaiting, for a node that is a plain function.
+    """
     flow = find_flow_control(config.get("callbacks")) if config else None
-    if flow is not None:
-        flow.record(1)
+    if flow is None:
+        return
+    flow.record(1)
+    if blocking:
         flow.wait_sync()
+    else:
+        await flow.wait()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenweir.display.terminal.grid import Shape, columns_for, shape_for, share_lines
+from tokenweir.display.terminal.live import Shape, columns_for, shape_for, share_lines
 
 
 @pytest.mark.parametrize(
