@@ -16,7 +16,8 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.pregel._messages import StreamMessagesHandler
 
 from tokenweir.models.completion import completion_model
-from tokenweir.streaming._langgraph import handlers, run_config
+from tokenweir.streaming._langgraph import run_config
+from tokenweir.streaming._langgraph.probe import probe
 from tokenweir.testing import Provider
 
 INPUT: Any = {"messages": [("user", "hello")]}
@@ -32,7 +33,7 @@ async def quiet(state: MessagesState) -> Any:
 
 def test_langgraphs_handler() -> None:
     """It keeps the metadata of its calls by run, emits by ``_emit``, and drops what it has seen."""
-    assert handlers._MISSING is None
+    assert probe() is None
     parts: list[Any] = []
     handler = StreamMessagesHandler(parts.append, False)
     run_id = uuid4()
@@ -132,16 +133,16 @@ async def test_completion_models(provider: Provider) -> None:
 
 
 async def test_a_graph_within_a_node() -> None:
-    """There the config of the context holds the task; outside of any node it does not."""
-    found: list[str | None] = []
+    """There the config of the context names the node; outside of any node it does not."""
+    found: list[bool] = []
 
     async def look(state: MessagesState, config: RunnableConfig) -> Any:
-        found.append(run_config.direct_reason(config))
+        found.append(run_config.in_namespace(config))
         return {"messages": []}
 
     await graph_of(look).ainvoke(INPUT)
-    assert found == ["the graph runs inside another graph's node"]
-    assert run_config.direct_reason(ensure_config()) is None
+    assert found == [True]
+    assert not run_config.in_namespace(ensure_config())
 
 
 def test_local_graphs() -> None:

@@ -19,6 +19,8 @@ from langchain_core.runnables import RunnableConfig
 
 from tokenweir.streaming._langgraph import handlers, run_config
 from tokenweir.streaming._langgraph.config_propagation import name_the_fix
+from tokenweir.streaming._langgraph.messages import MessagesHandler
+from tokenweir.streaming._langgraph.probe import probe
 from tokenweir.streaming.calls import Calls
 from tokenweir.streaming.channel import SendChannel
 from tokenweir.streaming.flow_control import FlowControl, PumpedFlowControl
@@ -74,7 +76,8 @@ class Plan:
         return (
             run_config.is_local(self.graph)
             and self.version in versions
-            and run_config.direct_reason(self.config) is None
+            and probe() is None
+            and not run_config.in_namespace(self.config)
         )
 
     def start(self, method: str, channel: SendChannel[Any], reader_thread: int | None) -> _Started:
@@ -87,17 +90,17 @@ class Plan:
         if run_config.is_local(self.graph):
             completions = None
             if "messages" in self.modes:
-                completions = handlers.completions_handler(
-                    self._shape(),
+                completions = handlers.CompletionRoutes(
+                    self._shape("messages"),
                     FlowControl(channel, reader_thread),
-                    calls,
                     subgraphs=self.subgraphs,
                     only=self.only,
                     config=config,
                 )
             handler = handlers.FlowControlHandler(flow, calls, completions)
-            config = run_config.watched(config, handler)
-            config = run_config.with_node_writers(self.graph, config)
+            config = handlers.watched(config, handler)
+            if probe() is None:
+                config = run_config.with_node_writers(self.graph, config)
         parts = self._call(method, config, stream_mode=self.stream_mode, subgraphs=self.subgraphs)
         return _Started(parts, calls, flow, None if self.only is None else self._passes)
 
@@ -108,13 +111,13 @@ class Plan:
         flow = FlowControl(channel, reader_thread)
         handler: Any
         if "messages" in self.modes:
-            handler = handlers.MessagesHandler(
-                self._shape(), flow, calls, subgraphs=self.subgraphs, only=self.only
+            handler = MessagesHandler(
+                self._shape("messages"), flow, calls, subgraphs=self.subgraphs, only=self.only
             )
         else:
             handler = handlers.StepFlowControlHandler(flow, calls)
-        config = run_config.watched(self.config, handler)
-        if self.modes != ["messages"]:
+        config = handlers.watched(self.config, handler)
+        if self.subgraphs or self.modes != ["messages"]:
             send = self._part_sender(channel)
             config = run_config.emitting(
                 self.graph, config, send, self.modes, subgraphs=self.subgraphs
@@ -126,21 +129,23 @@ class Plan:
             kwargs["version"] = self.version
         return getattr(self.graph, method)(self.input, config, **kwargs, **self.kwargs)
 
-    def _shape(self) -> Shape | None:
-        """Makes the part that LangGraph would make of a token; None if that is the token itself."""
+    def _shape(self, mode: str) -> Shape | None:
+        """Makes the part that LangGraph would make of a payload; None if that is the payload."""
         if self.version == "v2":
-            return lambda namespace, token: {"type": "messages", "ns": namespace, "data": token}
+            return lambda namespace, payload: {"type": mode, "ns": namespace, "data": payload}
         if self.named:
             if self.subgraphs:
-                return lambda namespace, token: (namespace, "messages", token)
-            return lambda namespace, token: ("messages", token)
-        return (lambda namespace, token: (namespace, token)) if self.subgraphs else None
+                return lambda namespace, payload: (namespace, mode, payload)
+            return lambda namespace, payload: (mode, payload)
+        return (lambda namespace, payload: (namespace, payload)) if self.subgraphs else None
 
     def _part_sender(self, channel: SendChannel[Any]) -> Callable[[Namespace, str, Any], None]:
-        """Sends the parts of modes other than ``messages``."""
+        """Sends the parts that do not come from local model calls."""
+        shapes = {mode: self._shape(mode) for mode in self.modes}
 
         def send(namespace: Namespace, mode: str, payload: Any) -> None:
-            part = (namespace, mode, payload) if self.subgraphs else (mode, payload)
+            shape = shapes[mode]
+            part = payload if shape is None else shape(namespace, payload)
             if self.only is None or self._passes(part):
                 channel.send_nowait(part)
 

@@ -32,7 +32,7 @@ from tokenweir.models._openai.byte_source import (
 )
 from tokenweir.models._openai.chunk_template import ChunkTemplate
 from tokenweir.models._openai.parser import EventError
-from tokenweir.streaming._langgraph.handlers import route_of
+from tokenweir.streaming._langgraph.routes import route_of
 from tokenweir.streaming.route import Route
 
 __all__ = ["StreamedCalls"]

@@ -1,15 +1,15 @@
 """The config with which a run's parts can be taken from where they are made.
 
-Private names used:
+What is used of LangGraph's own ``configurable``:
 
-- Where a graph is being run from within another graph's node, the config in the context variable
-  holds ``CONFIG_KEY_TASK_ID``.
 - A graph that is run with ``CONFIG_KEY_STREAM`` in its config, as a subgraph is, hands what its
-  other modes have to say to that ``StreamProtocol`` as ``(namespace, mode, payload)``, at once, and
-  takes the stream writer of the ``Runtime`` under ``CONFIG_KEY_RUNTIME`` for its own.
+  other modes have to say to that object as ``(namespace, mode, payload)``, at once, and takes the
+  stream writer of the ``Runtime`` under ``CONFIG_KEY_RUNTIME`` for its own.
 - A run merges its own ``Runtime`` into the one under ``CONFIG_KEY_RUNTIME`` (``merge``), and gives
   each node a copy with the node's ``execution_info`` (``override``).
 - A stream writer finds its node's namespace in the config of the context variable.
+
+``probe.py`` tries all of this before the first use.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
-from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.runnables.config import (
     RunnableConfig,
     ensure_config,
@@ -28,22 +27,15 @@ from langgraph.config import get_config
 from langgraph.pregel import Pregel
 from langgraph.runtime import Runtime
 
-from tokenweir.streaming._langgraph.handlers import _MISSING
 from tokenweir.types import Namespace
 
-try:
-    from langgraph._internal._constants import (
-        CONFIG_KEY_CHECKPOINT_NS,
-        CONFIG_KEY_RUNTIME,
-        CONFIG_KEY_STREAM,
-        CONFIG_KEY_TASK_ID,
-        NS_SEP,
-    )
-    from langgraph.pregel.protocol import StreamProtocol
-except ImportError:  # a LangGraph that moved its rooms
-    CONFIG_KEY_TASK_ID = "__pregel_task_id"
+__all__ = ["emitting", "in_namespace", "is_local", "with_node_writers"]
 
-__all__ = ["direct_reason", "emitting", "is_local", "watched", "with_node_writers"]
+# The values of the constants in langgraph._internal._constants.
+CONFIG_KEY_CHECKPOINT_NS = "checkpoint_ns"
+CONFIG_KEY_RUNTIME = "__pregel_runtime"
+CONFIG_KEY_STREAM = "__pregel_stream"
+NS_SEP = "|"
 
 
 class _NodeWriter:
@@ -125,32 +117,22 @@ def is_local(graph: object) -> bool:
     return isinstance(graph, Pregel)
 
 
-def direct_reason(config: RunnableConfig | None) -> str | None:
-    """Why a stream cannot be taken from where its parts are made; None if it can."""
-    if _MISSING is not None:
-        return _MISSING
-    configurable = ensure_config(config).get("configurable") or {}
-    if CONFIG_KEY_TASK_ID in configurable:
-        return "the graph runs inside another graph's node"
-    if configurable.get("checkpoint_ns"):
-        return "the run starts in a checkpoint namespace"
-    return None
+def in_namespace(config: RunnableConfig | None) -> bool:
+    """Whether a run starts in a checkpoint namespace, as in another graph's node."""
+    return bool((ensure_config(config).get("configurable") or {}).get(CONFIG_KEY_CHECKPOINT_NS))
 
 
-def watched(config: RunnableConfig | None, handler: BaseCallbackHandler) -> RunnableConfig:
-    """The config with ``handler`` put last among its callbacks.
+class _PartStream:
+    """Takes the parts of these modes, as LangGraph's ``StreamProtocol``."""
 
-    Callbacks bound to the graph, and those of a run that one is inside of, are merged by LangGraph.
-    """
-    callbacks: Any = (config or {}).get("callbacks")
-    if isinstance(callbacks, BaseCallbackManager):
-        callbacks = callbacks.copy()
-        callbacks.add_handler(handler, inherit=True)
-    else:
-        callbacks = [*(callbacks or ()), handler]
-    merged: RunnableConfig = {**config} if config else {}
-    merged["callbacks"] = callbacks
-    return merged
+    __slots__ = ("_emit", "modes")
+
+    def __init__(self, emit: Callable[[tuple[Namespace, str, Any]], None], modes: set[str]) -> None:
+        self._emit = emit
+        self.modes = modes
+
+    def __call__(self, part: tuple[Namespace, str, Any]) -> None:
+        self._emit(part)
 
 
 def emitting(
@@ -163,7 +145,8 @@ def emitting(
 ) -> RunnableConfig:
     """The config with which a run hands the parts of these modes to ``put``, from any thread.
 
-    Without LangGraph's queue between, from which a task of the run would have to take each.
+    Without LangGraph's queue between, from which a task of the run would have to take each. The
+    messages of local calls do not come this way; those of a ``RemoteGraph`` in a node do.
     """
 
     def emit(part: tuple[Namespace, str, Any]) -> None:
@@ -178,7 +161,5 @@ def emitting(
     runtime = _runtime_of(graph)
     if "custom" in modes:
         runtime = _NodeRuntime.of(runtime.override(stream_writer=write))
-    others: Any = set(modes) - {"custom", "messages"}
-    stream = StreamProtocol(emit, others)
-    more = {CONFIG_KEY_STREAM: stream, CONFIG_KEY_RUNTIME: runtime}
+    more = {CONFIG_KEY_STREAM: _PartStream(emit, set(modes)), CONFIG_KEY_RUNTIME: runtime}
     return _with_configurable(graph, config, more)

@@ -1,0 +1,192 @@
+"""LangGraph's ``messages`` mode, taken straight from its callback handler.
+
+What is used of ``langgraph.pregel._messages.StreamMessagesHandler(stream, subgraphs)``, besides
+the events of a callback handler:
+
+- ``metadata[run_id]`` is ``(namespace, metadata)`` of each call and node that it streams;
+- ``_emit(metadata[run_id], message, dedupe=...)`` is called with each message. It drops those whose
+  ids are in ``seen``, and gives the others to ``stream`` as ``(namespace, "messages", payload)``;
+- a run that starts outside of any task removes the handlers whose ``subgraphs`` is false from its
+  callbacks, because they would be its caller's. After that the handler decides alone.
+
+``probe.py`` tries all of this before the first use.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGenerationChunk
+
+from tokenweir.streaming._langgraph.config_propagation import node_begins
+from tokenweir.streaming._langgraph.handlers import CallHandler
+from tokenweir.streaming.calls import Call, Calls
+from tokenweir.streaming.completions import completion_chunk, completion_message
+from tokenweir.streaming.flow_control import FlowControl
+from tokenweir.streaming.route import CallbackRoute, Route, Shape, StreamRoute
+from tokenweir.streaming.run_filter import RunFilter
+
+_MISSING: str | None = None
+try:
+    from langgraph.pregel._messages import StreamMessagesHandler
+except ImportError as error:  # probe() says no, and none of this is used
+    _MISSING = str(error)
+    StreamMessagesHandler = BaseCallbackHandler  # type: ignore[assignment,misc]
+
+__all__ = ["MessagesHandler", "langgraph_route", "missing_names"]
+
+
+def missing_names() -> list[str]:
+    """Which of the names that are used here LangGraph's handler does not have."""
+    if _MISSING is not None:
+        return [_MISSING]
+    handler = StreamMessagesHandler(print, False)
+    used = ("_emit", "metadata", "seen", "stream", "subgraphs")
+    return [name for name in used if not hasattr(handler, name)]
+
+
+class MessagesHandler(CallHandler, StreamMessagesHandler):
+    """LangGraph's ``messages`` mode with three differences: it sends messages straight into our
+    channel, it asks the filter once per call, and it can hold a call back.
+
+    Which messages are streamed, under which ids and with which metadata, is LangGraph's own code.
+    It keeps a ``StreamRoute`` where LangGraph keeps the namespace and metadata of a call or node.
+
+    Args:
+        shape: Makes the parts of the stream.
+        flow: The stream's.
+        calls: The run's.
+        subgraphs: Whether to stream from subgraphs.
+        only: Which messages pass.
+    """
+
+    def __init__(
+        self,
+        shape: Shape | None,
+        flow: FlowControl,
+        calls: Calls,
+        *,
+        subgraphs: bool,
+        only: RunFilter | None,
+    ) -> None:
+        # Until the run has started, ``subgraphs`` must be true: LangGraph strips handlers
+        # without it from the callbacks of a run that starts outside of any task, as its caller's.
+        StreamMessagesHandler.__init__(self, self._never, True)
+        self.flow = flow
+        self.calls = calls
+        self._subgraphs = subgraphs
+        self._shape = shape
+        self._only = only
+
+    @staticmethod
+    def _never(part: Any) -> None:
+        raise AssertionError("messages leave by _emit")
+
+    def take(self, token: Any, chunk: Any, run_id: UUID) -> FlowControl | Route:
+        flow = super().take(token, chunk, run_id)
+        if isinstance(chunk, ChatGenerationChunk):
+            # Not super(): the name is a property here.
+            StreamMessagesHandler.on_llm_new_token(self, token, chunk=chunk, run_id=run_id)
+        elif chunk is not None and (route := self._routes.get(run_id)):
+            self._emit(route, completion_chunk(chunk, run_id))
+        return flow
+
+    def _emit(self, meta: Any, message: BaseMessage, *, dedupe: bool = False) -> None:
+        if dedupe and message.id in self.seen:
+            return
+        if message.id is None:
+            message.id = str(uuid4())
+        self.seen.add(message.id)
+        meta.send(message)
+
+    def route(self, run_id: UUID, message_id: str) -> Route:
+        route = self._routes.get(run_id)
+        if route is None:
+            return super().route(run_id, message_id)
+        route.mark_seen(message_id)
+        route.write_texts(message_id)
+        return route
+
+    @property
+    def _routes(self) -> dict[UUID, StreamRoute]:
+        return self.metadata  # type: ignore[return-value]
+
+    def _keep_route(self, run_id: UUID, call: Call | None) -> None:
+        """Replace what LangGraph has kept of a call or node, if it streams it, by a route."""
+        if (kept := self.metadata.get(run_id)) is not None:
+            # A node rarely returns messages: its filter is asked when it does.
+            self._routes[run_id] = StreamRoute(
+                self.flow,
+                call,
+                *kept,
+                shape=self._shape,
+                only=self._only,
+                by_message=call is None,
+                seen=self.seen,
+            )
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        call = self.call_starts(run_id, metadata, tags)
+        super().on_chat_model_start(
+            serialized, messages, run_id=run_id, tags=tags, metadata=metadata, **kwargs
+        )
+        self._keep_route(run_id, call)
+
+    def on_llm_start(
+        self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any
+    ) -> Any:
+        """A completion model is called: it is streamed as a chat model is."""
+        self.on_chat_model_start(serialized, [], run_id=run_id, **kwargs)
+
+    def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> Any:
+        self.call_ends(run_id, None)
+        route = self._routes.get(run_id)
+        if route is not None and (whole := completion_message(response, run_id)) is not None:
+            self._emit(route, whole, dedupe=True)
+        super().on_llm_end(response, run_id=run_id, **kwargs)
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
+        self.call_ends(run_id, error)
+        super().on_llm_error(error, run_id=run_id, **kwargs)
+
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any],
+        inputs: Any,
+        *,
+        run_id: UUID,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        self.subgraphs = self._subgraphs  # the run has started: this is the graph or a node
+        node_begins(kwargs.get("name", ""), metadata)
+        super().on_chain_start(serialized, inputs, run_id=run_id, metadata=metadata, **kwargs)
+        self._keep_route(run_id, None)
+
+
+def langgraph_route(handler: Any, run_id: UUID, message_id: str) -> Route | None:
+    """The route of a call to LangGraph's own handler, by which ``graph.astream`` gets its messages.
+
+    None if the handler is another, to which only LangChain can give the call's tokens.
+    """
+    if type(handler) is not StreamMessagesHandler:
+        return None
+    if not (meta := handler.metadata.get(run_id)):
+        return Route()
+    handler.seen.add(message_id)
+    stream, (namespace, metadata) = handler.stream, meta
+    return CallbackRoute(
+        lambda message: stream((namespace, "messages", (message, metadata))), handler.seen
+    )
