@@ -46,6 +46,7 @@ FILTERS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore::tokenweir.errors.UnmatchedFilterWarning")
 @given(
     layers=st.lists(
         st.lists(
