@@ -9,18 +9,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
+import httpx2
 import openai
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_openai import ChatOpenAI
-from openai.types.chat import ChatCompletion
 from pydantic import SecretStr
 
-from tokenweir.models._openai import byte_source, http_clients, requests
-from tokenweir.models._openai.transport import PerLoopClient
+from tokenweir.models._openai import requests
+from tokenweir.models._openai.http_clients import AsyncHttpClient
 from tokenweir.models.chat import ChatModel
-from tokenweir.testing import Provider, Reply
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
 
@@ -38,56 +36,16 @@ class Listener(BaseCallbackHandler):
         """Its being here is enough."""
 
 
-def test_the_sdks_insides(provider: Provider) -> None:
-    """A resource knows its client, whose ``request`` all it asks goes through."""
-    client = openai.OpenAI(base_url=provider.base_url, api_key="test")
-    assert http_clients.client_of(client.chat.completions) is client
-    asked: list[Any] = []
-    request: Any = client.request
-
-    def seen(cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
-        asked.append(stream)
-        return request(cast_to, options, stream=stream, stream_cls=stream_cls)
-
-    client.request = seen
-    messages: Any = BODY["messages"]
-    client.chat.completions.create(model="m", messages=messages)
-    client.chat.completions.create(model="m", messages=messages, stream=True).close()
-    assert asked == [False, True]
-    client.close()
-
-
 def test_langchains_insides() -> None:
     """All names that are asked of a model are there."""
     assert requests._KNOWN
-    assert requests._PLAIN is not None
     model = ChatOpenAI(model="gpt-4o-mini", api_key=SecretStr("test"))
-    assert http_clients._socket_options(model) is not None
     assert requests.step_aside(model, None, {}, True) == "the call has no run"
-
-
-async def test_a_copied_request_is_the_sdks(provider: Provider) -> None:
-    """What ``send`` sends is what the client's ``post`` sends, to the header."""
-    model = model_of(provider.base_url)
-    request: Any = {"path": "/chat/completions", "body": BODY, "options": requests._PLAIN_OPTIONS}
-    for _ in range(2):
-        sent = await requests.send(model.root_async_client, request)
-        await sent.response.aread()
-        kind: Any = requests.RawStream
-        posted = await model.root_async_client.post(
-            **request, cast_to=ChatCompletion, stream=True, stream_cls=kind
-        )
-        await posted.response.aread()
-    requests.send(model.root_client, request).response.read()
-    first, *others, sync = provider.requests
-    assert [(other.headers, other.body) for other in others] == [(first.headers, first.body)] * 3
-    assert sync.body == first.body
-    assert first.headers["authorization"] == "Bearer test"
 
 
 async def test_a_request_made_from_one_before() -> None:
     """It is what httpx2 itself makes, whatever is different this time."""
-    shared = PerLoopClient(openai.DefaultAioHttpClient)
+    shared = AsyncHttpClient(httpx2.AsyncHTTPTransport)
     timeout = openai.Timeout(5, read=7)
     headers = [("Authorization", "Bearer x"), ("Content-Type", "application/json")]
 
@@ -95,7 +53,7 @@ async def test_a_request_made_from_one_before() -> None:
         arguments = {"headers": headers, "content": b"{}", "timeout": timeout, **more}
         url = arguments.pop("url", "http://127.0.0.1/v1/chat/completions")
         ours = shared.build_request("POST", url, **arguments)
-        theirs = super(PerLoopClient, shared).build_request("POST", url, **arguments)
+        theirs = super(AsyncHttpClient, shared).build_request("POST", url, **arguments)
         return ours, theirs
 
     for more in (
@@ -119,59 +77,6 @@ async def test_a_request_made_from_one_before() -> None:
         ours, theirs = both(headers=[("x", str(number))])
         assert ours.headers.raw == theirs.headers.raw
     assert len(shared._built) < 100
-
-
-def test_a_path_is_joined_once(provider: Provider) -> None:
-    """A client asks ``_prepare_url`` for each address; a new base URL or path is a new address."""
-    ours: Any = openai.OpenAI(base_url="http://127.0.0.1/v1", api_key="test")
-    theirs: Any = openai.OpenAI(base_url="http://127.0.0.1/v1", api_key="test")
-    asked: list[str] = []
-    join = ours._prepare_url
-
-    def seen(path: str) -> Any:
-        asked.append(path)
-        return join(path)
-
-    ours._prepare_url = seen
-    http_clients.remember_urls(ours)
-    paths = ("/chat/completions", "/chat/completions", "models", "http://other/x")
-    for base in ("http://127.0.0.1/v1", "http://127.0.0.1:81/v2/"):
-        ours.base_url = theirs.base_url = base
-        for path in paths:
-            assert ours._prepare_url(path) == theirs._prepare_url(path)
-    assert len(asked) == 6
-
-    ours.base_url = provider.base_url
-    for _ in range(2):
-        ours.chat.completions.create(**{**BODY, "stream": False})
-    assert len(asked) == 7
-    ours.close()
-    theirs.close()
-
-
-async def test_aiohttps_response(provider: Provider) -> None:
-    """The body and the connection of a response over aiohttp are found; of another, none."""
-    provider.default = Reply("one two", hold_after=1)
-    options: Any = requests._PLAIN_OPTIONS
-    asked: Any = {"body": BODY, "cast_to": ChatCompletion, "stream": True, "options": options}
-    kind: Any = requests.RawStream
-    async with openai.DefaultAioHttpClient() as http:
-        client: Any = openai.AsyncOpenAI(
-            base_url=provider.base_url, api_key="test", http_client=http
-        )
-        stream = await client.post("/chat/completions", **asked, stream_cls=kind)
-        assert isinstance(byte_source.aiohttp_body(stream.response), aiohttp.StreamReader)
-        transport = byte_source.aiohttp_transport(stream.response)
-        assert transport is not None
-        assert transport.is_reading()
-        await stream.response.aclose()
-        assert byte_source.aiohttp_transport(stream.response) is None
-    async with openai.DefaultAsyncHttpxClient() as http:
-        client = openai.AsyncOpenAI(base_url=provider.base_url, api_key="test", http_client=http)
-        stream = await client.post("/chat/completions", **asked, stream_cls=kind)
-        assert byte_source.aiohttp_body(stream.response) is None
-        assert byte_source.aiohttp_transport(stream.response) is None
-        await stream.response.aclose()
 
 
 @asynccontextmanager
@@ -218,7 +123,7 @@ async def test_done_is_an_end(sync: bool, listening: bool) -> None:
 
 OTHER_INSIDES = """
 import asyncio, logging
-import langchain_openai.chat_models.base as base, langchain_openai.chat_models._client_utils as u
+import langchain_openai.chat_models.base as base
 import langgraph.pregel._messages as messages
 records = []
 handler = logging.Handler(); handler.emit = records.append
@@ -242,7 +147,6 @@ for record in records:
 """
 
 CHANGES = {
-    "langchain-openai's functions": "del u._resolve_socket_options",
     "langgraph's handler": "messages.Other = messages.__dict__.pop('StreamMessagesHandler')",
     "a method of the model": (
         "import sys\n"

@@ -41,7 +41,7 @@ def test_qwen_by_region(monkeypatch: pytest.MonkeyPatch, region: Any, url: str) 
     assert str(model.root_async_client.base_url) == url
     assert model.root_async_client.api_key == "sk-dash"
     completing = completion_model("qwen:qwen-coder-plus", **({"region": region} if region else {}))
-    assert str(completing._root_client.base_url) == url
+    assert str(completing._base_url) == url
 
 
 def test_qwen_at_a_url_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import SecretStr
 
 from tokenweir.errors import FirstTokenTimeoutError, StreamError, TokenGapTimeoutError
+from tokenweir.models._openai.aiohttp_transport import AiohttpBody
 from tokenweir.models._openai.byte_source import AiohttpSource
 from tokenweir.models.chat import ChatModel
 from tokenweir.streaming.filters import Filter
@@ -180,7 +181,7 @@ async def test_bytes_between_giving_and_reading(provider: Provider) -> None:
         body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
         url = f"{provider.base_url}/chat/completions"
         async with session.post(url, json=body) as response:
-            source = AiohttpSource(None, response.content)
+            source = AiohttpSource(None, AiohttpBody(response))
 
             def feed(data: bytes) -> bool:
                 taken.append(data)

@@ -6,20 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
-from openai.types.chat import ChatCompletion
 from pydantic import SecretStr
 
 from tokenweir.errors import TokenGapTimeoutError
 from tokenweir.models._calls.deadlines import Deadline
 from tokenweir.models._calls.policy import CallPolicy
 from tokenweir.models._calls.state import CallState
-from tokenweir.models._openai.byte_source import MAX_DELAY, aiohttp_transport, open_source
+from tokenweir.models._openai.byte_source import MAX_DELAY, open_source
 from tokenweir.models._openai.parser import ChatParser
-from tokenweir.models._openai.requests import RawStream
 from tokenweir.models.chat import ChatModel
 from tokenweir.streaming.stream import astream
 from tokenweir.testing import Provider, RecordedRequest, Reply, without_run_ids
@@ -56,16 +55,14 @@ async def opened(
     model: ChatModel, *, coalesce: bool = True, asking: str = "hello", **options: Any
 ) -> Any:
     messages = [{"role": "user", "content": asking}]
-    kind: Any = RawStream
-    stream = await model.root_async_client.post(
+    response = await model.root_async_client.post(
         "/chat/completions",
         body={"model": "gpt-4o-mini", "messages": messages, "stream": True},
         options={"security": {"bearer_auth": True}, **options},
-        cast_to=ChatCompletion,
+        cast_to=httpx2.Response,
         stream=True,
-        stream_cls=kind,
     )
-    return open_source(stream.response, coalesce=coalesce)
+    return open_source(response, coalesce=coalesce)
 
 
 def asked_for(provider: Provider) -> list[RecordedRequest]:
@@ -82,7 +79,7 @@ async def items_of(source: Any, found: list[Any]) -> None:
 
 async def left_alone(source: Any, found: list[Any]) -> bool:
     """Read a stream to its end; whether its connection was not read at some moment."""
-    transport: Any = aiohttp_transport(source._response)
+    transport: Any = source._body.transport
     reading = asyncio.ensure_future(items_of(source, found))
     seen = False
     while not reading.done():
@@ -208,7 +205,7 @@ async def test_leaving_while_nobody_reads(provider: Provider) -> None:
     provider.default = Reply(tokens=100_000, every=0.01)
     model = model_of(provider)
     source = await opened(model)
-    transport: Any = aiohttp_transport(source._response)
+    transport: Any = source._body.transport
     reading = asyncio.ensure_future(items_of(source, []))
     while transport.is_reading():
         await asyncio.wait([reading], timeout=0.005)

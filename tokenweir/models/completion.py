@@ -8,34 +8,23 @@ graph that is being streamed, it streams.
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import LangSmithParams
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from langchain_openai import OpenAI
-from pydantic import PrivateAttr, SecretStr, model_validator
-from typing_extensions import Self
 
 from tokenweir.errors import ModelNameError
-from tokenweir.models._calls.limits import Limits
-from tokenweir.models._calls.state import CallState
-from tokenweir.models._openai import http_clients
-from tokenweir.models._openai.adapter import add_retries, add_retries_sync, error_classifier
-from tokenweir.models._openai.transport import PerLoopClient, leave_when_the_reader_goes
-from tokenweir.models.chat import UNSTARTED
-from tokenweir.models.providers import openai_arguments, parse_model_name, qwen_arguments
-from tokenweir.models.secrets import hidden_headers, secrets_of
+from tokenweir.models._openai.managed import EmbeddedModel, ManagedModel, make_model
+from tokenweir.models.providers import parse_model_name
 from tokenweir.streaming.flow_control import find_flow_control
 
 __all__ = ["CompletionModel", "LocalCompletionModel", "completion_model"]
 
 
-class CompletionModel(Limits, OpenAI):
+class CompletionModel(ManagedModel, OpenAI):
     """``langchain_openai.OpenAI`` whose calls work from any event loop and thread, within limits.
 
     Attributes:
@@ -43,48 +32,6 @@ class CompletionModel(Limits, OpenAI):
     """
 
     stream_usage: bool | None = None
-
-    _provider: str = PrivateAttr(default="openai")
-    _root_client: Any = PrivateAttr(default=None)
-    _root_async_client: Any = PrivateAttr(default=None)
-
-    @model_validator(mode="after")
-    def validate_environment(self) -> Self:
-        """Make the clients as OpenAI does, and put ours in the place of its defaults."""
-        given = self.http_async_client is not None or self.async_client is not None
-        given_sync = self.http_client is not None or self.client is not None
-        retried, retried_sync = self.async_client is None, self.client is None
-        super().validate_environment()  # type: ignore[operator]
-        self._root_client = http_clients.client_of(self.client)
-        self._root_async_client = http_clients.client_of(self.async_client)
-        policy = self.call_policy(timeout=self.request_timeout, retries=self.max_retries)
-        timeout = self.http_timeout(policy)
-        if not given:
-            http = PerLoopClient(lambda: http_clients.async_http_client(self))
-            self._root_async_client = self._root_async_client.with_options(http_client=http)
-        if not given_sync:
-            sync_http = leave_when_the_reader_goes(http_clients.sync_http_client(self))
-            self._root_client = self._root_client.with_options(http_client=sync_http)
-        secrets = secrets_of(self.openai_api_key, *(self.default_headers or {}).values())
-        classify = error_classifier(secrets)
-
-        def new_state() -> CallState:
-            return CallState(policy, self._provider, self.model_name)
-
-        if retried:
-            add_retries(self._root_async_client, new_state, classify, timeout)
-            self.async_client = self._root_async_client.completions
-        if retried_sync:
-            add_retries_sync(self._root_client, new_state, classify, timeout)
-            self.client = self._root_client.completions
-        if self.stream_usage is None:
-            self.stream_usage = http_clients.is_openais_own(self._root_async_client)
-        return self
-
-    def __repr_args__(self) -> Any:
-        """As OpenAI, but headers may hold keys."""
-        for name, value in super().__repr_args__():
-            yield name, hidden_headers(value) if name == "default_headers" else value
 
     def _stream(
         self,
@@ -120,7 +67,7 @@ class CompletionModel(Limits, OpenAI):
         if not _one_answer(params):
             raise ValueError("a stream carries one completion: leave n and best_of at 1")
         self.get_sub_prompts(params, [prompt], stop)  # puts the stop words into params
-        if self.stream_usage:
+        if self._is_openais if self.stream_usage is None else self.stream_usage:
             params.setdefault("stream_options", {"include_usage": True})
         return params
 
@@ -175,55 +122,9 @@ class CompletionModel(Limits, OpenAI):
             }
         return LLMResult(generations=[[made]], llm_output=output)
 
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = super()._get_ls_params(stop=stop, **kwargs)
-        params["ls_provider"] = self._provider
-        return params
 
-    @classmethod
-    def is_lc_serializable(cls) -> bool:
-        """Serialised by its own name, it could not be read back by LangChain."""
-        return False
-
-
-class LocalCompletionModel(CompletionModel):
-    """A completion model that llama.cpp runs on this machine, started on first use."""
-
-    _gguf: str = PrivateAttr(default="smollm2")
-
-    def _start(self) -> None:
-        from tokenweir.models.embedded.model import point_at
-
-        point_at(self._gguf, self._root_client, self._root_async_client)
-
-    async def _astart(self) -> None:
-        await asyncio.to_thread(self._start)
-
-    def _stream(self, *args: Any, **kwargs: Any) -> Iterator[GenerationChunk]:
-        self._start()
-        yield from super()._stream(*args, **kwargs)
-
-    async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[GenerationChunk]:
-        await self._astart()
-        chunks = super()._astream(*args, **kwargs)
-        try:
-            async for chunk in chunks:
-                yield chunk
-        finally:
-            await chunks.aclose()  # type: ignore[attr-defined]
-
-    # LangChain hands run_manager on only to signatures that name it.
-    def _generate(
-        self, prompts: list[str], stop: Any = None, run_manager: Any = None, **kwargs: Any
-    ) -> LLMResult:
-        self._start()
-        return super()._generate(prompts, stop, run_manager, **kwargs)
-
-    async def _agenerate(
-        self, prompts: list[str], stop: Any = None, run_manager: Any = None, **kwargs: Any
-    ) -> LLMResult:
-        await self._astart()
-        return await super()._agenerate(prompts, stop, run_manager, **kwargs)
+class LocalCompletionModel(EmbeddedModel, CompletionModel):
+    """A completion model that llama.cpp runs on this machine, started by the first call."""
 
 
 def completion_model(
@@ -241,38 +142,14 @@ def completion_model(
     Raises:
         ModelNameError: If the provider has no completions, or its key is missing.
     """
-    if isinstance(tags, str):
-        raise TypeError(f"tags takes a list of names: tags=[{tags!r}]")
     parsed = parse_model_name(name)
-    if tags is not None:
-        kwargs["tags"] = list(tags)
-    if parsed.provider == "openai":
-        return CompletionModel(model=parsed.model, **openai_arguments(parsed.model, kwargs))
-    if parsed.provider == "qwen":
-        arguments = {"stream_usage": True, **qwen_arguments(parsed.model, kwargs)}
-        made = CompletionModel(model=parsed.model, **arguments)
-        made._provider = "qwen"
+    made = make_model(parsed, tags, kwargs, CompletionModel, LocalCompletionModel)
+    if made is not None:
         return made
-    if parsed.provider == "local":
-        return _local(parsed.model, kwargs)
     raise ModelNameError(
         f"{parsed} has no completions here: give openai:MODEL (with base_url=... for any server "
         "that has /v1/completions), qwen:MODEL or local:smollm2; or use chat_model"
     )
-
-
-def _local(model: str, kwargs: dict[str, Any]) -> LocalCompletionModel:
-    settings = {
-        "base_url": UNSTARTED,
-        "api_key": SecretStr("none"),
-        "stream_usage": True,
-        **kwargs,
-    }
-    # The rest of a path is nobody's business.
-    made = LocalCompletionModel(model=os.path.basename(model), **settings)  # noqa: PTH119
-    made._gguf = model
-    made._provider = "llama.cpp"
-    return made
 
 
 def _one_answer(params: dict[str, Any]) -> bool:

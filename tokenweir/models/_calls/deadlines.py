@@ -12,7 +12,6 @@ import itertools
 import math
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from time import monotonic
@@ -123,27 +122,48 @@ class Deadline:
 
 
 class Alarm:
-    """Calls ``ring`` from the watchdog's thread when a wait takes too long."""
+    """The limit of one call while its thread waits for the provider: ``with alarm: receive()``.
 
-    def __init__(self, ring: Callable[[], None]) -> None:
+    Only waiting counts, as with ``Deadline``. At the limit the watchdog's thread calls ``ring``,
+    and the block raises the state's ``timeout_error``.
+
+    Args:
+        state: Of the call; says which limit runs.
+        ring: Ends the wait, from another thread.
+    """
+
+    def __init__(self, state: CallState, ring: Callable[[], None]) -> None:
         self.ring: Callable[[], None] | None = ring
         self.at = math.inf
         self.set_for = math.inf
         self.rang = False
         self.lock = threading.Lock()
+        self._state = state
+        self._began = 0.0
+        self._waited = 0.0
 
-    def start(self, seconds: float) -> None:
-        """Begin a wait."""
+    def restart(self) -> None:
+        """A token has come, or a new attempt begins."""
+        self._waited = 0.0
+
+    def __enter__(self) -> None:
         self.rang = False
-        self.at = time.monotonic() + seconds
+        self._began = monotonic()
+        self.at = self._began + max(0.0, self._state.limit - self._waited)
         if self.at < self.set_for:
             _watchdog.watch(self)
 
-    def stop(self) -> bool:
-        """End the wait; whether it had taken too long."""
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         with self.lock:
             self.at = math.inf
-            return self.rang
+            rang = self.rang
+        self._waited += monotonic() - self._began
+        if rang:
+            raise self._state.timeout_error() from error
+
+    def let_go(self) -> None:
+        """The call is over; the watchdog may keep the alarm until its time has come."""
+        self.ring = None
 
 
 class _Watchdog:
@@ -169,15 +189,15 @@ class _Watchdog:
     def _run(self) -> None:
         while True:
             with self._news:
-                while not self._alarms or self._alarms[0][0] > time.monotonic():
-                    first = self._alarms[0][0] - time.monotonic() if self._alarms else None
+                while not self._alarms or self._alarms[0][0] > monotonic():
+                    first = self._alarms[0][0] - monotonic() if self._alarms else None
                     self._news.wait(first)
                 _, _, alarm = heapq.heappop(self._alarms)
                 alarm.set_for = math.inf
             with alarm.lock:
                 if alarm.at == math.inf:
                     continue
-                late = alarm.at <= time.monotonic()
+                late = alarm.at <= monotonic()
                 alarm.rang = late
                 if late and alarm.ring is not None:
                     alarm.ring()

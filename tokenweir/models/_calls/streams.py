@@ -129,7 +129,7 @@ class RetryingStream(_Stream):
 
     def __init__(self, open: Callable[[], Any], state: CallState, adapter: ClientAdapter) -> None:
         super().__init__(open, state, adapter)
-        self._alarm = Alarm(self._abort)
+        self._alarm = Alarm(state, self._abort)
 
     @classmethod
     def opened(cls, open: Callable[[], Any], state: CallState, adapter: ClientAdapter) -> Any:
@@ -158,35 +158,33 @@ class RetryingStream(_Stream):
         return self
 
     def __next__(self) -> Any:
-        state = self._state
         while True:
-            self._alarm.start(state.limit)
             try:
-                event = next(self._events)
+                with self._alarm:
+                    event = next(self._events)
             except StopIteration:
-                if self._alarm.stop():
-                    self._reopen(state.timeout_error())
-                elif state.ended:
+                if self._state.ended:
                     raise
-                else:
-                    self._reopen(state.cut_short_error())
-                continue
+                self._reopen(self._state.cut_short_error())
             except Exception as error:  # noqa: BLE001 - raised by _reopen unless it is transient
-                self._reopen(state.timeout_error() if self._alarm.stop() else error)
-                continue
-            finally:
-                self._alarm.stop()
-            if self._hands_on(event):
-                return event
+                self._reopen(error)
+            else:
+                tokens = self._state.received.tokens
+                hands_on = self._hands_on(event)
+                if self._state.received.tokens > tokens:
+                    self._alarm.restart()
+                if hands_on:
+                    return event
 
     def _reopen(self, error: Exception) -> None:
         self._inner.close()
         sleep_sync(self._state.retry_delay(error, self._adapter.classify_error))
+        self._alarm.restart()
         self._connect()
 
     def close(self) -> None:
         """Close the provider's stream."""
-        self._alarm.ring = None  # the watchdog may keep the alarm until its time has come
+        self._alarm.let_go()
         self._inner.close()
 
     def __enter__(self) -> RetryingStream:

@@ -3,8 +3,7 @@
 ``receive`` waits for the next bytes. Over aiohttp, ``push`` hands bytes on as they arrive, without
 waking a task for them.
 
-Private names used: the openai SDK's response over aiohttp keeps aiohttp's own in
-``stream._stream._aiohttp_response``. aiohttp's parser hands a body on by ``feed_data`` and
+Private names used: aiohttp's parser hands a body on by ``feed_data`` and
 ``end_http_chunk_receiving`` of a ``StreamReader``, which keeps who waits for bytes as ``_waiter``.
 At the end it takes that off and calls its ``set_result`` or ``set_exception``, unless it is
 ``done()``. Its ``_cursor`` counts the bytes that were read. An instance can be made one of a
@@ -24,14 +23,14 @@ from weakref import WeakSet
 import aiohttp
 import httpx2
 
+from tokenweir.models._openai.aiohttp_transport import AiohttpBody, body_of
+
 __all__ = [
     "MAX_DELAY",
     "AiohttpSource",
     "CoalescingSource",
     "ResponseSource",
     "SyncSource",
-    "aiohttp_body",
-    "aiohttp_transport",
     "open_source",
 ]
 
@@ -60,7 +59,7 @@ def open_source(response: Any, *, coalesce: bool) -> ResponseSource:
         coalesce: Whether bytes may be handed on up to ``MAX_DELAY`` seconds after they came,
             because nobody watches this call.
     """
-    body = None if _is_compressed(response) else aiohttp_body(response)
+    body = body_of(response)
     if body is None:
         return ResponseSource(response)
     return (CoalescingSource if coalesce else AiohttpSource)(response, body)
@@ -71,8 +70,7 @@ class ResponseSource:
 
     def __init__(self, response: Any) -> None:
         self._response = response
-        parts = response.aiter_bytes() if _is_compressed(response) else response.stream
-        self._parts: AsyncIterator[bytes] = aiter(parts)
+        self._parts: AsyncIterator[bytes] = response.aiter_bytes()
 
     @property
     def can_push(self) -> bool:
@@ -93,7 +91,7 @@ class ResponseSource:
 
     async def drain(self) -> None:
         """Read to the end of the body: only then the connection can carry the next call."""
-        with suppress(asyncio.TimeoutError, httpx2.HTTPError, aiohttp.ClientError):
+        with suppress(asyncio.TimeoutError, httpx2.HTTPError):
             await asyncio.wait_for(self._read_to_end(), _DRAIN)
 
     async def _read_to_end(self) -> None:
@@ -108,13 +106,13 @@ class ResponseSource:
 class AiohttpSource(ResponseSource):
     """The body of a response over aiohttp, past the layers that lie between."""
 
-    def __init__(self, response: Any, body: aiohttp.StreamReader) -> None:
+    def __init__(self, response: Any, body: AiohttpBody) -> None:
         self._response = response
         self._body = body
 
     @property
     def can_push(self) -> bool:
-        body: Any = self._body
+        body: Any = self._body.reader
         return (
             type(body) in (aiohttp.StreamReader, _PushBody)
             and getattr(body, "_waiter", body) is None
@@ -124,19 +122,19 @@ class AiohttpSource(ResponseSource):
         )
 
     async def receive(self) -> bytes:
-        return await self._body.readany()
+        return await self._body.receive()
 
     async def push(self, feed: Callable[[bytes], bool]) -> None:
-        if (waiting := self._body.read_nowait()) and not feed(waiting):
+        if (waiting := self._body.receive_nowait()) and not feed(waiting):
             return
-        pushing = _Push(self._body, feed)
+        pushing = _Push(self._body.reader, feed)
         try:
             await pushing.over
         finally:
             pushing.stop()
 
     async def drain(self) -> None:
-        if not self._body.at_eof():
+        if not self._body.reader.at_eof():
             await super().drain()
 
 
@@ -209,7 +207,7 @@ class CoalescingSource(AiohttpSource):
     _all: ClassVar[WeakSet[CoalescingSource]] = WeakSet()
     """Those that are read, in all event loops."""
 
-    def __init__(self, response: Any, body: aiohttp.StreamReader) -> None:
+    def __init__(self, response: Any, body: AiohttpBody) -> None:
         super().__init__(response, body)
         timeouts = response.request.extensions.get("timeout") or {}
         # A client that itself waits for bytes would take the silence for the server's.
@@ -228,18 +226,18 @@ class CoalescingSource(AiohttpSource):
         if self._began is None:
             self._began = loop.time()
             self._all.add(self)
-        while not self._body.at_eof():
+        while not self._body.reader.at_eof():
             taken = loop.time() - self._began
             pause = min(taken * _MAX_SHARE, MAX_DELAY)
             pays = len(self._all) >= _MIN_CALLS and self._events * pause >= _MIN_EVENTS * taken
             transport = None
             if pays and self._may_pause and not self.ending:
-                transport = aiohttp_transport(self._response)
+                transport = self._body.transport
             if transport is not None:
                 data = await self._receive_after(pause, transport)
             else:
                 await self._wait_for_end(MAX_DELAY)
-                data = self._body.read_nowait()
+                data = self._body.receive_nowait()
             if data:
                 self._events += data.count(b"\n\n")
                 return data
@@ -248,7 +246,7 @@ class CoalescingSource(AiohttpSource):
     async def _wait_for_end(self, seconds: float) -> None:
         """Wait for the end of the body, or so many seconds."""
         # Not asyncio.wait_for, which can swallow a cancellation before Python 3.12.
-        ending = asyncio.ensure_future(self._body.wait_eof())
+        ending = asyncio.ensure_future(self._body.reader.wait_eof())
         try:
             await asyncio.wait([ending], timeout=seconds)
         finally:
@@ -266,7 +264,7 @@ class CoalescingSource(AiohttpSource):
         transport.pause_reading()
         timer = asyncio.get_running_loop().call_later(seconds, resume, context=Context())
         try:
-            return await self._body.readany()
+            return await self._body.receive()
         finally:
             timer.cancel()
             resume()
@@ -281,8 +279,7 @@ class SyncSource:
 
     def __init__(self, response: Any) -> None:
         self._response = response
-        parts = response.iter_bytes() if _is_compressed(response) else response.stream
-        self._parts = iter(parts)
+        self._parts = response.iter_bytes()
         # A watchdog waits, by tokens; the client would wait by bytes.
         if timeouts := response.request.extensions.get("timeout"):
             timeouts["read"] = None
@@ -302,24 +299,3 @@ class SyncSource:
     def close(self) -> None:
         """Close the response."""
         self._response.close()
-
-
-def aiohttp_body(response: Any) -> aiohttp.StreamReader | None:
-    """The body of a response as aiohttp reads it; None if it came another way."""
-    body = getattr(_aiohttp_response(response), "content", None)
-    return body if isinstance(body, aiohttp.StreamReader) else None
-
-
-def aiohttp_transport(response: Any) -> asyncio.Transport | None:
-    """The connection of a response that is still coming over aiohttp; None if there is none."""
-    connection = getattr(_aiohttp_response(response), "connection", None)
-    transport = None if connection is None else connection.transport
-    return None if transport is None or transport.is_closing() else transport
-
-
-def _aiohttp_response(response: Any) -> Any:
-    return getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
-
-
-def _is_compressed(response: Any) -> bool:
-    return bool(response.headers.get("content-encoding", "identity") != "identity")

@@ -1,85 +1,276 @@
-"""HTTP clients for models, and what the openai SDK's own clients keep private.
+"""HTTP clients that a model can keep for the whole process.
 
-Private names used: langchain-openai's functions that resolve socket options and build clients for
-a proxy; ``_client`` of a resource of the openai SDK; ``_prepare_url`` of an SDK client, which joins
-its base URL and a path.
+An HTTP connection is bound to the event loop in which it was opened. A model made at module level
+outlives loops: ``asyncio.run`` makes a new one each time, each thread may have its own, a notebook
+has one that never ends. ``AsyncHttpClient`` is one client for all of them.
 """
 
 from __future__ import annotations
 
-import logging
+import asyncio
 import os
+import socket
 import ssl
+import threading
+import urllib.request
+import weakref
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from functools import lru_cache
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import httpx2
 import openai
 from langchain_openai import ChatOpenAI, OpenAI
 
-logger = logging.getLogger(__name__)
+from tokenweir.models._openai import compression
+from tokenweir.models._openai.aiohttp_transport import AiohttpTransport
+from tokenweir.streaming.flow_control import current_flow_control
 
-try:
-    from langchain_openai.chat_models._client_utils import (
-        _build_proxied_async_httpx_client,
-        _build_proxied_sync_httpx_client,
-        _resolve_socket_options,
-        _should_bypass_socket_options_for_proxy_env,
-    )
+__all__ = ["AsyncHttpClient", "HttpClient", "async_http_client", "sync_http_client"]
 
-    _KNOWN = True
-except ImportError as error:  # a langchain-openai that moved its rooms
-    _KNOWN = False
-    logger.warning("HTTP clients are made without langchain-openai's socket options: %s", error)
+_KEPT_REQUESTS = 16
+"""By their headers: these are the same from call to call, unless somebody gives each its own."""
 
+_NOTHING = httpx2.ByteStream(b"")
 
-__all__ = ["async_http_client", "client_of", "is_openais_own", "remember_urls", "sync_http_client"]
+_ORIGIN = "tokenweir.origin"
+_STANDARD = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host"}
+_STANDARD |= {"transfer-encoding", "user-agent"}
+"""Headers that may follow a redirect to another server. Any other may hold a key."""
 
 
-def client_of(resource: Any) -> Any:
-    """The client that a resource (``client.completions``) belongs to."""
-    return resource._client
+class AsyncHttpClient(openai.DefaultAsyncHttpxClient):
+    """An async HTTP client that works in every event loop and thread.
+
+    Args:
+        make: Makes the transport of one event loop.
+
+    A loop that ends by ``asyncio.run`` closes its connections as it goes.
+    """
+
+    def __init__(self, make: Callable[[], httpx2.AsyncBaseTransport]) -> None:
+        self._transports = PerLoopTransport(make)
+        super().__init__(transport=self._transports)
+        self._built: dict[Any, httpx2.Request] = {}
+
+    def build_request(self, method: str, url: Any, **kwargs: Any) -> httpx2.Request:
+        """As httpx2 does; a request that only differs in its body from one before, from that one.
+
+        A model sends the same headers to the same address for ever, and merging, encoding and
+        parsing them is half of what a request costs before it is sent.
+        """
+        content, headers, timeout = (kwargs.get(name) for name in ("content", "headers", "timeout"))
+        others = [name for name, value in kwargs.items() if value is not None]
+        if (
+            type(content) is not bytes
+            or not content
+            or type(headers) is not list
+            or not isinstance(timeout, httpx2.Timeout)
+            or len(others) != 3
+            or self.params
+            or self.cookies
+        ):
+            return super().build_request(method, url, **kwargs)
+        key = (method, url, *headers, *self.headers.raw)
+        before = self._built.get(key)
+        if before is None:
+            made = super().build_request(method, url, **kwargs)
+            if not any(name.lower() == "content-length" for name, _ in headers):
+                if len(self._built) >= _KEPT_REQUESTS:
+                    self._built.clear()
+                self._built[key] = httpx2.Request(method, made.url, stream=_NOTHING)
+                self._built[key].headers = made.headers.copy()
+            return made
+        made = httpx2.Request(
+            method,
+            before.url,
+            stream=httpx2.ByteStream(content),
+            extensions={"timeout": timeout.as_dict()},
+        )
+        made.headers = before.headers.copy()
+        made.headers["Content-Length"] = str(len(content))
+        made.read()
+        return made
+
+    async def send(self, request: httpx2.Request, **kwargs: Any) -> httpx2.Response:
+        """As httpx2 does; on a redirect, no key goes to another server."""
+        request.extensions[_ORIGIN] = _origin(request.url)
+        return await super().send(request, **kwargs)
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop; the next request opens others."""
+        await self._transports.aclose()
 
 
-def remember_urls(client: Any) -> None:
-    """Have a client of the SDK join its base URL and a path once, not for each request."""
-    join = getattr(client, "_prepare_url", None)
-    if join is None:
+class PerLoopTransport(httpx2.AsyncBaseTransport):
+    """Keeps one transport per event loop. Safe to share between threads."""
+
+    def __init__(self, make: Callable[[], httpx2.AsyncBaseTransport]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Kept] = WeakKeyDictionary()
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send by the transport of the running loop."""
+        loop = asyncio.get_running_loop()
+        kept = self._by_loop.get(loop) or await self._open(loop)
+        _guard_keys(request)
+        return compression.decompressed(await kept.transport.handle_async_request(request))
+
+    async def _open(self, loop: asyncio.AbstractEventLoop) -> _Kept:
+        with self._lock:
+            for dead in [other for other in self._by_loop if other.is_closed()]:
+                # Its connections refer to the loop, so it would never be collected by itself.
+                self._by_loop.pop(dead).forget()
+            kept = self._by_loop[loop] = _Kept(self._make(), loop)
+        # A model that is let go of while its loop goes on: close its connections there.
+        kept.let_go = weakref.finalize(self, kept.close_soon)
+        kept.let_go.atexit = False
+        await kept.close_with_its_loop()
+        return kept
+
+    async def aclose(self) -> None:
+        """Close the running loop's transport; it is made anew if it is used again."""
+        with self._lock:
+            kept = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if kept is not None:
+            await kept.close()
+
+
+class _Kept:
+    """The transport of one loop, closed once, and in its loop."""
+
+    _open: ClassVar[set[_Kept]] = set()
+    """Until they are closed: one that is forgotten earlier could not be waited for."""
+
+    def __init__(
+        self, transport: httpx2.AsyncBaseTransport, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.transport = transport
+        self._loop = loop
+        self.let_go: Any = None
+        self._closing: asyncio.Task[None] | None = None
+        self._keeper = self._keep()
+        for other in list(self._open):  # a copy: other threads add theirs
+            if other._loop.is_closed():
+                other.forget()  # its loop ended without closing anything
+        self._open.add(self)
+
+    async def close_with_its_loop(self) -> None:
+        # Loops close the async generators that were started in them before they end.
+        await self._keeper.__anext__()
+
+    async def _keep(self) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; whoever calls this waits until they are."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self.transport.aclose())
+        try:
+            await asyncio.shield(self._closing)
+        finally:
+            self.forget()
+
+    def forget(self) -> None:
+        """Let go of the loop, which has nothing of this left to close."""
+        self._open.discard(self)
+        if self.let_go is not None:
+            self.let_go.detach()
+
+    def close_soon(self) -> None:
+        """Close from any thread, if the loop still runs."""
+        with suppress(RuntimeError):  # it does not
+            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self.close()))
+
+
+class HttpClient(openai.DefaultHttpxClient):
+    """A sync HTTP client, as ``AsyncHttpClient``.
+
+    Args:
+        make: Makes a transport for a proxy's URL, or for None.
+        proxy_for: The proxy's URL for a request's URL; None for none.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[str | None], httpx2.BaseTransport],
+        proxy_for: Callable[[httpx2.URL], str | None],
+    ) -> None:
+        super().__init__(transport=_SyncTransport(make, proxy_for))
+
+    def send(self, request: httpx2.Request, **kwargs: Any) -> httpx2.Response:
+        """As httpx2 does; on a redirect, no key goes to another server."""
+        request.extensions[_ORIGIN] = _origin(request.url)
+        return super().send(request, **kwargs)
+
+
+class _SyncTransport(httpx2.BaseTransport):
+    def __init__(
+        self,
+        make: Callable[[str | None], httpx2.BaseTransport],
+        proxy_for: Callable[[httpx2.URL], str | None],
+    ) -> None:
+        self._make = make
+        self._proxy_for = proxy_for
+        self._by_proxy: dict[str | None, httpx2.BaseTransport] = {}
+        # Not a __del__: by then its sockets may have been found unclosed.
+        weakref.finalize(self, _close_all, self._by_proxy)
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        proxy = self._proxy_for(request.url)
+        transport = self._by_proxy.get(proxy)
+        if transport is None:
+            transport = self._by_proxy.setdefault(proxy, self._make(proxy))
+        _guard_keys(request)
+        response = transport.handle_request(request)
+        _leave_with_the_reader(response)
+        return compression.decompressed(response)
+
+    def close(self) -> None:
+        _close_all(self._by_proxy)
+
+
+def _close_all(transports: dict[str | None, httpx2.BaseTransport]) -> None:
+    for transport in transports.values():
+        transport.close()
+
+
+def _leave_with_the_reader(response: httpx2.Response) -> None:
+    """Have a sync call end when the reader of its run goes.
+
+    A thread that waits for a provider's next byte cannot be cancelled. Shutting its socket down
+    wakes it.
+    """
+    flow = current_flow_control.get()
+    stream = response.extensions.get("network_stream")
+    if flow is None or stream is None:
         return
-    known: dict[str, tuple[Any, Any]] = {}
+    raw = stream.get_extra_info("socket")
 
-    def remembered(path: str) -> Any:
-        base = client.base_url
-        found = known.get(path)
-        if found is None or found[0] is not base:
-            if len(known) >= _KNOWN_PATHS:
-                known.clear()
-            found = known[path] = (base, join(path))
-        return found[1]
+    def abort() -> None:
+        with suppress(OSError):
+            raw.shutdown(socket.SHUT_RDWR)
 
-    client._prepare_url = remembered
+    # Keyed by the call's flow control and thread: a thread makes one call at a time.
+    flow.channel.add_close_callback((id(flow), threading.get_ident()), abort)
 
 
-_KNOWN_PATHS = 16
+def _origin(url: httpx2.URL) -> tuple[str, int | None]:
+    return url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
 
 
-def is_openais_own(client: Any) -> bool:
-    """Whether a client of the openai SDK talks to OpenAI, and not to a compatible server."""
-    host = urlsplit(str(client.base_url)).hostname or ""
-    return host == "openai.com" or host.endswith(".openai.com")
-
-
-def _socket_options(model: ChatOpenAI | OpenAI) -> Any:
-    given = getattr(model, "http_socket_options", None)
-    if _should_bypass_socket_options_for_proxy_env(
-        http_socket_options=given,
-        http_client=None,
-        http_async_client=None,
-        openai_proxy=model.openai_proxy,
-    ):
-        return ()
-    return _resolve_socket_options(given)
+def _guard_keys(request: httpx2.Request) -> None:
+    """Take headers that may hold keys off a request that was redirected to another server."""
+    if request.extensions.get(_ORIGIN) == _origin(request.url):
+        return
+    for name in [name for name in request.headers if name not in _STANDARD]:
+        del request.headers[name]
 
 
 @lru_cache(maxsize=4)
@@ -92,32 +283,52 @@ def _trusted() -> ssl.SSLContext:
     return _ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
 
 
-def async_http_client(model: ChatOpenAI | OpenAI) -> Any:
-    """A fresh HTTP client like the one that ChatOpenAI would share between all its models.
+def _proxies(model: ChatOpenAI | OpenAI) -> Callable[[httpx2.URL], str | None]:
+    """Which proxy a URL is asked for by: the model's, or the environment's."""
+    own = model.openai_proxy
+    if own or getattr(model, "http_socket_options", None):
+        return lambda url: own  # as with ChatOpenAI, socket options leave no room for the others
+    known = urllib.request.getproxies()
 
-    Over aiohttp, which reads at a third of the cost, unless socket options are asked for.
+    def proxy_for(url: httpx2.URL) -> str | None:
+        if not known or urllib.request.proxy_bypass(url.netloc.decode("ascii")):
+            return None
+        found = known.get(url.scheme) or known.get("all")
+        return found if not found or "://" in found else f"http://{found}"
+
+    return proxy_for
+
+
+def async_http_client(model: ChatOpenAI | OpenAI) -> AsyncHttpClient:
+    """An HTTP client for a model's async calls.
+
+    Over aiohttp, unless socket options are asked for, or a proxy that aiohttp cannot use.
     """
-    if not _KNOWN or getattr(model, "http_socket_options", None) is None:
-        return openai.DefaultAioHttpClient(proxy=model.openai_proxy, verify=_trusted())
-    options = _socket_options(model)
-    if model.openai_proxy:
-        return _build_proxied_async_httpx_client(model.openai_proxy, _trusted(), options)
-    transport = httpx2.AsyncHTTPTransport(
-        verify=_trusted(), socket_options=options, limits=openai.DEFAULT_CONNECTION_LIMITS
+    proxy_for = _proxies(model)
+    options = getattr(model, "http_socket_options", None)
+    proxy = proxy_for(httpx2.URL(model.openai_api_base or "https://api.openai.com"))
+    if options is None and not (proxy and proxy.startswith("socks")):
+        return AsyncHttpClient(lambda: AiohttpTransport(_trusted(), proxy_for))
+    return AsyncHttpClient(
+        lambda: httpx2.AsyncHTTPTransport(
+            verify=_trusted(),
+            proxy=proxy,
+            socket_options=options,
+            limits=openai.DEFAULT_CONNECTION_LIMITS,
+        )
     )
-    return openai.DefaultAsyncHttpxClient(transport=transport)
 
 
-def sync_http_client(model: ChatOpenAI | OpenAI) -> Any:
-    """As ``async_http_client``, for sync calls."""
-    options = _socket_options(model) if _KNOWN else ()
-    if not options:
-        return openai.DefaultHttpxClient(proxy=model.openai_proxy, verify=_trusted())
-    if model.openai_proxy:
-        return _build_proxied_sync_httpx_client(model.openai_proxy, _trusted(), options)
-    transport = httpx2.HTTPTransport(
-        verify=_trusted(),
-        socket_options=options,
-        limits=openai.DEFAULT_CONNECTION_LIMITS,
-    )
-    return openai.DefaultHttpxClient(transport=transport)
+def sync_http_client(model: ChatOpenAI | OpenAI) -> HttpClient:
+    """An HTTP client for a model's sync calls."""
+    options = getattr(model, "http_socket_options", None)
+
+    def make(proxy: str | None) -> httpx2.HTTPTransport:
+        return httpx2.HTTPTransport(
+            verify=_trusted(),
+            proxy=proxy,
+            socket_options=options,
+            limits=openai.DEFAULT_CONNECTION_LIMITS,
+        )
+
+    return HttpClient(make, _proxies(model))

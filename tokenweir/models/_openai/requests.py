@@ -4,24 +4,21 @@ Private names used: ``_agenerate_with_cache`` and ``_generate_with_cache`` make 
 run has begun: they ask the cache, wait for the rate limiter, and stream if ``_should_stream`` says
 so and ``_should_use_protocol_streaming`` does not, handing on what
 ``_convert_chunk_to_generation_chunk`` makes of each event of ``_get_request_payload``'s request.
-``post`` of the SDK's clients is ``request`` with ``FinalRequestOptions.construct(...)``, of which a
-copy can be given another ``json_data``. The SDK's streams read their events from their
-``_iter_events()``, once they are iterated.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from inspect import signature
 from typing import Any, NoReturn
 
+import httpx2
 import openai
 from langchain_core.globals import get_llm_cache
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_openai import ChatOpenAI
-from openai.types.chat import ChatCompletion
 
 logger = logging.getLogger(__name__)
 
@@ -38,41 +35,12 @@ except ImportError as error:  # a langchain-openai that moved its rooms
 
 
 __all__ = [
-    "RawStream",
-    "SyncRawStream",
-    "call_when_done",
     "converter",
     "events_request",
     "raise_langchains",
     "send",
     "step_aside",
 ]
-
-
-def call_when_done(stream: Any, done: Callable[[], object]) -> None:
-    """Have ``done`` called when the provider ends one of the SDK's streams with ``[DONE]``.
-
-    The SDK ends a stream alike whether the provider said so or its connection was closed.
-    """
-    events = getattr(stream, "_iter_events", None)
-    if isinstance(stream, openai.AsyncStream) and events is not None:
-
-        async def seen() -> AsyncIterator[Any]:
-            async for event in events():
-                if event.data.startswith("[DONE]"):
-                    done()
-                yield event
-
-        stream._iter_events = seen  # type: ignore[method-assign]
-    elif isinstance(stream, openai.Stream) and events is not None:
-
-        def seen_sync() -> Iterator[Any]:
-            for event in events():
-                if event.data.startswith("[DONE]"):
-                    done()
-                yield event
-
-        stream._iter_events = seen_sync  # type: ignore[method-assign]
 
 
 def step_aside(model: ChatOpenAI, run_manager: Any, kwargs: dict[str, Any], is_async: bool) -> str:
@@ -111,7 +79,7 @@ def events_request(
         return "the answer is structured"
     if (payload.get("n") or 1) != 1:
         return "more than one answer is asked for"
-    options: dict[str, Any] = {**_PLAIN_OPTIONS}
+    options: dict[str, Any] = {"security": {"bearer_auth": True}}
     for name, option in _EXTRAS.items():
         if name in payload:
             given = payload.pop(name)
@@ -122,61 +90,25 @@ def events_request(
     return {"path": _PATH, "body": payload, "options": options}
 
 
-class RawStream(openai.AsyncStream[Any]):
-    """A streamed response of an async client as it is, for a ``ByteSource``."""
-
-    def __init__(self, *, response: Any, **kwargs: Any) -> None:
-        self.response = response
-
-
-class SyncRawStream(openai.Stream[Any]):
-    """As ``RawStream``, of a sync client."""
-
-    def __init__(self, *, response: Any, **kwargs: Any) -> None:
-        self.response = response
-
-
 def send(client: Any, request: dict[str, Any]) -> Any:
     """Make a request of ``events_request``, once.
 
-    As ``client.post`` does, but the options of a request without any of its own are copied.
-
     Returns:
-        A ``SyncRawStream``; of an async client an awaitable of a ``RawStream``.
+        The response, whose body is not read; of an async client, an awaitable of it.
     """
-    stream_cls: Any = RawStream if isinstance(client, openai.AsyncOpenAI) else SyncRawStream
-    options, body = request["options"], request["body"]
-    if _PLAIN is None or options != _PLAIN_OPTIONS or not _all_given(body):
-        return client.post(**request, cast_to=ChatCompletion, stream=True, stream_cls=stream_cls)
-    plain = _PLAIN.model_copy(update={"json_data": body})
-    return client.request(ChatCompletion, plain, stream=True, stream_cls=stream_cls)
+    if isinstance(client, openai.AsyncOpenAI):
+        options = {"timeout": _without_read(client.timeout), **request["options"]}
+        request = {**request, "options": options}
+    return client.post(**request, cast_to=httpx2.Response, stream=True)
 
 
-def _all_given(body: dict[str, Any]) -> bool:
-    return not any(isinstance(value, (openai.NotGiven, openai.Omit)) for value in body.values())
-
-
-def _plain_options() -> Any:
-    """The openai SDK's options of a streamed chat request, as its ``post`` makes them."""
-    try:
-        from openai._models import FinalRequestOptions
-
-        made: Any = FinalRequestOptions.construct(
-            method="post", url=_PATH, json_data=None, content=None, files=None, **_PLAIN_OPTIONS
-        )
-    except Exception:  # noqa: BLE001 - whatever a new SDK may raise
-        return None
-    return made
+def _without_read(timeout: Any) -> httpx2.Timeout:
+    """Whoever reads the response waits by tokens; the HTTP client would set a timer per packet."""
+    parts = timeout if isinstance(timeout, httpx2.Timeout) else httpx2.Timeout(timeout)
+    return httpx2.Timeout(connect=parts.connect, read=None, write=parts.write, pool=parts.pool)
 
 
 _PATH = "/chat/completions"
-
-
-_PLAIN_OPTIONS: Any = {"security": {"bearer_auth": True}}
-
-
-_PLAIN = _plain_options()
-
 
 _EXTRAS = {
     "extra_headers": "headers",

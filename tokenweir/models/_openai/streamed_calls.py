@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import logging
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NoReturn
 
-import aiohttp
 import httpx2
 import openai
 from langchain_core.outputs import ChatResult
@@ -21,7 +20,7 @@ from pydantic import PrivateAttr
 
 from tokenweir.models._calls.deadlines import Alarm, Deadline
 from tokenweir.models._calls.retries import with_retries, with_retries_sync
-from tokenweir.models._calls.state import CallState, Failure
+from tokenweir.models._calls.state import CallState
 from tokenweir.models._openai import requests
 from tokenweir.models._openai.answer import Answer
 from tokenweir.models._openai.byte_source import (
@@ -31,6 +30,7 @@ from tokenweir.models._openai.byte_source import (
     open_source,
 )
 from tokenweir.models._openai.chunk_template import ChunkTemplate
+from tokenweir.models._openai.clients import AsyncClient, Client
 from tokenweir.models._openai.parser import EventError
 from tokenweir.streaming._langgraph.routes import route_of
 from tokenweir.streaming.route import Route
@@ -49,20 +49,6 @@ class StreamedCalls(ChatOpenAI):
     _warned: bool = PrivateAttr(default=False)
     """Whether it was logged that LangChain's private names have changed."""
 
-    def new_call_state(self) -> CallState:
-        """The state of a new call."""
-        raise NotImplementedError
-
-    def classify_error(self, error: BaseException, state: CallState) -> Failure:
-        """What an error of the client means."""
-        raise NotImplementedError
-
-    async def _aready(self) -> None:
-        """Called before each call; may start what is to be called."""
-
-    def _ready(self) -> None:
-        """As ``_aready``, blocking."""
-
     async def _agenerate_with_cache(
         self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
@@ -71,9 +57,9 @@ class StreamedCalls(ChatOpenAI):
             return await super()._agenerate_with_cache(
                 messages, stop=stop, run_manager=run_manager, **kwargs
             )
-        await self._aready()
+        await call.client.prepare()
         try:
-            await with_retries(call.attempt, call.state, self.classify_error)
+            await with_retries(call.attempt, call.state, call.classify_error)
         except openai.APIError as error:
             requests.raise_langchains(error)
         finally:
@@ -91,9 +77,9 @@ class StreamedCalls(ChatOpenAI):
             return super()._generate_with_cache(
                 messages, stop=stop, run_manager=run_manager, **kwargs
             )
-        self._ready()
+        call.client.prepare()
         try:
-            with_retries_sync(call.attempt_sync, call.state, self.classify_error)
+            with_retries_sync(call.attempt_sync, call.state, call.classify_error)
         except openai.APIError as error:
             requests.raise_langchains(error)
         result: ChatResult = call.answer.result()
@@ -122,7 +108,7 @@ class StreamedCalls(ChatOpenAI):
         if reason := requests.step_aside(self, run_manager, kwargs, is_async):
             raise _StepAsideError(reason)
         client = self.root_async_client if is_async else self.root_client
-        if (self.async_client if is_async else self.client) is not client.chat.completions:
+        if not isinstance(client, (AsyncClient, Client)) or client.rules is None:
             raise _StepAsideError("the client is the caller's own")
         template = self._known_template()
         message_id = f"lc_run--{run_manager.run_id}"
@@ -132,7 +118,7 @@ class StreamedCalls(ChatOpenAI):
         request = requests.events_request(self, messages, stop, kwargs)
         if isinstance(request, str):
             raise _StepAsideError(request)
-        state = self.new_call_state()
+        state = client.rules.new_state()
         deadline = Deadline(state, slack=0.0 if route.wanted else MAX_DELAY)
         convert = requests.converter(self)
         answer = Answer(convert, template, route, state, deadline, message_id)
@@ -162,7 +148,8 @@ class _StreamedCall:
         route: Route,
         answer: Answer,
     ) -> None:
-        self._client = client
+        self.client = client
+        self.classify_error = client.rules.adapter.classify_error
         self._request = request
         self.state = state
         self.deadline = deadline
@@ -174,11 +161,9 @@ class _StreamedCall:
         deadline, answer = self.deadline, self.answer
         answer.begin_attempt()
         deadline.restart()
-        stream = await deadline.wait_for(requests.send(self._client, self._request))
+        response = await deadline.wait_for(requests.send(self.client, self._request))
         try:
-            async with aclosing(
-                open_source(stream.response, coalesce=not self.route.wanted)
-            ) as source:
+            async with aclosing(open_source(response, coalesce=not self.route.wanted)) as source:
                 while not answer.parser.done:
                     tokens = self.state.received.tokens
                     # Until the first token the call may be made again: each event is looked at.
@@ -195,12 +180,8 @@ class _StreamedCall:
                     if isinstance(source, CoalescingSource):
                         source.ending = answer.parser.ended
                 await source.drain()
-        except (httpx2.TimeoutException, aiohttp.ServerTimeoutError) as error:
-            raise openai.APITimeoutError(request=stream.response.request) from error
-        except (httpx2.RequestError, aiohttp.ClientError) as error:
-            raise openai.APIConnectionError(request=stream.response.request) from error
-        except EventError as error:
-            raise _api_error(error, stream) from None
+        except (httpx2.RequestError, EventError) as error:
+            _raise_as_sdk(error, response)
 
     async def _deliver_pending(self) -> None:
         """Deliver in portions for which there is room, and wait for readers after each."""
@@ -212,22 +193,16 @@ class _StreamedCall:
 
     def attempt_sync(self) -> None:
         """As ``attempt``, blocking; a watchdog shuts the socket down at a limit."""
-        answer, state = self.answer, self.state
+        answer = self.answer
         answer.begin_attempt()
-        stream = requests.send(self._client, self._request)
-        source = SyncSource(stream.response)
-        alarm = Alarm(source.abort)
+        response = requests.send(self.client, self._request)
+        source = SyncSource(response)
+        alarm = Alarm(self.state, source.abort)
         try:
             while not answer.parser.done:
-                alarm.start(state.limit)
-                try:
+                tokens = self.state.received.tokens
+                with alarm:
                     data = source.receive()
-                except Exception as error:
-                    if alarm.stop():
-                        raise state.timeout_error() from error
-                    raise
-                if alarm.stop():
-                    raise state.timeout_error()
                 if not data:
                     self._check_end()
                     return
@@ -237,14 +212,12 @@ class _StreamedCall:
                     if self.route.record(len(portion)):
                         self.route.wait_sync()
                 self._raise_failure()
-        except httpx2.TimeoutException as error:
-            raise openai.APITimeoutError(request=stream.response.request) from error
-        except httpx2.RequestError as error:
-            raise openai.APIConnectionError(request=stream.response.request) from error
-        except EventError as error:
-            raise _api_error(error, stream) from None
+                if self.state.received.tokens > tokens:
+                    alarm.restart()
+        except (httpx2.RequestError, EventError) as error:
+            _raise_as_sdk(error, response)
         finally:
-            alarm.ring = None  # the watchdog may keep the alarm until its time has come
+            alarm.let_go()
             source.close()
 
     def _portions(self) -> Any:
@@ -268,8 +241,14 @@ class _StreamedCall:
             raise self.state.cut_short_error()
 
 
-def _api_error(error: EventError, stream: Any) -> openai.APIError:
-    return openai.APIError(error.message, request=stream.response.request, body=error.body)
+def _raise_as_sdk(error: httpx2.RequestError | EventError, response: Any) -> NoReturn:
+    """Raise what the openai SDK raises for an error."""
+    if isinstance(error, EventError):
+        body = error.body
+        raise openai.APIError(error.message, request=response.request, body=body) from None
+    if isinstance(error, httpx2.TimeoutException):
+        raise openai.APITimeoutError(request=response.request) from error
+    raise openai.APIConnectionError(request=response.request) from error
 
 
 class _StepAsideError(Exception):

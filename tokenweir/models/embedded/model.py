@@ -16,12 +16,12 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from tokenweir.errors import EmbeddedModelError
 from tokenweir.models.embedded import weights
 
-__all__ = ["Endpoint", "point_at", "start"]
+__all__ = ["Endpoint", "start"]
 
 
 @dataclass(frozen=True)
@@ -106,17 +106,6 @@ def start(model: str | os.PathLike[str] = "smollm2", *, port: int = 0) -> Endpoi
                 running.stop()
             running = _servers[gguf] = _Server(gguf, port)
         return running.endpoint
-
-
-def point_at(model: str, *clients: Any) -> None:
-    """Start a model, and have clients of the openai SDK talk to it.
-
-    Asked before every call: should its process have died, it is started anew, elsewhere.
-    """
-    url = f"{start(model).base_url}/"
-    for client in clients:
-        if str(client.base_url) != url:
-            client.base_url = url
 
 
 @atexit.register

@@ -1,0 +1,200 @@
+"""The openai SDK's clients, whose calls are waited for and tried again by our rules.
+
+The SDK's own retries are not used. They end when the response begins, and a connection may break
+after that and before the first token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from inspect import iscoroutinefunction
+from typing import Any
+
+import httpx2
+import openai
+from pydantic import SecretStr
+
+from tokenweir.models._calls.retries import with_retries, with_retries_sync
+from tokenweir.models._calls.state import CallState, ClientAdapter
+from tokenweir.models._calls.streams import AsyncRetryingStream, RetryingStream
+from tokenweir.models._openai import http_clients
+
+__all__ = ["AsyncClient", "CallRules", "Client", "call_when_done", "make_clients"]
+
+
+@dataclass(frozen=True)
+class CallRules:
+    """The rules of a model's calls.
+
+    Attributes:
+        new_state: Makes the state of a call.
+        adapter: How events and errors are read.
+        prepare: Called before each call; blocks until the model can be called.
+    """
+
+    new_state: Callable[[], CallState]
+    adapter: ClientAdapter
+    prepare: Callable[[], None] | None = None
+
+
+def _is_raw(cast_to: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a streamed response is asked for as it is: its reader waits and retries."""
+    return cast_to is httpx2.Response and bool(kwargs.get("stream"))
+
+
+class AsyncClient(openai.AsyncOpenAI):
+    """``AsyncOpenAI`` by the rules of a model; a copy is by the SDK's own.
+
+    A streamed request for a plain ``httpx2.Response`` is made once.
+    """
+
+    rules: CallRules | None = None
+
+    async def prepare(self) -> None:
+        """Wait until the model can be called."""
+        if self.rules is not None and self.rules.prepare is not None:
+            await asyncio.to_thread(self.rules.prepare)
+
+    async def request(self, cast_to: Any, *args: Any, **kwargs: Any) -> Any:
+        """As the SDK does, within limits and with retries."""
+        rules, request = self.rules, super().request
+
+        def call() -> Awaitable[Any]:
+            made: Awaitable[Any] = request(cast_to, *args, **kwargs)
+            return made
+
+        if rules is None or _is_raw(cast_to, kwargs):
+            return await call()
+        await self.prepare()
+        state = rules.new_state()
+        if kwargs.get("stream"):
+            return await AsyncRetryingStream.opened(call, state, rules.adapter)
+        return await with_retries(call, state, rules.adapter.classify_error)
+
+
+class Client(openai.OpenAI):
+    """As ``AsyncClient``, for ``OpenAI``."""
+
+    rules: CallRules | None = None
+
+    def prepare(self) -> None:
+        """Block until the model can be called."""
+        if self.rules is not None and self.rules.prepare is not None:
+            self.rules.prepare()
+
+    def request(self, cast_to: Any, *args: Any, **kwargs: Any) -> Any:
+        """As the SDK does, within limits and with retries."""
+        rules, request = self.rules, super().request
+
+        def call() -> Any:
+            return request(cast_to, *args, **kwargs)
+
+        if rules is None or _is_raw(cast_to, kwargs):
+            return call()
+        self.prepare()
+        state = rules.new_state()
+        if kwargs.get("stream"):
+            return RetryingStream.opened(call, state, rules.adapter)
+        return with_retries_sync(call, state, rules.adapter.classify_error)
+
+
+def make_clients(
+    model: Any,
+    rules: CallRules,
+    timeout: httpx2.Timeout | None,
+    http_client: Any,
+    http_async_client: Any,
+) -> tuple[Client | None, AsyncClient]:
+    """A model's clients, made from its public fields.
+
+    Args:
+        model: A ``ChatOpenAI`` or ``OpenAI``, whose keys, addresses and headers they use.
+        rules: Of its calls.
+        timeout: The HTTP client's; None for the model's ``timeout=``.
+        http_client: The caller's own, or None for one of ours.
+        http_async_client: The same for async calls.
+
+    Returns:
+        The sync client, None if the model's key comes from an async function; and the async one.
+    """
+    arguments: dict[str, Any] = {
+        "organization": model.openai_organization,
+        "base_url": model.openai_api_base,
+        "timeout": model.request_timeout if timeout is None else timeout,
+        "default_headers": model.default_headers,
+        "default_query": model.default_query,
+        "max_retries": 0,  # the rules retry
+    }
+    key: Any = model.openai_api_key
+    if isinstance(key, SecretStr):
+        key = key.get_secret_value()
+    made_async = AsyncClient(
+        **arguments,
+        api_key=_async_key(key) if callable(key) else key,
+        http_client=http_async_client or http_clients.async_http_client(model),
+    )
+    made_async.rules = rules
+    if iscoroutinefunction(key):
+        return None, made_async
+    made = Client(
+        **arguments,
+        api_key=key,
+        http_client=http_client or http_clients.sync_http_client(model),
+    )
+    made.rules = rules
+    return made, made_async
+
+
+def _async_key(key: Callable[[], Any]) -> Callable[[], Awaitable[str]]:
+    if iscoroutinefunction(key):
+        return key
+
+    async def in_thread() -> str:
+        return str(await asyncio.to_thread(key))
+
+    return in_thread
+
+
+def call_when_done(stream: Any, done: Callable[[], object]) -> None:
+    """Have ``done`` called when the provider ends one of the SDK's streams with ``[DONE]``.
+
+    The SDK ends a stream alike whether the provider said so or its connection was closed.
+    """
+    if isinstance(stream, (openai.AsyncStream, openai.Stream)):
+        stream.response.stream = _WatchedBody(stream.response.stream, done)
+
+
+class _WatchedBody(httpx2.AsyncByteStream, httpx2.SyncByteStream):
+    """The body of a response, async or sync, whose end mark is told when it passes."""
+
+    def __init__(self, body: Any, done: Callable[[], object]) -> None:
+        self._body = body
+        self._done = done
+        self._tail = b"\n"
+
+    def _look(self, data: bytes) -> bytes:
+        recent = self._tail + data
+        if _END_MARK.search(recent):
+            self._done()
+        self._tail = recent[-16:]
+        return data
+
+    def __iter__(self) -> Iterator[bytes]:
+        for data in self._body:
+            yield self._look(data)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for data in self._body:
+            yield self._look(data)
+
+    def close(self) -> None:
+        self._body.close()
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
+
+
+_END_MARK = re.compile(rb"[\r\n]data: ?\[DONE\]")

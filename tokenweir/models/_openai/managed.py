@@ -1,0 +1,168 @@
+"""What our chat and completion models share: their clients, their limits, and what they show."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from langchain_core.language_models import BaseLanguageModel
+from langchain_openai import ChatOpenAI
+from pydantic import PrivateAttr, SecretStr, model_validator
+from typing_extensions import Self
+
+from tokenweir.models._calls.limits import Limits
+from tokenweir.models._calls.policy import CallPolicy
+from tokenweir.models._calls.state import CallState, ClientAdapter
+from tokenweir.models._openai.adapter import adapter_of
+from tokenweir.models._openai.clients import CallRules, make_clients
+from tokenweir.models.providers import ModelName, openai_arguments, qwen_arguments
+from tokenweir.models.secrets import hidden_headers, secrets_of
+
+__all__ = ["EmbeddedModel", "ManagedModel", "make_model"]
+
+M = TypeVar("M", bound="ManagedModel")
+
+UNSTARTED = "http://127.0.0.1/v1"
+"""The base URL of an embedded model until it has started."""
+
+
+class ManagedModel(Limits, BaseLanguageModel[Any]):
+    """A model of langchain-openai with clients of our own, for every event loop and thread.
+
+    HTTP clients that were passed in are used as they are; then their rules hold. Clients of the
+    openai SDK that were passed in are left alone.
+    """
+
+    _provider: str = PrivateAttr(default="openai")
+    _policy: CallPolicy = PrivateAttr(default_factory=CallPolicy)
+    _adapter: ClientAdapter = PrivateAttr(default=None)  # type: ignore[assignment]
+    _base_url: str = PrivateAttr(default="")
+    """Where the calls go, whether that was given or found in the environment."""
+    _clients: tuple[Any, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="after")
+    def validate_environment(self) -> Self:
+        """Check the fields as LangChain does, and make the clients."""
+        model: Any = self
+        given, given_async = model.client is not None, model.async_client is not None
+        http_clients = model.http_client, model.http_async_client
+        is_chat = isinstance(self, ChatOpenAI)
+        if is_chat:
+            super().validate_environment()  # type: ignore[misc] # finds the address and the key
+        secrets = secrets_of(model.openai_api_key, *(model.default_headers or {}).values())
+        self._policy = self._call_policy()
+        self._adapter = adapter_of(secrets)
+        rules = CallRules(self.new_call_state, self._adapter, self._prepare)
+        made, made_async = make_clients(self, rules, self.http_timeout(self._policy), *http_clients)
+        self._base_url = str(made_async.base_url)
+        self._clients = tuple(each for each in (made, made_async) if each is not None)
+        if not given:
+            self._use(made, "client")
+        if not given_async:
+            self._use(made_async, "async_client")
+        if not is_chat:
+            super().validate_environment()  # type: ignore[misc] # it makes those that are missing
+        return self
+
+    def _use(self, client: Any, name: str) -> None:
+        """Make the calls by this client of ours; there is none without a key for it."""
+        if not isinstance(self, ChatOpenAI):
+            setattr(self, name, client.completions)
+        elif client is not None:
+            setattr(self, f"root_{name}", client)
+            setattr(self, name, client.chat.completions)
+
+    def _call_policy(self) -> CallPolicy:
+        """The limits and retries that the fields ask for."""
+        model: Any = self
+        retries = 2 if model.max_retries is None else model.max_retries
+        return self.call_policy(timeout=model.request_timeout, retries=retries)
+
+    def _prepare(self) -> None:
+        """Called before each call; may block."""
+
+    @property
+    def _is_openais(self) -> bool:
+        """Whether OpenAI itself answers, and not a compatible server."""
+        host = urlsplit(self._base_url).hostname or ""
+        return host == "openai.com" or host.endswith(".openai.com")
+
+    def new_call_state(self) -> CallState:
+        """The state of a new call of this model."""
+        model: Any = self
+        return CallState(self._policy, self._provider, model.model_name)
+
+    def __repr_args__(self) -> Any:
+        """As LangChain, but headers may hold keys."""
+        for name, value in super().__repr_args__():
+            yield name, hidden_headers(value) if name == "default_headers" else value
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> Any:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        return {**params, "ls_provider": self._provider}
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Serialised by its own name, it could not be read back by LangChain."""
+        return False
+
+
+class EmbeddedModel(ManagedModel):
+    """A model that llama.cpp runs on this machine, started by the first call.
+
+    ``openai_api_base`` is its address as soon as it has started.
+    """
+
+    _gguf: str = PrivateAttr(default="smollm2")
+
+    def _prepare(self) -> None:
+        """Start the model; should its process have died, it is started anew, elsewhere."""
+        from tokenweir.models.embedded.model import start
+
+        url = start(self._gguf).base_url
+        if self._base_url != url:
+            model: Any = self
+            for client in self._clients:
+                client.base_url = url
+            self._base_url = model.openai_api_base = url
+
+
+def make_model(
+    name: ModelName,
+    tags: Sequence[str] | None,
+    kwargs: dict[str, Any],
+    remote: type[M],
+    embedded: type[M],
+) -> M | None:
+    """A model whose provider speaks OpenAI's protocol; None for other providers.
+
+    Args:
+        name: The model's name.
+        tags: Put into ``kwargs``.
+        kwargs: The arguments of the model's class.
+        remote: The class for a server.
+        embedded: The class for a model that runs on this machine.
+    """
+    if isinstance(tags, str):
+        raise TypeError(f"tags takes a list of names: tags=[{tags!r}]")
+    if tags is not None:
+        kwargs["tags"] = list(tags)
+    if name.provider == "openai":
+        return remote(**{"model": name.model, **openai_arguments(name.model, kwargs)})
+    if name.provider == "qwen":
+        arguments: dict[str, Any] = {"model": name.model, "stream_usage": True}
+        made = remote(**arguments | qwen_arguments(name.model, kwargs))
+        made._provider = "qwen"
+        return made
+    if name.provider == "local":
+        arguments = {"base_url": UNSTARTED, "api_key": SecretStr("none"), "stream_usage": True}
+        # The rest of a path is nobody's business.
+        arguments["model"] = os.path.basename(name.model)  # noqa: PTH119
+        made = embedded(**arguments | kwargs)
+        made._provider = "llama.cpp"
+        assert isinstance(made, EmbeddedModel)
+        made._gguf = name.model
+        return made
+    return None
