@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
+from langchain_core.messages.block_translators import get_translator, openai
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
 
@@ -46,6 +47,24 @@ async def test_reasoning_is_kept(provider: Provider, field: Any) -> None:
     for message in (await model.ainvoke("2 + 2?"), model.invoke("2 + 2?")):
         assert message.content == "Four."
         assert message.content_blocks == BLOCKS
+
+
+async def test_reasoning_before_json(provider: Provider) -> None:
+    """In JSON mode LangChain repeats the whole answer at the end; reasoning is kept once."""
+    provider.default = Reply(tokens=['{"a"', ": 1}"], reasoning=["Two", " and", " two"])
+    model = model_of(provider).bind(response_format={"type": "json_object"})
+    first, *rest = [chunk async for chunk in model.astream("2 + 2?")]
+    whole: AIMessageChunk = first + rest
+    assert whole.content_blocks[0] == BLOCKS[0]
+    assert whole.content == '{"a": 1}'
+
+
+def test_langchains_translators_stay() -> None:
+    """Importing us changes nothing for ChatOpenAI: its translator is LangChain's."""
+    assert get_translator("openai") == {
+        "translate_content": openai.translate_content,
+        "translate_content_chunk": openai.translate_content_chunk,
+    }
 
 
 async def test_a_model_that_does_not_reason_is_as_before(provider: Provider) -> None:

@@ -16,7 +16,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import StreamMode
 from pydantic import BaseModel, SecretStr
 
-from tokenweir.models._openai.reasoning import PROVIDER
+from tests.models.alike import as_openais
 from tokenweir.models.chat import ChatModel
 from tokenweir.streaming.stream import astream
 from tokenweir.testing import Provider, Reply, ToolCall, without_run_ids
@@ -109,9 +109,7 @@ async def streamed(own: bool, base_url: str, bind: Any, **kwargs: Any) -> Any:
             if own
             else graph.astream(INPUT, stream_mode=modes)
         )
-        found = without_run_ids([part async for part in parts])
-        # Ours says that the server is none of OpenAI's own.
-        return [repr(part).replace(PROVIDER, "openai") for part in found]
+        return as_openais(without_run_ids([part async for part in parts]))
 
 
 async def test_the_responses_api() -> None:

@@ -22,7 +22,7 @@ from tokenweir.models._calls.state import CallState, ClientAdapter
 from tokenweir.models._calls.streams import AsyncRetryingStream, RetryingStream
 from tokenweir.models._openai import http_clients
 
-__all__ = ["AsyncClient", "CallRules", "Client", "call_when_done", "make_clients"]
+__all__ = ["AsyncOpenAI", "CallRules", "OpenAI", "call_when_done", "make_clients"]
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ def _is_raw(cast_to: Any, kwargs: dict[str, Any]) -> bool:
     return cast_to is httpx2.Response and bool(kwargs.get("stream"))
 
 
-class AsyncClient(openai.AsyncOpenAI):
-    """``AsyncOpenAI`` by the rules of a model; a copy is by the SDK's own.
+class AsyncOpenAI(openai.AsyncOpenAI):  # its name goes into the User-Agent
+    """The SDK's client, by the rules of a model; a copy is by the SDK's own.
 
     A streamed request for a plain ``httpx2.Response`` is made once.
     """
@@ -75,8 +75,8 @@ class AsyncClient(openai.AsyncOpenAI):
         return await with_retries(call, state, rules.adapter.classify_error)
 
 
-class Client(openai.OpenAI):
-    """As ``AsyncClient``, for ``OpenAI``."""
+class OpenAI(openai.OpenAI):
+    """As ``AsyncOpenAI``, for sync calls."""
 
     rules: CallRules | None = None
 
@@ -107,7 +107,7 @@ def make_clients(
     timeout: httpx2.Timeout | None,
     http_client: Any,
     http_async_client: Any,
-) -> tuple[Client | None, AsyncClient]:
+) -> tuple[OpenAI | None, AsyncOpenAI]:
     """A model's clients, made from its public fields.
 
     Args:
@@ -131,7 +131,7 @@ def make_clients(
     key: Any = model.openai_api_key
     if isinstance(key, SecretStr):
         key = key.get_secret_value()
-    made_async = AsyncClient(
+    made_async = AsyncOpenAI(
         **arguments,
         api_key=_async_key(key) if callable(key) else key,
         http_client=http_async_client or http_clients.async_http_client(model),
@@ -139,7 +139,7 @@ def make_clients(
     made_async.rules = rules
     if iscoroutinefunction(key):
         return None, made_async
-    made = Client(
+    made = OpenAI(
         **arguments,
         api_key=key,
         http_client=http_client or http_clients.sync_http_client(model),

@@ -7,7 +7,8 @@ string. ``message.content_blocks`` shows it, because messages of such a server s
 ``model_provider`` is ``PROVIDER``, for which LangChain has a translator of ours.
 
 Private names used: ``_convert_chunk_to_generation_chunk`` and ``_create_chat_result``, the methods
-that LangChain's own subclasses of ChatOpenAI override for the same reason.
+that LangChain's own subclasses of ChatOpenAI override for the same reason, and
+``_get_generation_chunk_from_completion``, which calls the latter for the end of a stream of JSON.
 """
 
 from __future__ import annotations
@@ -55,8 +56,14 @@ class KeepsReasoning(ChatOpenAI):
             data = response if isinstance(response, dict) else response.model_dump(warnings=False)
             for made, choice in zip(result.generations, data["choices"], strict=True):
                 _keep(made.message, choice["message"])
-                made.message.response_metadata["model_provider"] = PROVIDER
+            result.llm_output = {**(result.llm_output or {}), "model_provider": PROVIDER}
         return result
+
+    def _get_generation_chunk_from_completion(self, completion: Any) -> ChatGenerationChunk:
+        made = super()._get_generation_chunk_from_completion(completion)
+        # It ends a stream of JSON, whose chunks have brought the reasoning.
+        made.message.additional_kwargs.pop("reasoning_content", None)
+        return made
 
 
 def _keep(message: Any, data: Any) -> None:

@@ -30,7 +30,7 @@ from tokenweir.models._openai.byte_source import (
     open_source,
 )
 from tokenweir.models._openai.chunk_template import ChunkTemplate
-from tokenweir.models._openai.clients import AsyncClient, Client
+from tokenweir.models._openai.clients import AsyncOpenAI, OpenAI
 from tokenweir.models._openai.parser import EventError
 from tokenweir.streaming._langgraph.routes import route_of
 from tokenweir.streaming.route import Route
@@ -108,7 +108,7 @@ class StreamedCalls(ChatOpenAI):
         if reason := requests.step_aside(self, run_manager, kwargs, is_async):
             raise _StepAsideError(reason)
         client = self.root_async_client if is_async else self.root_client
-        if not isinstance(client, (AsyncClient, Client)) or client.rules is None:
+        if not isinstance(client, (AsyncOpenAI, OpenAI)) or client.rules is None:
             raise _StepAsideError("the client is the caller's own")
         template = self._known_template()
         message_id = f"lc_run--{run_manager.run_id}"
