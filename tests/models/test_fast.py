@@ -149,6 +149,7 @@ def test_byte_boundaries_change_nothing(
     assert found[-1][1]["messages"][-1].content == "".join(tokens)
 
 
+@pytest.mark.filterwarnings("ignore:nothing passed the filter")
 async def test_a_rejected_call_is_read_to_its_end(provider: Provider) -> None:
     """Nothing of it is streamed, and the node gets its answer all the same."""
     provider.default = Reply("Why did the cat sit down?", usage="always")

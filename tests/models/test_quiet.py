@@ -130,6 +130,7 @@ async def test_one_among_few_is_read(provider: Provider) -> None:
 
 
 @pytest.mark.usefixtures("crowd")
+@pytest.mark.filterwarnings("ignore:nothing passed the filter")
 async def test_the_next_call_uses_the_same_connection(provider: Provider) -> None:
     """A connection that was left alone goes back to the others, and is read again."""
     provider.default = LONG

@@ -95,6 +95,7 @@ def graph_of(model: Any) -> Any:
     return builder.compile()
 
 
+@pytest.mark.filterwarnings("ignore:nothing passed the filter")
 @pytest.mark.parametrize("mode", ["messages", ["messages", "updates"]])
 async def test_in_a_graph_it_can_be_filtered(provider: Provider, mode: Any) -> None:
     """``only=text`` and ``only=reasoning`` divide a call, taken straight or by LangGraph's way."""
