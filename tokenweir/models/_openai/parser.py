@@ -26,6 +26,7 @@ __all__ = [
     "Item",
     "Logprobs",
     "ToolPieces",
+    "event_of",
     "inspect_event",
 ]
 
@@ -342,3 +343,19 @@ def _error_in(error: Any) -> EventError:
     if not message or not isinstance(message, str):
         message = "An error occurred during streaming"
     return EventError(message, error)
+
+
+def event_of(item: Item) -> Any:
+    """The event that an item was made of."""
+    if isinstance(item, str):
+        return {"choices": [{"index": 0, "delta": {"content": item}}]}
+    if isinstance(item, Logprobs):
+        choice = {"index": 0, "delta": {"content": item.text}, "logprobs": item.logprobs}
+        return {"choices": [choice]}
+    if isinstance(item, ToolPieces):
+        calls = [
+            {"index": index, "id": call_id, "function": {"name": name, "arguments": arguments}}
+            for index, call_id, name, arguments in item.pieces
+        ]
+        return {"choices": [{"index": 0, "delta": {"tool_calls": calls}}]}
+    return item
