@@ -96,7 +96,7 @@ class Shared:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     """One server with all graphs of served_graphs.py, for the tests of a module."""
     with Provider() as provider:
-        names = ("two_steps", "nested", "asks", "asks_inside", "writes", "fails", "fans")
+        names = ("two_steps", "nested", "asks", "asks_inside", "writes", "fails", "fans", "retries")
         words = [*(f"sample:{name}" for name in names), "talk=sample:talk"]
         server = Server(words, tmp_path_factory.mktemp("shared"), provider.environ)
         try:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypedDict
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
-from langgraph.types import Send, interrupt
+from langgraph.types import RetryPolicy, Send, interrupt
 
 from tokenweir.models.chat import chat_model
 from tokenweir.nodes.node import node
@@ -27,6 +27,15 @@ named = (
     .add_node("talk", talk_node)
     .add_edge(START, "talk")
     .compile(name="own_name")
+)
+
+
+again = RetryPolicy(initial_interval=0, jitter=False, retry_on=Exception)
+retries = (
+    StateGraph(MessagesState)
+    .add_node("talk", talk_node, retry_policy=again)
+    .add_edge(START, "talk")
+    .compile(name="retries")
 )
 
 

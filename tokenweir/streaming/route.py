@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import BaseMessage, RemoveMessage
 
 from tokenweir.streaming.calls import Call, Received
 from tokenweir.streaming.filters import Filter
@@ -141,9 +141,11 @@ class StreamRoute(FlowRoute):
         "_channel",
         "_metadata",
         "_namespace",
+        "_newest",
         "_only",
         "_seen",
         "_shape",
+        "_shown",
         "_write",
         "wanted",
     )
@@ -167,6 +169,8 @@ class StreamRoute(FlowRoute):
         self._seen = seen
         self._channel = flow.channel
         self._write: Callable[[str], bool] | None = None
+        self._newest: str | None = None
+        self._shown: list[str] = []
         decided = True if only is None else None if by_message else only.decide(metadata)
         self.wanted = decided is not False
         self._only: RunFilter | Filter | None = None
@@ -182,10 +186,23 @@ class StreamRoute(FlowRoute):
         metadata = self._metadata
         if self._only is not None and not self._only(metadata, message):
             return
+        if message.id != self._newest and message.id is not None:
+            self._newest = message.id
+            self._shown.append(message.id)
         token = (message, metadata)
         self._channel.send_nowait(
             token if self._shape is None else self._shape(self._namespace, token)
         )
+
+    def retract(self) -> None:
+        """Tell the reader that the messages which were sent are void."""
+        for message_id in self._shown:
+            token = (RemoveMessage(id=message_id), self._metadata)
+            self._channel.send_nowait(
+                token if self._shape is None else self._shape(self._namespace, token)
+            )
+        self._shown.clear()
+        self._newest = None
 
     def send_text(self, text: str) -> bool:
         return self._write is not None and self._write(text)

@@ -18,6 +18,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 
 from tokenweir.streaming._langgraph import handlers, run_config
+from tokenweir.streaming._langgraph.attempts import RetractingHandler
 from tokenweir.streaming._langgraph.config_propagation import name_the_fix
 from tokenweir.streaming._langgraph.messages import MessagesHandler
 from tokenweir.streaming._langgraph.probe import probe
@@ -46,6 +47,7 @@ class Plan:
     subgraphs: bool
     version: str
     kwargs: dict[str, Any]
+    retract: bool = True
 
     @property
     def modes(self) -> list[str]:
@@ -111,7 +113,8 @@ class Plan:
         flow = FlowControl(channel, reader_thread)
         handler: Any
         if "messages" in self.modes:
-            handler = MessagesHandler(
+            kind = RetractingHandler if self.retract else MessagesHandler
+            handler = kind(
                 self._shape("messages"), flow, calls, subgraphs=self.subgraphs, only=self.only
             )
         else:

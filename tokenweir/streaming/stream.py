@@ -54,7 +54,8 @@ DEFAULT_BUFFER = 256
 def astream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    stream_mode: Literal["messages"] = "messages", subgraphs: Literal[False] = False,
+    retract: bool = True, stream_mode: Literal["messages"] = "messages",
+    subgraphs: Literal[False] = False,
     version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> TokenStream[Token]: ...
 
@@ -62,7 +63,7 @@ def astream(
 def astream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    stream_mode: Literal["messages"] = "messages", subgraphs: Literal[True],
+    retract: bool = True, stream_mode: Literal["messages"] = "messages", subgraphs: Literal[True],
     version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> TokenStream[tuple[Namespace, Token]]: ...
 
@@ -70,7 +71,7 @@ def astream(
 def astream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    stream_mode: Modes, subgraphs: Literal[False] = False,
+    retract: bool = True, stream_mode: Modes, subgraphs: Literal[False] = False,
     version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> TokenStream[tuple[StreamMode, Any]]: ...
 
@@ -78,7 +79,7 @@ def astream(
 def astream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    stream_mode: Modes, subgraphs: Literal[True],
+    retract: bool = True, stream_mode: Modes, subgraphs: Literal[True],
     version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> TokenStream[tuple[Namespace, StreamMode, Any]]: ...
 
@@ -86,7 +87,7 @@ def astream(
 def astream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    stream_mode: AnyMode = "messages", subgraphs: bool = False,
+    retract: bool = True, stream_mode: AnyMode = "messages", subgraphs: bool = False,
     version: Literal["v2"], context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> TokenStream[StreamPart[StateT, OutputT]]: ...
 
@@ -94,7 +95,7 @@ def astream(
 def astream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    stream_mode: AnyMode = "messages", subgraphs: bool = False,
+    retract: bool = True, stream_mode: AnyMode = "messages", subgraphs: bool = False,
     version: Version = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> TokenStream[Any]: ...
 
@@ -102,7 +103,7 @@ def astream(
 def astream(
     graph: GraphLike, input: Any,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    stream_mode: AnyMode = "messages", subgraphs: bool = False,
+    retract: bool = True, stream_mode: AnyMode = "messages", subgraphs: bool = False,
     version: Version = "v1", context: Any = None, **options: Unpack[RemoteRunOptions],
 ) -> TokenStream[Any]: ...
 # fmt: on
@@ -113,6 +114,7 @@ def astream(
     *,
     only: FilterLike | None = None,
     buffer: int = DEFAULT_BUFFER,
+    retract: bool = True,
     stream_mode: AnyMode = "messages",
     subgraphs: bool = False,
     version: Version = "v1",
@@ -129,6 +131,9 @@ def astream(
             applies to tokens, which are what ``messages`` mode yields and what
             nodes write as ``(chunk, metadata)`` in ``custom`` mode; everything else passes.
         buffer: How many chunks may wait for the reader before the model calls are held back.
+        retract: Whether to tell that a message is void: when an attempt of a node or of a model
+            call fails after some tokens and is repeated, ``(RemoveMessage(id=...), metadata)``
+            comes before the tokens of the next attempt.
         stream_mode: One of LangGraph's stream modes, or a list of them.
         subgraphs: Also stream from subgraphs; each part then carries its namespace.
         version: The shape of the parts, as in LangGraph: ``"v1"`` for tuples, ``"v2"`` for dicts.
@@ -147,7 +152,9 @@ def astream(
         StreamError: At the reader, if a model call fails, after the tokens that came before.
     """
     check_arguments("astream", graph, stream_mode, version, options)
-    plan = Plan(graph, input, config, run_filter(only), stream_mode, subgraphs, version, options)
+    plan = Plan(
+        graph, input, config, run_filter(only), stream_mode, subgraphs, version, options, retract
+    )
     send, receive = open_channel(buffer)
     return ChannelStream(receive, Producer(partial(run, plan, send)), plan.warn_of_filter)
 
@@ -157,7 +164,8 @@ def astream(
 def stream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    stream_mode: Literal["messages"] = "messages", subgraphs: Literal[False] = False,
+    retract: bool = True, stream_mode: Literal["messages"] = "messages",
+    subgraphs: Literal[False] = False,
     version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> SyncTokenStream[Token]: ...
 
@@ -165,7 +173,7 @@ def stream(
 def stream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    stream_mode: Literal["messages"] = "messages", subgraphs: Literal[True],
+    retract: bool = True, stream_mode: Literal["messages"] = "messages", subgraphs: Literal[True],
     version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> SyncTokenStream[tuple[Namespace, Token]]: ...
 
@@ -173,7 +181,7 @@ def stream(
 def stream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    stream_mode: Modes, subgraphs: Literal[False] = False,
+    retract: bool = True, stream_mode: Modes, subgraphs: Literal[False] = False,
     version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> SyncTokenStream[tuple[StreamMode, Any]]: ...
 
@@ -181,7 +189,7 @@ def stream(
 def stream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    stream_mode: Modes, subgraphs: Literal[True],
+    retract: bool = True, stream_mode: Modes, subgraphs: Literal[True],
     version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> SyncTokenStream[tuple[Namespace, StreamMode, Any]]: ...
 
@@ -189,7 +197,7 @@ def stream(
 def stream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    stream_mode: AnyMode = "messages", subgraphs: bool = False,
+    retract: bool = True, stream_mode: AnyMode = "messages", subgraphs: bool = False,
     version: Literal["v2"], context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> SyncTokenStream[StreamPart[StateT, OutputT]]: ...
 
@@ -197,7 +205,7 @@ def stream(
 def stream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    stream_mode: AnyMode = "messages", subgraphs: bool = False,
+    retract: bool = True, stream_mode: AnyMode = "messages", subgraphs: bool = False,
     version: Version = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> SyncTokenStream[Any]: ...
 
@@ -205,7 +213,7 @@ def stream(
 def stream(
     graph: SyncGraphLike, input: Any,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    stream_mode: AnyMode = "messages", subgraphs: bool = False,
+    retract: bool = True, stream_mode: AnyMode = "messages", subgraphs: bool = False,
     version: Version = "v1", context: Any = None, **options: Unpack[RemoteRunOptions],
 ) -> SyncTokenStream[Any]: ...
 # fmt: on
@@ -216,6 +224,7 @@ def stream(
     *,
     only: FilterLike | None = None,
     buffer: int = DEFAULT_BUFFER,
+    retract: bool = True,
     stream_mode: AnyMode = "messages",
     subgraphs: bool = False,
     version: Version = "v1",
@@ -227,6 +236,8 @@ def stream(
     iterator (``break``, ``close()``, the end of ``with``) stops the run.
     """
     check_arguments("stream", graph, stream_mode, version, options)
-    plan = Plan(graph, input, config, run_filter(only), stream_mode, subgraphs, version, options)
+    plan = Plan(
+        graph, input, config, run_filter(only), stream_mode, subgraphs, version, options, retract
+    )
     send, receive = open_channel(buffer)
     return ThreadStream(receive, partial(run_sync, plan, send), plan.warn_of_filter)

@@ -4,6 +4,9 @@ A run may hold several model calls, and some at once; an answer is one text. So 
 that began first passes as it comes; calls beside it wait for its end and follow after an empty
 line. Tool calls that the graph answers by itself are its own matter: they pass in the extra field
 ``tokenweir`` only, and those that nobody answered are handed to the client when the run ends.
+
+The protocol has no words for a message that became void. A whole answer is without it. In a stream,
+a chunk names it in ``tokenweir.remove``, and the text that replaces it follows after an empty line.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ __all__ = ["Answer"]
 
 _FINISH = ("stop", "length", "content_filter", "tool_calls")
 _BETWEEN = "\n\n"
+_TOLD = ("node", "tags", "namespace", "model", "id", "tool_calls", "tool_call_id", "remove")
 
 
 class Answer:
@@ -31,8 +35,8 @@ class Answer:
 
     def __init__(self, id: str, model: str, created: int) -> None:
         self._head = {"id": id, "created": created, "model": model}
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
+        self._text: list[tuple[_Call, str]] = []
+        self._reasoning: list[tuple[_Call, str]] = []
         self._usage: dict[str, int] | None = None
         self._finish = "stop"
         self._live: _Call | None = None
@@ -49,7 +53,9 @@ class Answer:
     def feed(self, record: Record) -> Iterator[dict[str, Any]]:
         """The chunks that a record makes."""
         kind = record["type"]
-        if kind == "node":
+        if kind == "remove":
+            yield from self._remove(record["id"])
+        elif kind == "node":
             if record["state"] != "started":
                 yield from self._node_ended(record)
         elif kind == "message" and record.get("role") != "ai":
@@ -69,7 +75,7 @@ class Answer:
         self._live = None
         yield from self._next(everything=True)
         if text and not self._text and not self._open_calls():
-            self._text.append(text)
+            self._text.append((_Call(None, None, None, ()), text))
             yield self._chunk({"content": text})
         calls = self._open_calls()
         if calls:
@@ -86,10 +92,10 @@ class Answer:
     def whole(self) -> dict[str, Any]:
         """The whole answer, after ``end``."""
         calls = self._open_calls()
-        text = "".join(self._text)
+        text = _joined(self._text)
         message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else "")}
         if self._reasoning:
-            message["reasoning_content"] = "".join(self._reasoning)
+            message["reasoning_content"] = _joined(self._reasoning)
         if calls:
             message["tool_calls"] = calls
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._finish}
@@ -114,6 +120,19 @@ class Answer:
                 self._live = None
                 yield from self._next()
 
+    def _remove(self, message_id: str | None) -> Iterator[dict[str, Any]]:
+        """A message is void: forget it, and let those speak that waited for its end."""
+        self._text = [said for said in self._text if said[0].id != message_id]
+        self._reasoning = [said for said in self._reasoning if said[0].id != message_id]
+        self._calls = {key: made for key, made in self._calls.items() if key[0].id != message_id}
+        self._waiting = {
+            call: records for call, records in self._waiting.items() if call.id != message_id
+        }
+        yield self._chunk({}, {"remove": message_id})
+        if self._live is not None and self._live.id == message_id:
+            self._live = None
+            yield from self._next()
+
     def _node_ended(self, record: Record) -> Iterator[dict[str, Any]]:
         """Tokens that nodes write by hand have no end of their own; their node's end is theirs."""
         self._over.update(call for call in self._waiting if call.task == record["task"])
@@ -134,14 +153,13 @@ class Answer:
     def _say(self, record: Record, call: _Call) -> Iterator[dict[str, Any]]:
         delta: dict[str, Any] = {}
         if reasoning := record.get("reasoning"):
-            self._reasoning.append(reasoning)
+            self._reasoning.append((call, reasoning))
             delta["reasoning_content"] = reasoning
         if text := record["text"]:
-            if self._text and call != self._spoke:
-                text = _BETWEEN + text
+            self._text.append((call, text))
+            between = _BETWEEN if self._spoke not in (None, call) else ""
             self._spoke = call
-            self._text.append(text)
-            delta["content"] = text
+            delta["content"] = between + text
         self._collect_calls(record, call)
         if delta or record.get("tool_calls"):
             yield self._chunk(delta, record)
@@ -189,8 +207,7 @@ class Answer:
         chunk: dict[str, Any] = {**self._head, "object": "chat.completion.chunk"}
         chunk["choices"] = [choice]
         if record is not None:
-            kept = ("node", "tags", "namespace", "model", "id", "tool_calls", "tool_call_id")
-            chunk["tokenweir"] = {key: record[key] for key in kept if record.get(key)}
+            chunk["tokenweir"] = {key: record[key] for key in _TOLD if record.get(key)}
             if record.get("role") == "tool":
                 chunk["tokenweir"]["result"] = record["text"]
         return chunk
@@ -208,3 +225,15 @@ class _Call(NamedTuple):
 def _call_of(record: Record) -> _Call:
     tags = () if record["id"] else tuple(record["tags"])
     return _Call(record["id"], record["task"], record["node"], tags)
+
+
+def _joined(said: list[tuple[_Call, str]]) -> str:
+    """The texts of calls, with an empty line where another call goes on."""
+    parts: list[str] = []
+    before: _Call | None = None
+    for call, text in said:
+        if before not in (None, call):
+            parts.append(_BETWEEN)
+        parts.append(text)
+        before = call
+    return "".join(parts)
