@@ -15,7 +15,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command, RetryPolicy
 
-from tokenweir import astream, chat_model, stream, tag
+from tokenweir import astream, chat_model, collect, lanes, stream, tag, text
+from tokenweir.errors import UnmatchedFilterWarning
 from tokenweir.testing import Provider, Reply
 
 POLICY = RetryPolicy(initial_interval=0, jitter=False, max_attempts=5, retry_on=Exception)
@@ -118,6 +119,16 @@ async def test_an_answer_that_cannot_be_parsed(provider: Provider) -> None:
     assert retracted == 1
 
 
+async def test_collect_and_lanes(provider: Provider) -> None:
+    """``collect`` leaves void messages out; a lane retracts, also where its filter reads chunks."""
+    provider.reply(CUT, WHOLE, CUT, WHOLE)
+    graph = graph_of(asks(our_model(provider, tags=["joke"])), POLICY)
+    [(message, _)] = await collect(astream(graph, {"messages": []}))
+    assert message.text == WHOLE
+    (joke,) = lanes(astream(graph, {"messages": []}), tag("joke") & text)
+    assert list(added_up([token async for token in joke]).values()) == [WHOLE]
+
+
 async def test_sync(provider: Provider) -> None:
     """Sync streams retract as well."""
     provider.reply(CUT, WHOLE)
@@ -139,7 +150,8 @@ async def test_what_nobody_saw_is_not_retracted(provider: Provider) -> None:
     """A message that the filter kept back is not retracted."""
     provider.reply(CUT, WHOLE)
     graph = graph_of(asks(our_model(provider, tags=["joke"])), POLICY)
-    assert await shown_of(graph, only=tag("other")) == ({}, 0)
+    with pytest.warns(UnmatchedFilterWarning):
+        assert await shown_of(graph, only=tag("other")) == ({}, 0)
 
 
 async def test_a_partial_answer_that_the_node_keeps(provider: Provider) -> None:
@@ -200,7 +212,7 @@ async def test_a_command_to_the_parent_is_no_failure(provider: Provider) -> None
     assert sorted(added_up(tokens).values()) == ["before", "behind"]
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(25))
 async def test_any_graph(provider: Provider, seed: int) -> None:
     """Whatever fails and is repeated, the texts that were shown are those in the final state."""
     chance = random.Random(seed)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import BaseMessage, BaseMessageChunk
+from langchain_core.messages import BaseMessage, BaseMessageChunk, RemoveMessage
 
 from tokenweir.streaming.content import reasoning_of, tags_of, text_of
 
@@ -22,6 +22,8 @@ Record = dict[str, Any]
 
 def token(namespace: Sequence[str], chunk: Any, metadata: Mapping[str, Any]) -> Record | None:
     """A token's record, or None for a chunk that carries nothing."""
+    if isinstance(chunk, RemoveMessage):
+        return {"type": "remove", "id": chunk.id}
     whole = isinstance(chunk, BaseMessage) and not isinstance(chunk, BaseMessageChunk)
     text = text_of(chunk)
     carried = {

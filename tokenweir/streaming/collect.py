@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Iterable
 from typing import Any, TypeAlias, overload
 
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, RemoveMessage
 
 from tokenweir.streaming.any_stream import read_all, token_of
 from tokenweir.streaming.content import call_of, text_of
@@ -42,7 +42,8 @@ def collect(stream: Any) -> Any:
         ``(message, metadata)`` per call, in the order in which the calls' first tokens came. A
         model's answer is an ``AIMessage``, as the node itself got it; a message that a node
         returned, such as a ``ToolMessage``, is returned unchanged. Chunks that are no messages, as
-        nodes without LangChain write them, are one call per node run and tags.
+        nodes without LangChain write them, are one call per node run and tags. Messages that the
+        stream retracts (``RemoveMessage``) are left out.
 
     Raises:
         TypeError: If this is no stream of ``(chunk, metadata)``.
@@ -51,7 +52,11 @@ def collect(stream: Any) -> Any:
 
     def take(part: Any) -> None:
         chunk, metadata = token_of(part)
-        calls.setdefault(call_of(chunk, metadata), ([], metadata))[0].append(chunk)
+        call = call_of(chunk, metadata)
+        if isinstance(chunk, RemoveMessage) and call in calls:
+            del calls[call]  # it is void
+        else:
+            calls.setdefault(call, ([], metadata))[0].append(chunk)
 
     def messages() -> list[tuple[BaseMessage, Metadata]]:
         return [(_whole(chunks), metadata) for chunks, metadata in calls.values()]

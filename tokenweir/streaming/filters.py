@@ -16,6 +16,8 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from langchain_core.messages import RemoveMessage
+
 from tokenweir.errors import FilterError
 from tokenweir.streaming.content import reasoning_of, text_of
 from tokenweir.types import ReadOnlyMetadata
@@ -63,6 +65,8 @@ class Filter:
             return decided
         if chunk is None:
             raise FilterError(f"{self} looks at chunks: call it with (metadata, chunk)")
+        if isinstance(chunk, RemoveMessage):
+            return True  # some chunks of the message may have passed
         assert self._accepts is not None
         return self._accepts(metadata, chunk)
 

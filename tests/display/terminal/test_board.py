@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, RemoveMessage
 from langchain_core.messages.tool import tool_call_chunk
 
 from tokenweir.display.terminal.board import IDLE, Board, lane_name
@@ -50,6 +50,19 @@ def test_a_later_step_frees_the_lane() -> None:
     assert feed(board, "answer", "b", "2", **step(1)) == "answer 2"
     assert feed(board, "answer", "c", "3", **step(2)) == "answer"
     assert feed(board, "answer", "d", "4", **step(3, "other:1|")) == "answer 3"
+
+
+def test_a_void_message_goes() -> None:
+    """What a retracted message has written goes, and what came before it in the lane stays."""
+    board = Board()
+    feed(board, "joke", "Why", "1", last=True)
+    feed(board, "joke", "one", "2")
+    assert board.lanes[0].text == "Why\n\none"
+    board.feed(RemoveMessage(id="2"), {"tags": ["joke"]})
+    assert board.lanes[0].text == "Why"
+    feed(board, "joke", "two", "3")
+    assert [lane.text for lane in board.lanes] == ["Why\n\ntwo"]
+    assert board.lanes[0].wrapped(20).height == 3
 
 
 def test_chunks_that_say_nothing_make_no_lane() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessageChunk, ToolMessage
+from langchain_core.messages import AIMessageChunk, RemoveMessage, ToolMessage
 
 from tokenweir.display.show import display_for, show
 from tokenweir.display.terminal.live import TerminalDisplay
@@ -34,6 +34,22 @@ async def test_tokens_are_separated() -> None:
     with redirect_stdout(file):
         await show(tokens(("Why", JOKE), (" not?", JOKE), ("", JOKE), ("In", POEM)))
     assert file.getvalue() == "Why| not?|\nIn|\n"
+
+
+async def test_a_void_message_is_marked() -> None:
+    """A retracted message cannot be taken back from a pipe: its line says so."""
+
+    async def repeated() -> AsyncIterator[tuple[Any, Any]]:
+        yield AIMessageChunk(content="Why", id="1"), JOKE
+        yield RemoveMessage(id="1"), JOKE
+        yield AIMessageChunk(content="Who", id="2"), JOKE
+        yield AIMessageChunk(content="In", id="3"), POEM
+        yield RemoveMessage(id="2"), JOKE
+
+    file = io.StringIO()
+    with redirect_stdout(file):
+        await show(repeated())
+    assert file.getvalue() == "Why|[void]\nWho|\nIn|\njoke [void]\n"
 
 
 async def test_what_failed_comes_after_what_was_said() -> None:

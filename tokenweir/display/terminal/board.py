@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
+from langchain_core.messages import RemoveMessage
+
 from tokenweir.display.terminal.wrap import Wrap
 from tokenweir.display.visible import visible
 from tokenweir.streaming.content import Kind, Piece, call_of, is_last, pieces, tags_of
@@ -54,6 +56,8 @@ class Lane:
         self._turn = _Turn("", None)
         self._kind: Kind | None = None
         self._written: list[tuple[str, str]] = []
+        self._writers: list[Hashable] = []
+        """The call that wrote each of them."""
         self._wrap: Wrap | None = None
 
     def takes(self, call: Hashable, turn: _Turn) -> bool:
@@ -63,8 +67,8 @@ class Lane:
     def write(self, piece: Piece, call: Hashable, turn: _Turn) -> None:
         """Add a piece of a call that the lane takes."""
         if call != self._call:
-            self._separate("\n\n")
             self._call, self._turn, self.ended = call, turn, False
+            self._separate("\n\n")
         elif self._kind != piece.kind or piece.starts:
             self._separate("\n")
         self._kind = piece.kind
@@ -75,6 +79,14 @@ class Lane:
         """The call is over; the next one of this name may follow here."""
         if call == self._call:
             self.ended = True
+
+    def remove(self, call: Hashable) -> None:
+        """Take away all that a call wrote: it is void."""
+        kept = [at for at, writer in enumerate(self._writers) if writer != call]
+        self._written = [self._written[at] for at in kept]
+        self._writers = [self._writers[at] for at in kept]
+        self._wrap = None
+        self.end(call)
 
     def wrapped(self, width: int) -> Wrap:
         """The lane's text in lines of ``width`` cells."""
@@ -103,6 +115,7 @@ class Lane:
         kind = self._kind or "text"
         if text:
             self._written.append((kind, text))
+            self._writers.append(self._call)
             if self._wrap is not None:
                 self._wrap.write(text, kind)
 
@@ -127,6 +140,10 @@ class Board:
         """Put a token into its lane. Returns the lane, or None if there was nothing to see."""
         call, found = call_of(chunk, metadata), pieces(chunk)
         lane = self._calls.get(call)
+        if isinstance(chunk, RemoveMessage):
+            if lane is not None:
+                lane.remove(call)
+            return lane
         if found:
             turn = _Turn.of(metadata)
             if lane is None:

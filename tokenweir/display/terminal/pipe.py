@@ -7,7 +7,10 @@ from collections.abc import Hashable, Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
+from langchain_core.messages import RemoveMessage
+
 from tokenweir.display.display import Display
+from tokenweir.display.terminal.board import lane_name
 from tokenweir.display.visible import visible
 from tokenweir.streaming.content import call_of, pieces
 
@@ -23,7 +26,8 @@ class PipeDisplay(Display):
         In| sun|lit| patches|,|
 
     A new line begins where the next token belongs to another model call, so calls that run at the
-    same time take turns line by line; filter the stream to see one alone. Reasoning, tool calls
+    same time take turns line by line; filter the stream to see one alone. ``[void]`` ends the line
+    of an answer that does not count, because its call failed and is repeated. Reasoning, tool calls
     and tool results are not the model's answer and are left out. A context manager; the line is
     ended on leaving.
 
@@ -47,10 +51,18 @@ class PipeDisplay(Display):
         Raises:
             BrokenPipeError: When the reader has gone.
         """
+        call = call_of(chunk, metadata)
+        if isinstance(chunk, RemoveMessage):
+            if not self._open or call != self._call:
+                self.close()
+                self._write(self._escaped(lane_name(metadata)) + " ")
+            self._open = True
+            self._write("[void]")
+            self.close()
+            return
         for piece in pieces(chunk):
             if piece.kind != "text":
                 continue
-            call = call_of(chunk, metadata)
             turn = "\n" if self._open and call != self._call else ""
             self._call, self._open = call, True
             self._write(f"{turn}{self._escaped(piece.text)}{self._separator}")
