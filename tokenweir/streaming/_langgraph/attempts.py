@@ -163,7 +163,7 @@ class _Attempts:
                 segment, _Task(segment, above)
             )
         task = above.below.get(last)
-        if (task is None or task.run_id is None) and name == metadata["langgraph_node"]:
+        if (task is None or task.run_id is None) and name == metadata.get("langgraph_node"):
             task = self._next_attempt(task, last, above)
             task.begin(run_id)
         elif task is not None:
