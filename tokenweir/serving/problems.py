@@ -19,6 +19,7 @@ __all__ = [
     "ServingError",
     "TooBigError",
     "TooBusyError",
+    "TooManyError",
     "UnauthorizedError",
 ]
 
@@ -73,6 +74,13 @@ class TooBigError(ServingError):
     code = "request_too_large"
 
 
+class TooManyError(ServingError):
+    """Raised for more than one owner may have at a time."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+
+
 class TooBusyError(ServingError):
     """Raised when no more runs may wait, or the server is stopping. Come back later."""
 
@@ -110,7 +118,8 @@ class Limits:
     Attributes:
         body: Bytes of a request's body.
         runs: Runs that run at once; more wait.
-        queue: Runs that may wait; more are refused.
+        queue: Runs of one owner that may wait for their turn; more are refused.
+        delayed: Runs of one owner that may wait for their time, ``after_seconds``.
         run_seconds: How long a run may run.
         drain_seconds: How long runs may go on when the server is told to stop; what runs longer
             is resumed from its last checkpoint at the next start.
@@ -125,6 +134,7 @@ class Limits:
     body: int = 4 << 20
     runs: int = 1000
     queue: int = 1000
+    delayed: int = 1000
     run_seconds: float = 3600.0
     drain_seconds: float = 20.0
     slow_seconds: float = 30.0

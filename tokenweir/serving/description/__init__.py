@@ -51,6 +51,7 @@ _PROBLEMS = {
     "TooSlow": "The body did not come to its end.",
     "TooBig": "The body is too large.",
     "Failed": "The run failed.",
+    "TooMany": "Too many runs of this key wait for their time.",
     "TooBusy": "Too many runs wait, or the server is stopping. Come back later.",
 }
 

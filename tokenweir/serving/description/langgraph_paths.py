@@ -318,8 +318,8 @@ def _runs() -> Paths:
     run = answer("The run.", reference("Run"))
     made = answer("The run, which goes on by itself.", reference("Run"), headers=_PLACES)
     where = {
-        "/runs": ("on a thread of its own, which goes when the run ends", (409, 422, 503)),
-        on_thread: ("on a thread", (404, 409, 422, 503)),
+        "/runs": ("on a thread of its own, which goes when the run ends", (409, 422, 429, 503)),
+        on_thread: ("on a thread", (404, 409, 422, 429, 503)),
     }
     found: Paths = {}
     for place, (said, errors) in where.items():
@@ -348,7 +348,7 @@ def _runs() -> Paths:
                 _RUNS,
                 "Start several runs, each on a thread of its own, and do not wait.",
                 {200: answer("The runs.", array(reference("Run")))},
-                errors=(422, 503),
+                errors=(422, 429, 503),
                 body=array(reference("RunCreate")),
                 needs_body=True,
             )

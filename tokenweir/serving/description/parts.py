@@ -51,6 +51,7 @@ _PROBLEMS = {
     409: "Conflict",
     413: "TooBig",
     422: "Invalid",
+    429: "TooMany",
     500: "Failed",
     503: "TooBusy",
 }

@@ -70,7 +70,8 @@ class SqliteCheckpoints(AsyncSqliteSaver):
         """Save nothing of a run before ``recorded(run_id)`` has returned.
 
         Args:
-            recorded: Waits until the event log has what a run has said so far.
+            recorded: Waits until the event log has what a run has said so far; raises if the run
+                is over.
         """
         self._recorded = recorded
 
@@ -98,8 +99,7 @@ class SqliteCheckpoints(AsyncSqliteSaver):
         self._wrote(_PAGES)
 
     async def _said(self, config: RunnableConfig) -> None:
-        run_id = (config.get("metadata") or {}).get("run_id")
-        if isinstance(run_id, str):
+        if run_id := _run_of(config):
             if _BEGINS_AT_ONCE:
                 await asyncio.sleep(0)
             await self._recorded(run_id)
@@ -158,6 +158,11 @@ class SqliteCheckpoints(AsyncSqliteSaver):
             await self.conn.commit()
 
 
+def _run_of(config: RunnableConfig) -> str:
+    """The id of the run that writes; empty if none does."""
+    return str((config.get("metadata") or {}).get("run_id") or "")
+
+
 async def _at_once(run_id: str) -> None:
     """Nobody runs graphs here, as in a tool that looks into a folder."""
 
@@ -169,6 +174,19 @@ class MemoryCheckpoints(InMemorySaver):
         super().__init__()
         self._former: dict[str, tuple[str, dict[Any, Any]]] = {}
         """By thread: the run for which its writes were kept, and those."""
+        self._recorded: Callable[[str], Awaitable[None]] = _at_once
+
+    def stay_behind(self, recorded: Callable[[str], Awaitable[None]]) -> None:
+        """As ``SqliteCheckpoints`` does."""
+        self._recorded = recorded
+
+    async def aput(self, config: RunnableConfig, *rest: Any) -> RunnableConfig:
+        await self._recorded(_run_of(config))
+        return await super().aput(config, *rest)
+
+    async def aput_writes(self, config: RunnableConfig, *rest: Any) -> None:
+        await self._recorded(_run_of(config))
+        await super().aput_writes(config, *rest)
 
     async def akeep_writes(self, run_id: str, thread_id: str, *, everywhere: bool = False) -> None:
         """Keep what a run that goes on from another's checkpoint may write over."""

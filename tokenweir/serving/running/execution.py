@@ -17,7 +17,7 @@ from langgraph.types import Command, Send
 from tokenweir.errors import FilterError
 from tokenweir.serving.log.events import EventLog
 from tokenweir.serving.problems import InvalidError
-from tokenweir.serving.running.checkpoints import SqliteCheckpoints
+from tokenweir.serving.running.checkpoints import MemoryCheckpoints, SqliteCheckpoints
 from tokenweir.serving.running.configs import carried, check_config, check_size, config_of
 from tokenweir.serving.running.encoding import encode, explain, plain
 from tokenweir.serving.running.recorder import Recorder
@@ -43,8 +43,8 @@ class Outcome:
     error: dict[str, str] | None = None
     values: Any = None
     interrupts: dict[str, Any] = field(default_factory=dict)
-    waits: bool = False
-    """Whether the graph stands before a node, for somebody to let it go on."""
+    next: tuple[str, ...] = ()
+    """The nodes before which the graph stands, for somebody to let it go on."""
 
 
 class Executor:
@@ -55,7 +55,9 @@ class Executor:
         self._checkpointer = checkpointer
         self._recorded = 0
         self._recorders: dict[str, Recorder] = {}
-        if isinstance(checkpointer, SqliteCheckpoints):
+        self._deaf: dict[str, asyncio.Task[Outcome]] = {}
+        """By run: the work of those that are over, and whose nodes go on."""
+        if isinstance(checkpointer, (MemoryCheckpoints, SqliteCheckpoints)):
             checkpointer.stay_behind(self._in_log)
         self.graphs = {name: self._with_checkpointer(graph) for name, graph in graphs.items()}
 
@@ -119,17 +121,33 @@ class Executor:
             await self._stream(run, graph, config, assistant, go_on=not left.fresh)
             return await self._outcome(run)
         except Exception as error:
+            if run.id in self._deaf:
+                raise
             _logger.warning("run %s of %s failed", run.id, request.graph, exc_info=error)
             outcome = await self._outcome(run)
             outcome.status, outcome.error = "error", explain(error)
             return outcome
 
+    async def refuse(self, run: Run, work: asyncio.Task[Outcome]) -> str:
+        """Take nothing any more of a run that ends without its work; what does not listen."""
+        self._deaf[run.id] = work
+        work.add_done_callback(lambda done: self._fell_silent(run.id, done))
+        if (recorder := self._recorders.get(run.id)) is not None:
+            recorder.refuse()
+        under_way = (await self._outcome(run)).next
+        return f"its node {' or '.join(map(repr, under_way))}" if under_way else "one of its nodes"
+
+    def _fell_silent(self, run_id: str, done: asyncio.Task[Outcome]) -> None:
+        del self._deaf[run_id]
+        if not done.cancelled():
+            done.exception()  # which is nobody's business any more
+
     async def settle(self, run: Run, outcome: Outcome) -> None:
         """Read into an outcome what the thread of a stopped run holds."""
         found = await self._outcome(run)
         outcome.values, outcome.interrupts = found.values, {}
-        if run.undone:
-            outcome.interrupts, outcome.waits = found.interrupts, found.waits
+        if run.undone or run.status == "pending":
+            outcome.interrupts, outcome.next = found.interrupts, found.next
 
     async def forget(self, thread_id: str) -> None:
         """Remove a thread's checkpoints."""
@@ -177,7 +195,10 @@ class Executor:
             self._recorded += recorder.count
 
     async def _in_log(self, run_id: str) -> None:
-        """Wait until what a run has made so far is in the log."""
+        """Wait until what a run has made so far is in the log. Raises if the run is over."""
+        if (work := self._deaf.get(run_id)) is not None:
+            work.cancel()  # a node that did not listen has ended: the next one must not begin
+            raise asyncio.CancelledError
         recorder = self._recorders.get(run_id)
         if recorder is not None:
             await recorder.recorded()
@@ -214,9 +235,8 @@ class Executor:
             for task in snapshot.tasks
             if task.interrupts
         }
-        waits = bool(snapshot.next)
-        status = "interrupted" if waits else "success"
-        return Outcome(status, None, plain(snapshot.values), plain(interrupts), waits)
+        status = "interrupted" if snapshot.next else "success"
+        return Outcome(status, None, plain(snapshot.values), plain(interrupts), snapshot.next)
 
 
 def command_of(command: dict[str, Any] | None) -> Command[Any] | None:

@@ -18,6 +18,7 @@ from tokenweir.serving.running.encoding import TokenEncoder, encode, encode_text
 from tokenweir.serving.running.records import Run
 from tokenweir.streaming.channel import (
     EndOfStream,
+    ReaderLeft,
     ReceiveChannel,
     SendChannel,
     TextWriter,
@@ -75,6 +76,10 @@ class Recorder:
             self._channel.close()
         if self._failed is not None:
             raise self._failed
+
+    def refuse(self) -> None:
+        """Record nothing more: the run is over, and its nodes go on."""
+        self._fail(ReaderLeft())
 
     async def recorded(self) -> None:
         """Wait until what the run has made so far is in the log.
@@ -163,7 +168,7 @@ class Recorder:
         It is in memory as it is, and a checkpoint of what made it may be on its way.
         """
         try:
-            while self._channel.statistics().waiting:
+            while self._failed is None and self._channel.statistics().waiting:
                 self._put(self._channel.receive_nowait())
         except Exception as error:  # noqa: BLE001 - as in wake
             self._failed = error

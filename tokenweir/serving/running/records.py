@@ -6,7 +6,7 @@ No I/O here: a journal is told of every change and takes care of the disk.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -28,9 +28,9 @@ FINAL = frozenset({"success", "error", "timeout", "interrupted"})
 """The statuses of runs that are over."""
 
 
-def now() -> str:
-    """The time, as clients read it."""
-    return datetime.now(timezone.utc).isoformat()
+def now(after: float = 0.0) -> str:
+    """The time, or that in so many seconds, as clients read it."""
+    return (datetime.now(timezone.utc) + timedelta(seconds=after)).isoformat()
 
 
 class RunRequest(msgspec.Struct, kw_only=True):
@@ -82,6 +82,8 @@ class Run(msgspec.Struct, kw_only=True):
     attempt: int = 1
     metadata: dict[str, Any] = {}
     strategy: str = "enqueue"
+    due_at: str | None = None
+    """Before that time it does not run, nor hold up others; None for at once."""
     undone: bool = False
     """Whether its checkpoints and its record go when it has stopped."""
     error: dict[str, str] | None = None
@@ -92,6 +94,14 @@ class Run(msgspec.Struct, kw_only=True):
     def final(self) -> bool:
         """Whether it is over."""
         return self.status in FINAL
+
+    @property
+    def delay(self) -> float:
+        """Seconds until it is due; 0 or less if it is."""
+        if self.due_at is None:
+            return 0.0
+        left = datetime.fromisoformat(self.due_at) - datetime.now(timezone.utc)
+        return left.total_seconds()
 
 
 class Thread(msgspec.Struct, kw_only=True):

@@ -19,6 +19,7 @@ from tokenweir.serving.problems import (
     Limits,
     NotFoundError,
     TooBusyError,
+    TooManyError,
 )
 from tokenweir.serving.running.execution import Executor
 from tokenweir.serving.running.ids import check_id, new_id
@@ -121,17 +122,18 @@ class Runs:
                 forgets the run.
             temporary: Whether the thread goes when the run ends; so if it was made here.
             metadata: Kept with the run.
-            after_seconds: Wait that long first.
+            after_seconds: Wait that long first. Until then it holds up no other run of its
+                thread, and stops none.
 
         Raises:
             InvalidError: If the request cannot be understood, or there is no such graph.
             ConflictError: If the thread is busy, with ``reject``.
-            TooBusyError: If too many runs wait already, or the server is stopping.
+            TooBusyError: If too many runs of the owner wait already, or the server is stopping.
+            TooManyError: If too many runs of the owner are not due.
         """
         if self.worker.stopping:
             raise TooBusyError("the server is stopping; try again in a moment")
-        if self.worker.waiting >= self.limits.queue:
-            raise TooBusyError("too many runs are waiting; try again later")
+        self._check_waiting(owner, after_seconds)
         self._executor.check(request, metadata or {})
         if thread_id is None:
             temporary = temporary is not False
@@ -140,8 +142,7 @@ class Runs:
         if self.records.owner_of(thread_id) not in (None, owner):
             raise NotFoundError(f"there is no thread {thread_id}")
         known = self.records.threads.get(thread_id)
-        busy = self.worker.on_thread(thread_id)
-        if busy and strategy == "reject":
+        if strategy == "reject" and self.worker.on_thread(thread_id):
             raise ConflictError("the thread is busy with another run; wait for it, or cancel it")
         if strategy not in ("enqueue", "reject", "interrupt", "rollback"):
             raise InvalidError("multitask_strategy is enqueue, reject, interrupt or rollback")
@@ -155,22 +156,31 @@ class Runs:
             temporary=bool(temporary),
             metadata=metadata or {},
             strategy=strategy,
+            due_at=now(after_seconds) if after_seconds else None,
         )
         if not run.temporary:
             thread = known or Thread(id=thread_id, owner=owner)
             thread.graph = request.graph
             about = {"graph_id": request.graph, "assistant_id": assistant.id}
             thread.metadata = {**thread.metadata, **about}  # copies of a thread share the old one
-            thread.status = "busy"
+            if not after_seconds:
+                thread.status = "busy"
             self.records.threads.save(thread)
         self.log.open(run.id)
         self.records.runs.save(run)
-        if strategy in ("interrupt", "rollback"):
-            for other in busy:
-                self.worker.cancel(other, undo=strategy == "rollback")
-        self.worker.take(run, after_seconds)
+        self.worker.take(run)
         await self.log.saved(run.id)  # whoever is told of a run finds it again, whatever happens
         return run
+
+    def _check_waiting(self, owner: str, after_seconds: float) -> None:
+        waiting, delayed = self.worker.waiting_of(owner)
+        if after_seconds and delayed >= self.limits.delayed:
+            raise TooManyError(
+                f"{delayed} runs wait for their time (after_seconds) already, which is the most; "
+                "cancel some, or wait until some are due"
+            )
+        if waiting >= self.limits.queue:
+            raise TooBusyError("too many runs are waiting; try again later")
 
     async def follow(self, run_id: str, after: int | None = None) -> AsyncIterator[Event]:
         """The events of a run with ids greater than ``after`` (None: all), live to its end.
