@@ -42,7 +42,7 @@ def scrub(error: E, secrets: Iterable[str]) -> E:
         if _shows(current, wanted):
             current.args = tuple(_clean(argument, wanted) for argument in current.args)
             for name, value in list(vars(current).items()):
-                if isinstance(value, (str, dict, list, tuple)):
+                if isinstance(value, (str, Mapping, list, tuple)):
                     setattr(current, name, _clean(value, wanted))
         current = current.__cause__ or current.__context__
     return error
@@ -63,8 +63,10 @@ def _shows(error: BaseException, secrets: tuple[str, ...]) -> bool:
 def _clean(value: Any, secrets: tuple[str, ...]) -> Any:
     if isinstance(value, str):
         return scrub_text(value, secrets)
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {_clean(k, secrets): _clean(item, secrets) for k, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_make"):
+        return value._make(_clean(item, secrets) for item in value)
     if isinstance(value, (list, tuple)):
         return type(value)(_clean(item, secrets) for item in value)
     return value

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from langchain_core.language_models import BaseLanguageModel
 from langchain_openai import ChatOpenAI
-from pydantic import PrivateAttr, SecretStr, model_validator
+from pydantic import (
+    PrivateAttr,
+    SecretStr,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 from typing_extensions import Self
 
 from tokenweir.models._calls.limits import Limits
@@ -93,6 +99,20 @@ class ManagedModel(Limits, BaseLanguageModel[Any]):
         """The state of a new call of this model."""
         model: Any = self
         return CallState(self._policy, self._provider, model.model_name)
+
+    @field_serializer("default_headers", check_fields=False)
+    def _hide_headers(self, headers: Mapping[str, Any] | None) -> Any:
+        """As LangChain hides the key: headers may hold others."""
+        return headers and {name: SecretStr(str(value)) for name, value in headers.items()}
+
+    @field_validator("default_headers", mode="before", check_fields=False)
+    @classmethod
+    def _show_headers(cls, headers: Any) -> Any:
+        """Take what ``model_dump`` gave."""
+        return headers and {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else value
+            for name, value in headers.items()
+        }
 
     def __repr_args__(self) -> Any:
         """As LangChain, but headers may hold keys."""
