@@ -11,13 +11,14 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, Too
 from langchain_core.messages.tool import tool_call
 
 from tokenweir.cli import records
+from tokenweir.streaming.content import token_record
 
 WHERE = {"langgraph_node": "write", "tags": ["joke", "seq:step:1"], "ls_model_name": "gpt"}
 
 
 def carried(chunk: Any) -> dict[str, Any]:
     """A chunk's record without the keys that every token has."""
-    record = records.token((), chunk, WHERE)
+    record = token_record(chunk, WHERE, ())
     assert record is not None
     common = ("type", "text", "id", "node", "tags", "namespace", "model")
     assert list(record)[: len(common)] == list(common)
@@ -26,7 +27,7 @@ def carried(chunk: Any) -> dict[str, Any]:
 
 def test_a_token() -> None:
     """The keys of every token, with a person's tags only."""
-    assert records.token(("edit:1",), AIMessageChunk(content="Why", id="1"), WHERE) == {
+    assert token_record(AIMessageChunk(content="Why", id="1"), WHERE, ("edit:1",)) == {
         "type": "token",
         "text": "Why",
         "id": "1",
@@ -39,7 +40,7 @@ def test_a_token() -> None:
 
 def test_empty_chunks_are_left_out() -> None:
     """A chunk that carries nothing at all makes no record."""
-    assert records.token((), AIMessageChunk(content=""), WHERE) is None
+    assert token_record(AIMessageChunk(content=""), WHERE, ()) is None
 
 
 def test_what_a_token_may_carry() -> None:

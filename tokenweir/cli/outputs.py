@@ -13,6 +13,7 @@ import click
 from tokenweir.cli import records
 from tokenweir.display.show import display_for
 from tokenweir.display.visible import visible
+from tokenweir.streaming.content import token_record
 from tokenweir.streaming.meter import MeterReport
 
 __all__ = ["JsonOutput", "Output", "ScreenOutput"]
@@ -82,7 +83,7 @@ class JsonOutput:
                 raise
 
     def token(self, namespace: Sequence[str], chunk: Any, metadata: Any) -> None:
-        record = records.token(namespace, chunk, metadata)
+        record = token_record(chunk, metadata, namespace)
         if record is not None:
             # As the meter counts: not the chunks that only tell how a call ended.
             self._tokens += any(map(record.get, ("text", "reasoning", "tool_calls")))

@@ -1,6 +1,6 @@
 """``--json``: what a run says, as plain data with names that stay. No I/O.
 
-Keys without a value are left out, except those that every record of its type has.
+The record of a token is made by ``token_record`` in ``streaming/content.py``.
 """
 
 from __future__ import annotations
@@ -11,51 +11,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import BaseMessage, BaseMessageChunk, RemoveMessage
-
-from tokenweir.streaming.content import reasoning_of, tags_of, text_of
-
-__all__ = ["Record", "custom", "end", "failure", "line", "stats", "token"]
+__all__ = ["Record", "custom", "end", "failure", "line", "stats"]
 
 Record = dict[str, Any]
-
-
-def token(namespace: Sequence[str], chunk: Any, metadata: Mapping[str, Any]) -> Record | None:
-    """A token's record, or None for a chunk that carries nothing."""
-    if isinstance(chunk, RemoveMessage):
-        return {"type": "remove", "id": chunk.id}
-    whole = isinstance(chunk, BaseMessage) and not isinstance(chunk, BaseMessageChunk)
-    text = text_of(chunk)
-    carried = {
-        "reasoning": reasoning_of(chunk),
-        "tool_calls": _tool_calls(chunk),
-        "usage": getattr(chunk, "usage_metadata", None),
-        "finish_reason": getattr(chunk, "response_metadata", {}).get("finish_reason"),
-    }
-    if not text and not any(carried.values()):
-        return None
-    record: Record = {
-        "type": "message" if whole else "token",
-        "text": text,
-        "id": chunk.get("id") if isinstance(chunk, Mapping) else getattr(chunk, "id", None),
-        "node": metadata.get("langgraph_node"),
-        "tags": tags_of(metadata),
-        "namespace": list(namespace),
-        "model": metadata.get("ls_model_name"),
-    }
-    if whole:
-        record["role"] = chunk.type
-        carried["name"] = chunk.name
-        carried["tool_call_id"] = getattr(chunk, "tool_call_id", None)
-    return record | {key: value for key, value in carried.items() if value}
-
-
-def _tool_calls(chunk: Any) -> list[Record]:
-    """The tool calls in a chunk: of a streamed one, the parts that came with it."""
-    if isinstance(chunk, Mapping):
-        return list(chunk.get("tool_calls") or ())
-    parts = getattr(chunk, "tool_call_chunks", None) or getattr(chunk, "tool_calls", None) or ()
-    return [{key: part.get(key) for key in ("index", "id", "name", "args")} for part in parts]
 
 
 def custom(namespace: Sequence[str], data: Any) -> Record:

@@ -8,7 +8,7 @@ two places: as ``reasoning_content`` beside the content, or as blocks inside it.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from langchain_core.messages import BaseMessage, BaseMessageChunk
@@ -22,6 +22,7 @@ __all__ = [
     "reasoning_of",
     "tags_of",
     "text_of",
+    "token_record",
 ]
 
 Kind = Literal["text", "reasoning", "call", "result"]
@@ -41,10 +42,7 @@ def pieces(chunk: Any) -> list[Piece]:
     if isinstance(chunk, str):
         return [Piece("text", chunk)] if chunk else []
     found: list[Piece] = []
-    thought = (_get(chunk, "additional_kwargs") or {}).get("reasoning_content")
-    if not thought and isinstance(chunk, dict):
-        thought = chunk.get("reasoning_content")
-    if isinstance(thought, str) and thought:
+    if thought := _beside(chunk):
         found.append(Piece("reasoning", thought))
     content = _get(chunk, "content")
     kind: Kind = "result" if "tool" in (_get(chunk, "type"), _get(chunk, "role")) else "text"
@@ -64,11 +62,21 @@ def text_of(chunk: Any) -> str:
 
 def reasoning_of(chunk: Any) -> str:
     """The reasoning in a chunk; "" if it holds none."""
+    if type(_get(chunk, "content")) is str:
+        return _beside(chunk)
     return "".join(piece.text for piece in pieces(chunk) if piece.kind == "reasoning")
 
 
 def _get(chunk: Any, name: str) -> Any:
     return chunk.get(name) if isinstance(chunk, dict) else getattr(chunk, name, None)
+
+
+def _beside(chunk: Any) -> str:
+    """The reasoning that stands beside the content."""
+    found = (_get(chunk, "additional_kwargs") or {}).get("reasoning_content")
+    if not found and isinstance(chunk, dict):
+        found = chunk.get("reasoning_content")
+    return found if isinstance(found, str) else ""
 
 
 def _in_block(block: Any, kind: Kind) -> Iterator[Piece]:
@@ -121,3 +129,42 @@ def is_last(chunk: Any) -> bool:
     if isinstance(chunk, BaseMessage) and not isinstance(chunk, BaseMessageChunk):
         return True
     return getattr(chunk, "chunk_position", None) == "last"
+
+
+def token_record(
+    chunk: Any, metadata: Mapping[str, Any], namespace: Sequence[str] = ()
+) -> dict[str, Any] | None:
+    """A token as plain data, with the keys of ``tokenweir run --json``; None if it holds nothing.
+
+    Keys without a value are left out, except those that every token has.
+    """
+    kind = _get(chunk, "type")
+    if kind == "remove":
+        return {"type": "remove", "id": _get(chunk, "id")}
+    calls = _get(chunk, "tool_call_chunks") or _get(chunk, "tool_calls") or ()
+    if kind is not None:  # not written by hand, in the provider's own form
+        calls = [{key: call.get(key) for key in ("index", "id", "name", "args")} for call in calls]
+    text = text_of(chunk)
+    carried = {
+        "reasoning": reasoning_of(chunk),
+        "tool_calls": list(calls),
+        "usage": _get(chunk, "usage_metadata"),
+        "finish_reason": (_get(chunk, "response_metadata") or {}).get("finish_reason"),
+    }
+    if not text and not any(carried.values()):
+        return None
+    whole = isinstance(kind, str) and not kind.endswith("MessageChunk")
+    record = {
+        "type": "message" if whole else "token",
+        "text": text,
+        "id": _get(chunk, "id"),
+        "node": metadata.get("langgraph_node"),
+        "tags": tags_of(metadata),
+        "namespace": list(namespace),
+        "model": metadata.get("ls_model_name"),
+    }
+    if whole:
+        record["role"] = kind
+        carried["name"] = _get(chunk, "name")
+        carried["tool_call_id"] = _get(chunk, "tool_call_id")
+    return record | {key: value for key, value in carried.items() if value}

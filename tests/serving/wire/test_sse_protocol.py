@@ -14,12 +14,12 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
 from langchain_core.messages.tool import tool_call_chunk
 
-from tokenweir.cli import records
 from tokenweir.serving.log.events import Event
 from tokenweir.serving.running.encoding import TokenEncoder
 from tokenweir.serving.running.records import Run, RunRequest
 from tokenweir.serving.sse.frames import Frames
-from tokenweir.serving.sse.token_records import accepts, record_of
+from tokenweir.serving.sse.token_records import record_of
+from tokenweir.streaming.content import token_record
 from tokenweir.streaming.filters import reasoning, tag, text
 from tokenweir.testing import Provider, Reply, ToolCall
 
@@ -130,7 +130,7 @@ def test_records_are_the_command_lines(chunk: Any) -> None:
     event = Event(
         1, "messages|edit:t1", *TokenEncoder().encode("messages|edit:t1", chunk, METADATA)
     )
-    expected = records.token(["edit:t1"], chunk, METADATA)
+    expected = token_record(chunk, METADATA, ["edit:t1"])
     assert record_of(event) == (None if expected is None else {**expected, "task": "t2"})
 
 
@@ -139,14 +139,14 @@ def test_filters_decide_on_plain_data() -> None:
     for chunk in CHUNKS:
         event = Event(1, "messages", *TokenEncoder().encode("messages", chunk, METADATA))
         for only in (tag("joke"), tag("poem"), text, reasoning, ~text & tag("joke")):
-            passed = record_of(event, accepts(only))
+            passed = record_of(event, only)
             assert (passed is not None) == (only(METADATA, chunk) and record_of(event) is not None)
 
 
 def test_void_messages_are_told_whatever_the_filter() -> None:
     """A message that is void is told as ``remove``, with its id."""
     run = Run(id="r", thread_id="t", request=RunRequest(graph="g"), assistant_id="a")
-    frames = Frames(run, accepts(tag("poem")))
+    frames = Frames(run, tag("poem"))
     event = Event(4, "messages", b'[{"type":"remove","id":"m1"},{}]')
     assert frames.feed(event) == b'id: r:4\nevent: remove\ndata: {"type":"remove","id":"m1"}\n\n'
 

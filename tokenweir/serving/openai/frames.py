@@ -13,7 +13,7 @@ from tokenweir.serving.http.refusals import openai_body
 from tokenweir.serving.log.events import END, Event
 from tokenweir.serving.openai.answer import Answer
 from tokenweir.serving.openai.outputs import Outputs
-from tokenweir.serving.sse.token_records import accepts, record_of
+from tokenweir.serving.sse.token_records import record_of
 from tokenweir.streaming.filters import tag
 
 __all__ = ["Frames"]
@@ -30,7 +30,7 @@ class Frames:
 
     def __init__(self, answer: Answer, wanted_tag: str | None, *, usage: bool = False) -> None:
         self._answer = answer
-        self._only = accepts(tag(wanted_tag)) if wanted_tag else None
+        self._only = tag(wanted_tag) if wanted_tag else None
         self._usage = usage
         self._outputs = Outputs()
         self._failed = False
@@ -70,10 +70,10 @@ class Frames:
         elif record := record_of(event, self._passes):
             yield from self._answer.feed(record)
 
-    def _passes(self, message: Any, metadata: Any) -> bool:
+    def _passes(self, metadata: Any, message: Any) -> bool:
         # Tools' results carry no tags, and tell which calls the graph has answered itself.
         answered = isinstance(message, Mapping) and message.get("tool_call_id")
-        return bool(answered) or self._only is None or self._only(message, metadata)
+        return bool(answered) or self._only is None or self._only(metadata, message)
 
 
 def _written(chunk: dict[str, Any]) -> bytes:

@@ -9,7 +9,8 @@ import msgspec
 
 from tokenweir.serving.log.events import END, Envelope, Event
 from tokenweir.serving.running.records import Run
-from tokenweir.serving.sse.token_records import Accepts, Record, record_of
+from tokenweir.serving.sse.token_records import Record, record_of
+from tokenweir.streaming.filters import Filter
 
 __all__ = ["Frames"]
 
@@ -22,16 +23,17 @@ class Frames:
 
     Args:
         run: The run; looked at again when it ends.
-        only: What ``accepts`` made of a filter.
+        only: Which tokens are written.
         after: Events up to this id are only looked at for what the end will tell.
         greeted: Whether ``hello`` has been written; if not, ``encode`` begins with it.
     """
 
     def __init__(
-        self, run: Run, only: Accepts | None = None, after: int = 0, *, greeted: bool = False
+        self, run: Run, only: Filter | None = None, after: int = 0, *, greeted: bool = False
     ) -> None:
         self._run = run
         self._only = only
+        self._looks_at_chunks = only is not None and only.looks_at_chunks
         self._after = after
         self._greeted = greeted
         self._over = run.final
@@ -74,7 +76,7 @@ class Frames:
 
     def feed(self, event: Event) -> bytes:
         """An event as bytes; b"" for what simple clients are not told."""
-        if event.envelope is not None and not (self._only and self._only.per_chunk):
+        if event.envelope is not None and not self._looks_at_chunks:
             return self._token(event, event.envelope)
         kind = event.kind
         if event.mode == "tasks":

@@ -37,7 +37,6 @@ from tokenweir.serving.running.records import Run, RunRequest
 from tokenweir.serving.running.runs import Runs
 from tokenweir.serving.service import Service
 from tokenweir.serving.sse.frames import Frames
-from tokenweir.serving.sse.token_records import accepts
 from tokenweir.streaming.filters import as_filter
 
 __all__ = ["ForeignPageError", "routes"]
@@ -216,7 +215,7 @@ class _Protocol:
         on_leave: Callable[[], Any] | None = None,
     ) -> Any:
         try:
-            only = accepts(as_filter(request.query_params.get("only")))
+            only = as_filter(request.query_params.get("only"))
         except FilterError as error:
             raise InvalidError(str(error)) from None
         frames = Frames(run, only, after, greeted=new)
