@@ -50,6 +50,9 @@ FOREIGN = {
 }
 """Packages whose private names are touched in ``PRIVATE_ROOMS`` and nowhere else."""
 
+OF_PYTHON = {"_asdict", "_fields", "_make", "_replace"}
+"""Attributes of named tuples, which are public."""
+
 PRIVATE_ROOMS = ("tokenweir.streaming._langgraph", "tokenweir.models._openai")
 
 Check: TypeAlias = "Callable[[dict[str, Module]], Iterator[str]]"
@@ -75,6 +78,10 @@ class Module:
     imports: list[Import] = field(default_factory=list)
     attributes: list[tuple[str, int]] = field(default_factory=list)
     """Dotted names read from imported foreign modules and classes, with their lines."""
+    private: list[tuple[str, str | None, int]] = field(default_factory=list)
+    """Private attributes of objects, the class of ``super()`` if that is the object, and lines."""
+    defined: set[tuple[str, str | None]] = field(default_factory=set)
+    """Private names that the module defines, and the class that each is defined in."""
 
     def room(self) -> str:
         """The folder or file in the package that the module is part of; "" for the facade."""
@@ -92,6 +99,7 @@ class Reader(ast.NodeVisitor):
         self.module = module
         self.at_load = True
         self.bound: dict[str, str] = {}
+        self.within: str | None = None
         is_package = module.path.name == "__init__.py"
         self.package = module.name if is_package else module.name.rpartition(".")[0]
 
@@ -117,6 +125,10 @@ class Reader(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         called = node.func.attr if isinstance(node.func, ast.Attribute) else node.func
         called = called.id if isinstance(called, ast.Name) else called
+        if called in {"getattr", "hasattr", "setattr"} and len(node.args) > 1:
+            name = node.args[1]
+            if isinstance(name, ast.Constant) and _is_private(str(name.value)):
+                self.module.private.append((str(name.value), None, node.lineno))
         if called in {"import_module", "__import__"} and node.args:
             target = node.args[0]
             if isinstance(target, ast.Constant) and isinstance(target.value, str):
@@ -133,12 +145,41 @@ class Reader(ast.NodeVisitor):
             dotted = ".".join([self.bound[inner.id], *names])
             self.module.attributes.append((dotted, node.lineno))
         else:
+            if isinstance(node.ctx, ast.Store) and ast.unparse(node.value) in {"self", "cls"}:
+                self.define(node.attr)
+            elif _is_private(node.attr):
+                of_super = self.within if ast.unparse(node.value) == "super()" else None
+                self.module.private.append((node.attr, of_super, node.lineno))
             self.generic_visit(node)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> None:
+    def define(self, name: str) -> None:
+        if _is_private(name):
+            self.module.defined.add((name, self.within))
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if isinstance(node.ctx, ast.Store):
+            self.define(node.id)
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        if ast.unparse(node.targets[0]) == "__slots__":
+            for name in ast.literal_eval(node.value):
+                self.define(name)
+        self.generic_visit(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        self.define(node.name)
+        before, self.within = self.within, node.name
+        self.generic_visit(node)
+        self.within = before
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        self.define(node.name)
         self.not_at_load(ast.iter_child_nodes(node))
 
-    visit_AsyncFunctionDef = visit_Lambda = visit_FunctionDef  # noqa: N815
+    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        self.not_at_load(ast.iter_child_nodes(node))
 
     def visit_If(self, node: ast.If) -> None:
         if "TYPE_CHECKING" in ast.unparse(node.test):
@@ -216,10 +257,19 @@ def circles(modules: dict[str, Module]) -> Iterator[str]:
 
 
 def stray_private_names(modules: dict[str, Module]) -> Iterator[str]:
-    """Private names of foreign packages outside of the rooms that are made for them."""
+    """Private names of foreign packages outside of the rooms that are made for them.
+
+    A private attribute is foreign if no module of ours defines it; that of ``super()``, if no other
+    class of ours does.
+    """
+    ours = {each for module in modules.values() for each in module.defined}
     for module in modules.values():
         if module.name.startswith(PRIVATE_ROOMS):
             continue
+        for name, of_super, line in module.private:
+            homes = {within for each, within in ours if each == name}
+            if name not in OF_PYTHON and not homes - {of_super}:
+                yield f"{module.at(line)}: .{name} belongs in {' or '.join(PRIVATE_ROOMS)}"
         found = [
             (f"{imported.module}.{name}" if name else imported.module, imported.line)
             for imported in module.imports
@@ -271,9 +321,17 @@ PRIVATE_NAMES = [
     ("nodes/a.py", "import langgraph.pregel as p\np._messages.Handler  # here"),
     ("nodes/a.py", "import langgraph.pregel\nlanggraph.pregel._messages.Handler()  # here"),
     ("nodes/a.py", "from openai import OpenAI as O\ndef f():\n    return O._client  # here"),
+    ("nodes/a.py", "def f(client):\n    return client._mounts  # here"),
+    ("nodes/a.py", "def f(client):\n    return getattr(client, '_mounts', None)  # here"),
+    ("nodes/a.py", "def f(client):\n    client._mounts = {}  # here"),
+    ("nodes/a.py", "class A(B):\n    def f(self):\n        return self._mounts  # here"),
+    ("nodes/a.py", "class A(B):\n    def _f(self):\n        return super()._f()  # here"),
 ]
 
 GOOD = [
+    ("nodes/a.py", "class A:\n    def __init__(self):\n        self._b = 1\ndef f(a):\n    a._b"),
+    ("nodes/a.py", "class A:\n    _f = 1\nclass B(A):\n    def _f(self):\n        super()._f"),
+    ("nodes/a.py", "class A:\n    __slots__ = ('_b',)\ndef f(a):\n    return a._b"),
     ("nodes/a.py", "from tokenweir.streaming.filters import tag"),
     ("nodes/a.py", "def f():\n    from tokenweir.nodes import b"),
     ("nodes/a.py", "if TYPE_CHECKING:\n    from tokenweir.nodes.b import x"),

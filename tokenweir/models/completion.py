@@ -62,8 +62,14 @@ class CompletionModel(ManagedModel, OpenAI):
                     await run_manager.on_llm_new_token(chunk.text, **_told(chunk, self.verbose))
                 yield chunk
 
+    def _parameters(self) -> dict[str, Any]:
+        """What every request of this model says."""
+        params = {**self.asdict()}
+        del params["_type"]
+        return {"model": params.pop("model_name"), **params}
+
     def _asked(self, prompt: str, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
-        params = {**self._invocation_params, **kwargs, "stream": True}
+        params = {**self._parameters(), **kwargs, "stream": True}
         if not _one_answer(params):
             raise ValueError("a stream carries one completion: leave n and best_of at 1")
         self.get_sub_prompts(params, [prompt], stop)  # puts the stop words into params
@@ -104,7 +110,7 @@ class CompletionModel(ManagedModel, OpenAI):
             and find_flow_control(run_manager.handlers) is not None
             and "nostream" not in run_manager.tags
             and len(prompts) == 1
-            and _one_answer({**self._invocation_params, **kwargs})
+            and _one_answer({**self._parameters(), **kwargs})
         )
 
     def _whole(self, chunks: list[GenerationChunk]) -> LLMResult:
