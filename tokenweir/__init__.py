@@ -42,8 +42,10 @@ if TYPE_CHECKING:
     from tokenweir.streaming.collect import collect
     from tokenweir.streaming.filters import (
         Filter,
+        from_agent,
         from_model,
         from_node,
+        from_tool,
         in_namespace,
         reasoning,
         tag,
@@ -81,8 +83,10 @@ __all__ = [
     "chat_model",
     "collect",
     "completion_model",
+    "from_agent",
     "from_model",
     "from_node",
+    "from_tool",
     "in_namespace",
     "lanes",
     "node",
@@ -106,7 +110,9 @@ _MODULES = {
     "collect": "streaming.collect",
     "completion_model": "models.completion",
     "from_model": "streaming.filters",
+    "from_agent": "streaming.filters",
     "from_node": "streaming.filters",
+    "from_tool": "streaming.filters",
     "in_namespace": "streaming.filters",
     "lanes": "streaming.lanes",
     "load_ipython_extension": "graphs.notebook",  # for IPython: %load_ext tokenweir

@@ -110,7 +110,7 @@ def test_the_algebra(left: Filter, right: Filter, call: dict[str, Any]) -> None:
     [
         ("", "a filter was expected, not 'the end'"),
         ("joke", "cannot read 'joke' .did you mean tag:joke."),
-        ("tga:joke", "unknown kind 'tga' .known: tag, node, model, namespace"),
+        ("tga:joke", "unknown kind 'tga' .known: tag, node, model, agent, tool, namespace"),
         ("tag:a tag:b", "nothing was expected after tag:a"),
         ("(tag:a", "a bracket is not closed"),
         ("tag:a &", "a filter was expected"),

@@ -8,13 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
+from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import StreamWriter
 
-from tokenweir import astream, from_node, reasoning, stream, tag, write_tokens
+from tokenweir import (
+    astream,
+    chat_model,
+    from_agent,
+    from_node,
+    from_tool,
+    reasoning,
+    stream,
+    tag,
+    write_tokens,
+)
 from tokenweir.errors import UnmatchedFilterWarning
 from tokenweir.models.chat import ChatModel
+from tokenweir.testing import Provider, Reply, ToolCall
 
 OneNode = Callable[..., Any]
 
@@ -102,3 +115,32 @@ async def test_a_run_that_is_left_says_nothing(graph: Any) -> None:
         graph, {"messages": []}, only=tag("jok"), stream_mode=["messages", "debug"]
     ) as s:
         await s.__anext__()
+
+
+@pytest.mark.parametrize("only", ["tag:joke", "agent:comedian & text"])
+async def test_an_agent_in_a_node(model: ChatModel, only: str) -> None:
+    """An agent that is a node is a subgraph: the warning names it and what streams it."""
+    agent = create_agent(model.model_copy(update={"tags": ["joke"]}), name="comedian")
+    builder: Any = StateGraph(MessagesState).add_node("stage", agent).add_edge(START, "stage")
+    graph: Any = builder.compile()
+    inputs = {"messages": [("user", "Go on.")]}
+    with pytest.warns(UnmatchedFilterWarning, match="the subgraph stage made calls .* subgraphs=T"):
+        assert [part async for part in astream(graph, inputs, only=only)] == []
+    heard = [token async for _, token in astream(graph, inputs, only=only, subgraphs=True)]
+    assert {metadata["lc_agent_name"] for _, metadata in heard} == {"comedian"}
+
+
+async def test_a_tools_results(provider: Provider) -> None:
+    """``from_tool`` passes what a tool of that name returned, and nothing else."""
+
+    def search(query: str) -> str:
+        """Search."""
+        return f"found {query}"
+
+    provider.reply(Reply(tool_calls=[ToolCall("search", '{"query": "cats"}')]), "There are cats.")
+    model = chat_model("openai:gpt-4o-mini", base_url=provider.base_url, api_key="test")
+    agent: Any = create_agent(model, [search])
+    inputs = {"messages": [("user", "cats?")]}
+    results = [chunk async for chunk, _ in astream(agent, inputs, only=from_tool("search"))]
+    assert [(chunk.type, chunk.content) for chunk in results] == [("tool", "found cats")]
+    assert str(from_tool("search") & from_agent("a b")) == 'tool:search & agent:"a b"'

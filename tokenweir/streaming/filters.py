@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from langchain_core.messages import RemoveMessage
+from langchain_core.messages import RemoveMessage, ToolMessage
 
 from tokenweir.errors import FilterError
 from tokenweir.streaming.content import reasoning_of, text_of
@@ -26,8 +26,10 @@ __all__ = [
     "Filter",
     "FilterLike",
     "as_filter",
+    "from_agent",
     "from_model",
     "from_node",
+    "from_tool",
     "in_namespace",
     "parse_filter",
     "reasoning",
@@ -158,7 +160,7 @@ def _joined(decide: _Decide, left: Filter, operator: str, right: Filter) -> Filt
     return _made(decide, accepts, text, binds)
 
 
-def _of_chunks(held: Callable[[Any], str], name: str) -> Filter:
+def _of_chunks(held: Callable[[Any], object], name: str) -> Filter:
     return _made(lambda metadata: None, lambda metadata, chunk: bool(held(chunk)), name)
 
 
@@ -230,6 +232,28 @@ def in_namespace(*path: str) -> Filter:
     return Filter(accepts, _written("namespace", "|".join(path)))
 
 
+def from_agent(name: str) -> Filter:
+    """Pass the calls that an agent of this name makes: ``create_agent(..., name="researcher")``.
+
+    Deep agents, supervisors and swarms name their agents the same way, as ``lc_agent_name`` in the
+    metadata. Agents that stand in the graph as nodes are subgraphs: stream with ``subgraphs=True``.
+    """
+    name = _name("from_agent", name)
+    return Filter(lambda metadata: metadata.get("lc_agent_name") == name, _written("agent", name))
+
+
+def from_tool(name: str) -> Filter:
+    """Pass the results of the tool of this name (``ToolMessage``)."""
+    name = _name("from_tool", name)
+    return _of_chunks(lambda chunk: _is_result_of(name, chunk), _written("tool", name))
+
+
+def _is_result_of(name: str, chunk: Any) -> bool:
+    if isinstance(chunk, dict):
+        return chunk.get("type") == "tool" and chunk.get("name") == name
+    return isinstance(chunk, ToolMessage) and chunk.name == name
+
+
 FilterLike: TypeAlias = Filter | str | Callable[[ReadOnlyMetadata], object]
 """What ``only=`` takes: a filter, its text (``"tag:joke"``), or a function of a metadata dict."""
 
@@ -253,6 +277,8 @@ _KINDS: dict[str, Callable[[str], Filter]] = {
     "tag": tag,
     "node": from_node,
     "model": from_model,
+    "agent": from_agent,
+    "tool": from_tool,
     "namespace": lambda path: in_namespace(*path.split("|")),
 }
 _CONTENTS = {"text": text, "reasoning": reasoning}
@@ -263,8 +289,8 @@ _MOST_OPERATORS = 100
 """Of a filter as text: each is a call within a call, for every chunk."""
 _MOST_CHARACTERS = 10_000
 _FORMS = (
-    "tag:joke, node:write, model:gpt-4o-mini, namespace:editor, text, reasoning, joined by & | ~ "
-    "and brackets; "
+    "tag:joke, node:write, agent:researcher, tool:search, model:gpt-4o-mini, namespace:editor, "
+    "text, reasoning, joined by & | ~ and brackets; "
     'quote what is not one word: tag:"two words"'
 )
 

@@ -1,7 +1,8 @@
 """The filter of one run, which remembers what it turned away.
 
 A filter that nothing passes gives an empty stream, as a graph that says nothing does. So a run
-whose model calls were all turned away ends with a warning that names them.
+whose model calls were all turned away ends with a warning that names them, or the subgraphs in
+which there were calls that would have passed, if those are not streamed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,15 @@ from typing import Any
 
 from tokenweir.errors import UnmatchedFilterWarning
 from tokenweir.streaming.content import tags_of
-from tokenweir.streaming.filters import Filter, FilterLike, as_filter, from_model, from_node, tag
+from tokenweir.streaming.filters import (
+    Filter,
+    FilterLike,
+    as_filter,
+    from_agent,
+    from_model,
+    from_node,
+    tag,
+)
 from tokenweir.types import ReadOnlyMetadata
 
 __all__ = ["RunFilter", "run_filter"]
@@ -27,12 +36,13 @@ class RunFilter:
         filter: The filter itself, which remembers nothing.
     """
 
-    __slots__ = ("_passed", "_refused", "filter")
+    __slots__ = ("_inside", "_passed", "_refused", "filter")
 
     def __init__(self, filter: Filter) -> None:
         self.filter = filter
         self._passed = False
         self._refused: dict[str, None] = {}  # a set that keeps its order
+        self._inside: dict[str, None] = {}
 
     def decide(self, metadata: ReadOnlyMetadata) -> bool | None:
         """As ``Filter.decide``, for a model call."""
@@ -53,16 +63,27 @@ class RunFilter:
         elif not self._passed and len(self._refused) < _MOST:
             self._refused.update(dict.fromkeys(_names(metadata)))
 
+    def not_streamed(self, metadata: ReadOnlyMetadata) -> None:
+        """A call is made in a subgraph, and the stream is of the graph alone."""
+        if not self._passed and self.filter.decide(metadata) is not False:
+            path = str(metadata.get("langgraph_checkpoint_ns", "")).split("|")[:-1]
+            self._inside["|".join(segment.partition(":")[0] for segment in path)] = None
+
     def warn(self, stacklevel: int) -> None:
         """At the end of a run: warn if it had model calls and none of them passed."""
-        if not self._passed and self._refused:
-            there = ", ".join([*self._refused][:_MOST])
-            more = ", ..." if len(self._refused) >= _MOST else ""
-            warnings.warn(
-                f"nothing passed the filter {self.filter}; there were {there}{more}",
-                UnmatchedFilterWarning,
-                stacklevel=stacklevel + 1,
-            )
+        if self._passed or not (self._refused or self._inside):
+            return
+        if self._inside:
+            found = f"the subgraph {', '.join(self._inside)} made calls that pass it: "
+            found += "stream with subgraphs=True"
+        else:
+            found = f"there were {', '.join([*self._refused][:_MOST])}"
+            found += ", ..." if len(self._refused) >= _MOST else ""
+        warnings.warn(
+            f"nothing passed the filter {self.filter}; {found}",
+            UnmatchedFilterWarning,
+            stacklevel=stacklevel + 1,
+        )
 
 
 def run_filter(only: FilterLike | None) -> RunFilter | None:
@@ -72,8 +93,10 @@ def run_filter(only: FilterLike | None) -> RunFilter | None:
 
 
 def _names(metadata: ReadOnlyMetadata) -> list[str]:
-    """The filters that a call passes: its tags, its node, its model."""
+    """The filters that a call passes: its tags, its agent, its node, its model."""
     filters = [tag(name) for name in tags_of(metadata)]
+    if agent := metadata.get("lc_agent_name"):
+        filters.append(from_agent(str(agent)))
     if node := metadata.get("langgraph_node"):
         filters.append(from_node(str(node)))
     if model := metadata.get("ls_model_name"):

@@ -20,6 +20,7 @@ from uuid import UUID, uuid4
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
+from langgraph.constants import TAG_NOSTREAM
 
 from tokenweir.streaming._langgraph.config_propagation import node_begins
 from tokenweir.streaming._langgraph.handlers import CallHandler
@@ -143,6 +144,9 @@ class MessagesHandler(CallHandler, StreamMessagesHandler):
             serialized, messages, run_id=run_id, tags=tags, metadata=metadata, **kwargs
         )
         self._keep_route(run_id, call)
+        in_subgraph = metadata and run_id not in self.metadata and TAG_NOSTREAM not in (tags or ())
+        if in_subgraph and self._only is not None:
+            self._only.not_streamed({**(metadata or {}), "tags": tags})
 
     def on_llm_start(
         self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any
