@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,14 @@ GRAPHS = Path(__file__).parent / "served_graphs.py"
 class Server:
     """One ``tokenweir serve``."""
 
-    def __init__(self, words: list[str], folder: Path, environ: dict[str, str]) -> None:
+    def __init__(
+        self,
+        words: list[str],
+        folder: Path,
+        environ: dict[str, str],
+        files: tuple[int, int] | None = None,
+    ) -> None:
+        """``files`` limits how many it may open: soft and hard, as ``ulimit -n``."""
         words = [word.replace("sample:", f"{GRAPHS}:") for word in words]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tokenweir", "serve", "--port", "0", *words],
@@ -32,6 +41,7 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=files and partial(resource.setrlimit, resource.RLIMIT_NOFILE, files),
         )
         self.errors: list[str] = []
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -73,8 +83,8 @@ def serve(provider: Provider, tmp_path: Path) -> Iterator[Callable[..., Server]]
     """Starts servers, all in one empty folder; ``sample:name`` is a graph of served_graphs.py."""
     servers: list[Server] = []
 
-    def start(*words: str, **environ: str) -> Server:
-        server = Server(list(words), tmp_path, {**provider.environ, **environ})
+    def start(*words: str, files: tuple[int, int] | None = None, **environ: str) -> Server:
+        server = Server(list(words), tmp_path, {**provider.environ, **environ}, files)
         servers.append(server)
         assert server.url.startswith("http://"), server.stderr()
         return server

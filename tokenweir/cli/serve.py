@@ -21,6 +21,8 @@ import click
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
+    from tokenweir.serving.http.room import Room
+
 __all__ = ["serve"]
 
 _SWITCH = 0.0005
@@ -55,6 +57,12 @@ of all runs looked at, in pauses of up to 0.2 s with 600 runs."""
 )
 @click.option("--cors", multiple=True, metavar="ORIGIN", help="An origin whose pages may call.")
 @click.option("--max-runs", default=1000, show_default=True, help="Runs at once; more wait.")
+@click.option(
+    "--max-per-address",
+    type=click.IntRange(1),
+    show_default="half of all",
+    help="Connections of one address; raise it behind a proxy.",
+)
 @click.option("--max-queue", default=1000, show_default=True, help="Runs that may wait.")
 @click.option("--max-body", default=4 << 20, show_default=True, help="Bytes of a request.")
 @click.option("--run-seconds", default=3600.0, show_default=True, help="How long a run may take.")
@@ -76,6 +84,7 @@ def serve(
     memory: bool,
     keys: tuple[str, ...],
     cors: tuple[str, ...],
+    max_per_address: int | None,
     **limits: float,
 ) -> int:
     """Put graphs behind HTTP: LangGraph's API, OpenAI's, and plain server-sent events.
@@ -103,6 +112,8 @@ def serve(
         )
     try:
         from tokenweir.serving.app import create_app
+        from tokenweir.serving.http.open_files import Shares, raise_limit
+        from tokenweir.serving.http.room import Room
         from tokenweir.serving.problems import GraphNameError, Limits
         from tokenweir.serving.running.data_folder import data_folder
         from tokenweir.serving.running.home import in_memory
@@ -110,6 +121,15 @@ def serve(
         raise click.ClickException(
             f"serving needs {error.name}: pip install 'tokenweir[serve]'"
         ) from None
+    files = raise_limit()
+    shares = Shares.of(files)
+    if shares.runs < limits["max_runs"]:
+        click.echo(
+            f"tokenweir: this process may have {files} open files (ulimit -Hn): at most "
+            f"{shares.connections} connections, and {shares.runs} runs at once",
+            err=True,
+        )
+    room = Room(shares, max_per_address or shares.connections // 2 or 1)
     try:
         app = create_app(
             loaded,
@@ -119,7 +139,7 @@ def serve(
             local=_is_loopback(host),
             limits=Limits(
                 body=int(limits["max_body"]),
-                runs=int(limits["max_runs"]),
+                runs=min(int(limits["max_runs"]), shares.runs),
                 queue=int(limits["max_queue"]),
                 run_seconds=limits["run_seconds"],
                 drain_seconds=limits["drain_seconds"],
@@ -132,7 +152,7 @@ def serve(
     except GraphNameError as error:
         raise click.UsageError(str(error)) from None
     with _listening(host, port) as listening:
-        return _serve(app, listening, host, list(loaded), limits["slow_seconds"])
+        return _serve(app, listening, host, list(loaded), limits["slow_seconds"], room)
 
 
 def _loaded(specs: tuple[str, ...]) -> dict[str, Any]:
@@ -177,7 +197,12 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def _serve(
-    app: Starlette, listening: socket.socket, host: str, names: list[str], slow_seconds: float
+    app: Starlette,
+    listening: socket.socket,
+    host: str,
+    names: list[str],
+    slow_seconds: float,
+    room: Room,
 ) -> int:
     """Serve until told to stop; the exit code."""
     import uvicorn
@@ -252,7 +277,7 @@ def _serve(
     logger.addFilter(limit)
     config = uvicorn.Config(
         watched,
-        http=protocol(slow_seconds),
+        http=protocol(slow_seconds, room),
         log_config=None,
         lifespan="on",
         log_level="warning",

@@ -1,9 +1,10 @@
-"""What a connection may take before it has made a request: time, and bytes.
+"""What connections may take before they have made a request: room, time, and bytes.
 
 uvicorn waits for the end of a request's head for ever, and with httptools keeps as much of it as is
 sent. Nobody has shown a key by then. What is assumed of uvicorn's insides, with a test: its
-protocols have ``cycle``, the request that is being answered, with ``response_complete``; httptools'
-calls ``on_body`` and ``on_headers_complete``.
+protocols have ``cycle``, the request that is being answered, with ``response_complete``, and
+``app``, which answers; they call ``on_response_complete``, and httptools' calls ``on_body`` and
+``on_headers_complete``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from tokenweir.serving.http.paths import route_path
+from tokenweir.serving.http.refusals import answer, body_of
+from tokenweir.serving.http.room import Room, address_of
 
 __all__ = ["protocol"]
 
@@ -20,11 +26,16 @@ _MOST = 64 << 10
 a body, what follows a body. As much as uvicorn's other parser, h11, takes."""
 
 
-def protocol(seconds: float) -> type[asyncio.Protocol]:
+_REFUSED = 5.0
+"""Seconds that a connection without room has to make the request that is refused."""
+
+
+def protocol(seconds: float, room: Room) -> type[asyncio.Protocol]:
     """uvicorn's protocol, for its option ``http``.
 
     Args:
         seconds: How long a head may take from its first byte.
+        room: Who may be connected; all others are answered 503.
     """
     base: Any = AutoHTTPProtocol
 
@@ -36,9 +47,13 @@ def protocol(seconds: float) -> type[asyncio.Protocol]:
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            self._arm(self.timeout_keep_alive)  # nothing comes at all
+            enters = room.enter(self, address_of(transport))
+            if not enters:
+                self.app = _refuse
+            self._arm(self.timeout_keep_alive if enters else _REFUSED)  # nothing comes at all
 
         def connection_lost(self, exc: Exception | None) -> None:
+            room.leave(self)
             self._disarm()
             super().connection_lost(exc)
 
@@ -49,6 +64,8 @@ def protocol(seconds: float) -> type[asyncio.Protocol]:
             super().data_received(data)
             if self.transport.is_closing():
                 return
+            if not self._idle():
+                room.work(self)
             if self.cycle is not before or not self._extra:
                 self._disarm()
             elif begins:
@@ -68,6 +85,11 @@ def protocol(seconds: float) -> type[asyncio.Protocol]:
         def on_response_complete(self) -> None:
             self._extra = 0
             super().on_response_complete()
+            if self._idle():
+                room.rest(self)
+
+        def drop(self) -> None:
+            self.transport.abort()
 
         def _idle(self) -> bool:
             return self.cycle is None or bool(self.cycle.response_complete)
@@ -86,3 +108,11 @@ def protocol(seconds: float) -> type[asyncio.Protocol]:
                 self.transport.close()
 
     return Careful
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    """The application of connections for which there is no room."""
+    said = "the server has as many connections as it can have, or as one address can; try again"
+    headers = [(b"retry-after", b"1"), (b"connection", b"close")]
+    code = "server_overloaded"
+    await answer(send, 503, body_of(route_path(scope), 503, said, code=code), headers)

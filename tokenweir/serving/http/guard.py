@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tokenweir.serving.http.paths import route_path
-from tokenweir.serving.http.refusals import body_of, status_of
+from tokenweir.serving.http.refusals import answer, body_of, status_of
 from tokenweir.serving.problems import (
     ForbiddenError,
     Limits,
@@ -89,7 +88,7 @@ class Guard:
 
         try:
             if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
-                await _answer(sending, 200 if shared else 400, {}, _preflight(headers))
+                await answer(sending, 200 if shared else 400, {}, _preflight(headers))
                 return
             self._check_origin(headers)
             scope["tokenweir.owner"] = self._owner(path, headers)
@@ -98,19 +97,19 @@ class Guard:
         except ClientDisconnect:
             if not started:
                 body = body_of(path, 408, "the body did not come to its end")
-                await _answer(sending, 408, body, [(b"connection", b"close")])
+                await answer(sending, 408, body, [(b"connection", b"close")])
         except ServingError as error:
             if started:
                 raise
             status = status_of(path, error)
             body = body_of(path, status, str(error), code=error.code, param=error.param)
-            await _answer(sending, status, body, _extra(error))
+            await answer(sending, status, body, _extra(error))
         except Exception as error:
             if started:
                 raise
             _logger.error("%s %s failed", scope["method"], path, exc_info=error)
             body = body_of(path, 500, "the server failed; its log says why")
-            await _answer(sending, 500, body)
+            await answer(sending, 500, body)
 
     def _owner(self, path: str, headers: dict[bytes, bytes]) -> str:
         if not self._keys:
@@ -199,13 +198,3 @@ def _extra(error: ServingError) -> list[tuple[bytes, bytes]]:
     if error.status == 401:
         return [(b"www-authenticate", b"Bearer")]
     return [(b"retry-after", b"1")] if error.status == 503 else []
-
-
-async def _answer(
-    send: Send, status: int, body: dict[str, Any], headers: Sequence[tuple[bytes, bytes]] = ()
-) -> None:
-    data = json.dumps(body).encode()
-    length = (b"content-length", str(len(data)).encode())
-    head = [(b"content-type", b"application/json"), length, *headers]
-    await send({"type": "http.response.start", "status": status, "headers": head})
-    await send({"type": "http.response.body", "body": data})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
+
+from starlette.types import Send
 
 from tokenweir.serving.problems import InvalidError, ServingError
 
-__all__ = ["OPENAI", "body_of", "openai_body", "status_of"]
+__all__ = ["OPENAI", "answer", "body_of", "openai_body", "status_of"]
 
 OPENAI = "/v1/"
 """What the paths of OpenAI's protocol begin with."""
@@ -42,3 +46,14 @@ def openai_body(
     """An error as OpenAI's clients read it."""
     kind = "invalid_request_error" if status < 500 else "server_error"
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+async def answer(
+    send: Send, status: int, body: dict[str, Any], headers: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
+    """Send a whole response with a JSON document."""
+    data = json.dumps(body).encode()
+    length = (b"content-length", str(len(data)).encode())
+    head = [(b"content-type", b"application/json"), length, *headers]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": data})
