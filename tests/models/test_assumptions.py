@@ -13,11 +13,10 @@ import httpx2
 import openai
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from tokenweir.models._openai import requests
 from tokenweir.models._openai.http_clients import AsyncHttpClient
+from tokenweir.models._openai.probe import probe, probe_push
 from tokenweir.models.chat import ChatModel
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
@@ -36,11 +35,10 @@ class Listener(BaseCallbackHandler):
         """Its being here is enough."""
 
 
-def test_langchains_insides() -> None:
-    """All names that are asked of a model are there."""
-    assert requests._KNOWN
-    model = ChatOpenAI(model="gpt-4o-mini", api_key=SecretStr("test"))
-    assert requests.step_aside(model, None, {}, True) == "the call has no run"
+def test_the_probe_says_yes() -> None:
+    """What is installed is as it is used here."""
+    assert probe() is None
+    assert probe_push() is None
 
 
 async def test_a_request_made_from_one_before() -> None:

@@ -24,6 +24,7 @@ import aiohttp
 import httpx2
 
 from tokenweir.models._openai.aiohttp_transport import AiohttpBody, body_of
+from tokenweir.models._openai.probe import probe_push
 
 __all__ = [
     "MAX_DELAY",
@@ -32,6 +33,7 @@ __all__ = [
     "ResponseSource",
     "SyncSource",
     "open_source",
+    "push_into",
 ]
 
 _DRAIN = 0.1
@@ -115,8 +117,8 @@ class AiohttpSource(ResponseSource):
         body: Any = self._body.reader
         return (
             type(body) in (aiohttp.StreamReader, _PushBody)
-            and getattr(body, "_waiter", body) is None
-            and hasattr(body, "_cursor")
+            and probe_push() is None
+            and body._waiter is None
             and not body.is_eof()
             and body.exception() is None
         )
@@ -127,15 +129,20 @@ class AiohttpSource(ResponseSource):
     async def push(self, feed: Callable[[bytes], bool]) -> None:
         if (waiting := self._body.receive_nowait()) and not feed(waiting):
             return
-        pushing = _Push(self._body.reader, feed)
-        try:
-            await pushing.over
-        finally:
-            pushing.stop()
+        await push_into(self._body.reader, feed)
 
     async def drain(self) -> None:
         if not self._body.reader.at_eof():
             await super().drain()
+
+
+async def push_into(reader: aiohttp.StreamReader, feed: Callable[[bytes], bool]) -> None:
+    """Hand the bytes that a reader gets to ``feed``; ``ResponseSource.push`` says until when."""
+    pushing = _Push(reader, feed)
+    try:
+        await pushing.over
+    finally:
+        pushing.stop()
 
 
 class _Push:

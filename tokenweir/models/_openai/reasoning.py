@@ -23,10 +23,18 @@ from langchain_openai import ChatOpenAI
 
 from tokenweir.models.reasoning import reasoning_in
 
-__all__ = ["PROVIDER", "KeepsReasoning"]
+__all__ = ["PROVIDER", "REASONING_HOOKS", "KeepsReasoning"]
 
 PROVIDER = "openai-compatible"
 """As ``model_provider``, which has to be the same in all chunks of a message."""
+
+
+REASONING_HOOKS = (
+    "_convert_chunk_to_generation_chunk",
+    "_create_chat_result",
+    "_get_generation_chunk_from_completion",
+)
+"""The methods that are overridden here. Without one of them reasoning is lost, or kept twice."""
 
 
 class KeepsReasoning(ChatOpenAI):

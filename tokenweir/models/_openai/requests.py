@@ -8,7 +8,6 @@ so and ``_should_use_protocol_streaming`` does not, handing on what
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from inspect import signature
 from typing import Any, NoReturn
@@ -20,33 +19,37 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_openai import ChatOpenAI
 
-logger = logging.getLogger(__name__)
+from tokenweir.models._openai.reasoning import REASONING_HOOKS
 
 try:
     from langchain_openai.chat_models.base import (
         _handle_openai_api_error,
         _handle_openai_bad_request,
     )
-
-    _KNOWN = True
-except ImportError as error:  # a langchain-openai that moved its rooms
-    _KNOWN = False
-    logger.warning("tokens take the slow path with this langchain-openai: %s", error)
-
+except ImportError:
+    _RAISES = False
+else:
+    _RAISES = True
 
 __all__ = [
     "converter",
     "events_request",
+    "missing_names",
     "raise_langchains",
     "send",
     "step_aside",
 ]
 
 
+def missing_names() -> list[str]:
+    """The private names without which no call comes here, and which langchain-openai lacks."""
+    hooks = ("_agenerate_with_cache", "_generate_with_cache", *REASONING_HOOKS)
+    missing = [name for name in hooks if not hasattr(ChatOpenAI, name)]
+    return missing if _RAISES else [*missing, "_handle_openai_api_error"]
+
+
 def step_aside(model: ChatOpenAI, run_manager: Any, kwargs: dict[str, Any], is_async: bool) -> str:
     """Why LangChain must make this call itself; "" if its events may be read here."""
-    if not _KNOWN:
-        return "this langchain-openai has other insides"
     if run_manager is None:
         return "the call has no run"
     if model.cache not in (None, False) or (model.cache is None and get_llm_cache() is not None):

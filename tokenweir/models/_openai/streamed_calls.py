@@ -32,6 +32,7 @@ from tokenweir.models._openai.byte_source import (
 from tokenweir.models._openai.chunk_template import ChunkTemplate
 from tokenweir.models._openai.clients import AsyncOpenAI, OpenAI
 from tokenweir.models._openai.parser import EventError
+from tokenweir.models._openai.probe import probe
 from tokenweir.streaming._langgraph.routes import route_of
 from tokenweir.streaming.route import Route
 
@@ -46,8 +47,15 @@ class StreamedCalls(ChatOpenAI):
     _template: ChunkTemplate | str | None = PrivateAttr(default=None)
     """How chunks are made; or why LangChain must make them."""
 
-    _warned: bool = PrivateAttr(default=False)
-    """Whether it was logged that LangChain's private names have changed."""
+    def model_post_init(self, context: Any, /) -> None:
+        """Have the log say so at once if LangChain will not call what is overridden here."""
+        super().model_post_init(context)
+        if requests.missing_names():
+            probe()
+
+    def _difference(self) -> str | None:
+        """Why no call may be read here; None if they may."""
+        return probe()
 
     async def _agenerate_with_cache(
         self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
@@ -91,15 +99,12 @@ class StreamedCalls(ChatOpenAI):
         self, messages: Any, stop: Any, run_manager: Any, kwargs: dict[str, Any], *, is_async: bool
     ) -> _StreamedCall | None:
         """The call, ready to be made; None if LangChain must make it."""
+        if self._difference() is not None:
+            return None
         try:
             return self._prepared(messages, stop, run_manager, kwargs, is_async)
         except _StepAsideError as reason:
             logger.debug("LangChain makes this call itself: %s", reason)
-        except (AttributeError, TypeError) as error:
-            # Private names have changed; or the arguments are wrong, and LangChain will say so.
-            if not self._warned:
-                self._warned = True
-                logger.warning("tokens take the slow path with this LangChain: %s", error)
         return None
 
     def _prepared(
