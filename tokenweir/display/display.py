@@ -1,4 +1,4 @@
-"""What every display can do, and how the displays that show lanes are painted."""
+"""The base classes of displays: all of them, and those that paint lanes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class PaintedDisplay(Display):
                 self._news.set()
 
     def __enter__(self) -> Display:
-        # A notebook's kernel knows by a context variable which cell an output belongs to.
+        # A context variable tells a notebook's kernel which cell an output belongs to.
         run = contextvars.copy_context().run
         self._painter = threading.Thread(
             target=run, args=(self._keep_painting,), name="tokenweir-display", daemon=True

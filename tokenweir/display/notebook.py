@@ -19,7 +19,7 @@ from tokenweir.streaming.meter import Meter
 __all__ = ["NotebookDisplay", "in_notebook"]
 
 TAIL = 3_000
-"""Characters of a lane shown while it grows: some screens, and no page is slow to lay them out."""
+"""Characters of a lane shown while it grows: some screens full, and quick to lay out."""
 
 Bundle = dict[str, str]
 """One output in several formats, by their MIME types."""
@@ -34,12 +34,11 @@ def in_notebook() -> bool:
 class NotebookDisplay(PaintedDisplay):
     """Shows a stream as live lanes below a notebook's cell.
 
-    A context manager. ``feed`` each token; on leaving, the lanes hold their whole text, with the
-    meter's report below, whatever ended the run. Nothing is shown before the first token.
+    A context manager: ``feed`` it each token. At the end the lanes hold their whole text, with the
+    meter's report below, even if the run failed. Nothing is shown before the first token.
 
     Args:
-        show: Displays an output, and returns what replaces it with another one; IPython's display
-            unless told.
+        show: Displays an output, and returns a function that replaces it; by default IPython's.
     """
 
     def __init__(self, show: Callable[[Bundle], Callable[[Bundle], None]] | None = None) -> None:
@@ -84,7 +83,7 @@ def _through_ipython(bundle: Bundle) -> Callable[[Bundle], None]:
 
 
 def _bundle(lanes: Iterable[Lane], report: str | None = None) -> Bundle:
-    """The lanes as an output; with the meter's report when the run is over."""
+    """The lanes as an output, with the meter's report if the run is over."""
     live = report is None
     page = "".join(_lane(lane, live=live) for lane in lanes)
     page = f'<div style="{_SIDE_BY_SIDE}">{page}</div>'
@@ -109,7 +108,7 @@ def _lane(lane: Lane, *, live: bool) -> str:
 
 
 def _last(parts: list[tuple[str, str]], count: int) -> list[tuple[str, str]]:
-    """The last parts that make up so many characters or a little more."""
+    """The last parts, of at least so many characters together."""
     at, held = len(parts), 0
     while at and held < count:
         at -= 1
@@ -118,7 +117,7 @@ def _last(parts: list[tuple[str, str]], count: int) -> list[tuple[str, str]]:
 
 
 def _joined(parts: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
-    """Neighbours of one kind as one: a tag for each token would make pages slow."""
+    """Join neighbours of one kind, because an HTML tag for each token would make pages slow."""
     kind, held = "", list[str]()
     for next_kind, text in parts:
         if next_kind != kind and held:

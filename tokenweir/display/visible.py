@@ -1,4 +1,4 @@
-"""Text that a terminal shows and does not obey. No I/O."""
+"""Makes control characters visible, so that a terminal shows them and does not obey. No I/O."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ __all__ = ["visible"]
 
 
 def _controls() -> dict[int, str]:
-    """Control characters to what stands for them: pictures for C0, escapes for the rest."""
+    """What replaces each control character: pictures for C0, escapes for the rest."""
     table = {code: chr(0x2400 + code) for code in range(0x20)}
     table[0x7F] = "\u2421"
     invisible = [*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
     table |= {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in invisible}
     table |= {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}
     del table[0x0A]
-    # CR LF is a line's end in what models write; CR alone would let text overwrite itself.
+    # Models end lines with CR LF, too. CR alone would let text overwrite itself.
     return table | {0x09: "    ", 0x0D: "", 0x2028: "\n", 0x2029: "\n"}
 
 
@@ -21,10 +21,10 @@ _CONTROLS = _controls()
 
 
 def visible(text: str, encoding: str = "utf-8") -> str:
-    """Text that a terminal shows and does not obey.
+    """Replace everything that a terminal would obey by something that it shows.
 
-    Control characters (escape sequences, backspace, bell), marks that turn the direction of
-    writing, and half surrogates become visible; what ``encoding`` lacks becomes an escape.
+    These are control characters (escape sequences, backspace, bell), marks that change the
+    direction of writing, and half surrogates. Characters that ``encoding`` lacks become escapes.
     """
     text = text.translate(_CONTROLS)
     if encoding.lower().replace("_", "-") in ("utf-8", "utf8"):

@@ -1,1 +1,1 @@
-"""Ready graphs, each with ``build`` and ``graph``; and the loader that finds graphs by name."""
+"""Ready graphs, each with ``build`` and ``graph``, and the loader that finds graphs by name."""

@@ -15,7 +15,7 @@ _MARGIN = 16
 
 
 def draw_image(boxes: list[Box], lines: list[Line], kind: Literal["svg", "png"]) -> bytes:
-    """The picture as a file's content. Raises ``ImportError`` without matplotlib."""
+    """The content of an image file. Raises ``ImportError`` without matplotlib."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -50,7 +50,7 @@ def draw_image(boxes: list[Box], lines: list[Line], kind: Literal["svg", "png"])
 
 
 def groups_of(boxes: list[Box]) -> Iterator[Box]:
-    """A frame around the nodes of each subgraph, whose names begin with that of its node."""
+    """A frame around the nodes of each subgraph. Their names begin with that of its node."""
     members: dict[str, list[Box]] = {}
     for box in boxes:
         path = box.id.split(":")[:-1]
@@ -83,7 +83,7 @@ def _draw_box(axes: Any, box: Box, *, radius: float, fill: str, ink: str) -> Any
 
 
 def _draw_line(axes: Any, line: Line, patches: dict[str, Any], *, bent: bool) -> None:
-    """An edge with its arrow; between boxes it stops at their borders."""
+    """An edge with its arrow. It ends at the borders of its boxes."""
     from matplotlib.patches import FancyArrowPatch
     from matplotlib.path import Path
 
@@ -102,7 +102,7 @@ def _draw_line(axes: Any, line: Line, patches: dict[str, Any], *, bent: bool) ->
             "connectionstyle": "arc3,rad=-1.8",
         }
     elif len(line.points) > 2:
-        # Past the boxes between; such a way does not stop at borders by itself.
+        # The edge leads around other boxes. Such a path does not end at borders by itself.
         down = 1 if line.points[1][1] > line.source.y else -1
         start = (line.source.x, line.source.y + down * line.source.height / 2)
         end = (line.target.x, line.target.y - down * line.target.height / 2)

@@ -1,4 +1,4 @@
-"""Where the nodes and edges of a graph stand in its picture, in points; grandalf decides."""
+"""Places the nodes and edges of a graph in its picture, in points, by grandalf."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Box", "Line", "place"]
 
 
 class Box(NamedTuple):
-    """A node: its label, its middle and its size, in points."""
+    """A node: its label, centre and size, in points."""
 
     id: str
     label: str
@@ -22,7 +22,7 @@ class Box(NamedTuple):
 
 
 class Line(NamedTuple):
-    """An edge: where it runs, from its source's middle to its target's."""
+    """An edge: its path, from the centre of its source to that of its target."""
 
     source: Box
     target: Box
@@ -33,7 +33,7 @@ class Line(NamedTuple):
 
 @dataclass
 class _View:
-    """What grandalf asks of a node (its size) and tells of it (its middle)."""
+    """What grandalf reads of a node (its size) and sets (its centre)."""
 
     w: float
     h: float
@@ -41,7 +41,7 @@ class _View:
 
 
 class _EdgeView:
-    """Where grandalf leaves the way of an edge."""
+    """Where grandalf stores the path of an edge."""
 
     points: list[tuple[float, float]]
 
@@ -58,7 +58,7 @@ _HEIGHT, _GAP, _SPACE = 30, 44, 36
 def place(drawable: Any, *, whole_names: bool = False) -> tuple[list[Box], list[Line]]:
     """The nodes and edges of a drawable graph (``graph.get_graph(xray=True)``).
 
-    With ``whole_names`` a subgraph's nodes are called by its name and theirs.
+    With ``whole_names`` the names of a subgraph's nodes begin with its own.
     """
     from grandalf.graphs import Edge, Graph, Vertex
     from grandalf.layouts import SugiyamaLayout

@@ -1,4 +1,4 @@
-"""What the ready graphs share: tagged models, and a ``graph`` that is built when asked for."""
+"""What the ready graphs share: tagged models, and a ``graph`` that is built at first use."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["graph_on_demand", "tagged"]
 
 
 def tagged(model: BaseChatModel | str | None, *tags: str) -> BaseChatModel:
-    """A chat model that carries these tags: of this name, or a copy of this model."""
+    """A chat model with these tags: by its name, or a copy of this model."""
     if isinstance(model, BaseChatModel):
         return model.model_copy(update={"tags": [*(model.tags or ()), *tags]})
     return chat_model(model, tags=tags)
 
 
 def graph_on_demand(module: str, build: Callable[[], Any]) -> Callable[[str], Any]:
-    """A module's ``__getattr__`` that builds its ``graph`` when it is first asked for.
+    """A module's ``__getattr__`` that builds its ``graph`` at first use.
 
-    So that importing a ready graph for its ``build`` neither chooses a model nor needs a key.
+    So importing a ready graph for its ``build`` chooses no model and needs no key.
     """
 
     def get(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""A graph's picture in the characters of a terminal."""
+"""A graph's picture, drawn with characters."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tokenweir.graphs._layout import Box, Line
 __all__ = ["draw_text", "in_ascii"]
 
 _UP, _DOWN, _LEFT, _RIGHT = 1, 2, 4, 8
-# Indexed by the sum of the sides that a line leaves its cell by.
+# The index is the sum of the sides at which a line leaves its cell.
 _LINES = " ╵╷│╴┘┐┤╶└┌├─┴┬┼"
 _DASHED = str.maketrans("─│", "╌┊")
 _ASCII = str.maketrans("╵╷│╴┘┐┤╶└┌├─┴┬┼╌┊▼▲↺", "|||-+++-+++-++" + "+-:v^@")
 
 _CELL = 8  # points
-_LAYER = 6  # rows: three of a box, then one for the lines out, one across, one for the arrows
+_LAYER = 6  # rows: three for a box, one for the lines out, one across, one for the arrows
 
 
 def draw_text(boxes: list[Box], lines: list[Line]) -> str:
-    """The picture, drawn with lines; dashed ones are conditional edges."""
+    """The picture. Dashed lines are conditional edges."""
     canvas = _Canvas()
     back = any(line.target.y < line.source.y for line in lines)
     layer = _LAYER + 1 if back else _LAYER  # lines that lead back run across in a row of their own
@@ -37,12 +37,12 @@ def draw_text(boxes: list[Box], lines: list[Line]) -> str:
 
 
 def in_ascii(picture: str) -> str:
-    """The same picture for a terminal that has no more than ASCII."""
+    """The same picture in ASCII."""
     return picture.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii")
 
 
 def _draw_line(canvas: _Canvas, line: Line, top: dict[float, int], layer: int) -> None:
-    """An edge: down (or up) from its source, across where it must, and into its target."""
+    """An edge: down (or up) from its source, across if it must, and into its target."""
     row, last = top[line.source.y], top[line.target.y]
     step = 1 if last > row else -1
     # Edges that lead back stand beside those that lead on.
@@ -72,7 +72,7 @@ def _draw_line(canvas: _Canvas, line: Line, top: dict[float, int], layer: int) -
 
 
 class _Canvas:
-    """Cells: lines that join where they meet, and text that covers them."""
+    """A grid of cells with lines, which join where they meet, and text over them."""
 
     def __init__(self) -> None:
         self._sides: dict[tuple[int, int], int] = {}
@@ -100,7 +100,7 @@ class _Canvas:
         self.write(left + 2, top + 1, label)
 
     def write(self, x: int, y: int, text: str) -> None:
-        """Text over whatever is there; a wide character takes two cells."""
+        """Write text over what is there. A wide character takes two cells."""
         for character in text:
             self._text[x, y] = character
             if cell_len(character) == 2:
@@ -108,7 +108,7 @@ class _Canvas:
             x += cell_len(character)
 
     def text(self) -> str:
-        """All lines, without empty columns on the left and spaces at their ends."""
+        """All lines, without empty columns on the left and trailing spaces."""
         cells = [*self._sides, *self._text]
         left, right = min(x for x, _ in cells), max(x for x, _ in cells)
         rows = range(min(y for _, y in cells), max(y for _, y in cells) + 1)

@@ -8,9 +8,9 @@ graph TD;
     tools --> call_model;
 ```
 
-The embedded model is too small to choose tools by itself: it is made to call one first (llama.cpp
-lets it write nothing but a valid call) and to answer afterwards. Which tool it takes and what it
-makes of the result is often wrong; larger models get both right.
+The embedded model is too small to choose tools by itself. It is made to call one first (llama.cpp
+lets it write nothing but a valid call) and to answer afterwards. It often takes the wrong tool, or
+misreads the result; larger models get both right.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def build(
     """The compiled graph.
 
     Args:
-        model: A chat model that can call tools, or a name for ``chat_model``; its default if left
-            out.
+        model: A chat model that can call tools, or a name for ``chat_model``, whose default is used
+            if this is left out.
     """
     answering = tagged(model)
     if isinstance(answering, LocalChatModel):

@@ -1,7 +1,7 @@
 """The tools of the ready graph ``agent``: what a language model is bad at and a computer is not.
 
-They work offline. A tool that cannot do what it was asked raises ``ValueError``; ``ToolNode`` hands
-the message to the model, so it says what would have worked.
+They work offline. A tool that fails raises ``ValueError``. ``ToolNode`` gives the message to the
+model, so it says what would have worked.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ TOOLS = [calculate, current_time, count_letters]
 
 _LONGEST = 200
 _MOST_BITS = 10_000
-"""The size of the largest number: two powers in an expression could fill the memory otherwise."""
+"""The size of the largest number. Without it two powers in an expression could fill the memory."""
 
 _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,
@@ -76,7 +76,7 @@ _CONSTANTS = {"pi": math.pi, "e": math.e}
 
 
 def _value(node: ast.AST) -> Any:
-    """The value of an expression, from a short list of what may stand in one. Never ``eval``."""
+    """The value of an expression that holds only what is allowed here. Never ``eval``."""
     match node:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             return number

@@ -39,8 +39,8 @@ def build(
 
     Args:
         model: A chat model, or a name for ``chat_model``; its default if left out.
-        system: What the model is told before the conversation.
-        checkpointer: Where threads are kept; in memory if left out.
+        system: The system message.
+        checkpointer: Keeps the threads; in memory by default.
     """
     chat_model = tagged(model)
 

@@ -24,13 +24,13 @@ __all__ = ["Input", "State", "build", "graph"]
 
 
 class Input(TypedDict):
-    """What the graph takes."""
+    """The input of the graph."""
 
     topic: str
 
 
 class State(Input):
-    """What the graph gives back."""
+    """The output of the graph."""
 
     joke: str
     poem: str
@@ -49,7 +49,7 @@ def build(
 
     async def call_model(state: State, config: RunnableConfig) -> dict[str, str]:
         topic = state["topic"]
-        # Before Python 3.11 nothing streams unless config is passed on; later it does no harm.
+        # On Python 3.10 nothing streams unless config is passed on. Later it does no harm.
         joke = await joke_model.ainvoke(f"Write a joke about {topic}", config)
         poem = await poem_model.ainvoke(f"Write a short poem about {topic}", config)
         return {"joke": joke.text, "poem": poem.text}

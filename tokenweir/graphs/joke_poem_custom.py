@@ -36,14 +36,14 @@ def build(model: str | None = None) -> CompiledStateGraph[State, None, Input, St
         model: ``openai:NAME`` or ``local:NAME``, as for ``chat_model``; its default if left out.
 
     Raises:
-        ModelNameError: If the model is another provider's.
+        ModelNameError: If the model is of another provider.
     """
     provider, _, name = (model or default_model_name()).rpartition(":")
     if provider not in ("", "openai", "local"):
         raise ModelNameError(f"the openai client reaches openai:NAME and local:NAME, not {model!r}")
 
     async def connect() -> tuple[AsyncOpenAI, str]:
-        """A client, and what its endpoint calls the model."""
+        """A client, and the name of the model at its endpoint."""
         if provider != "local":
             return AsyncOpenAI(), name  # by OPENAI_API_KEY and OPENAI_BASE_URL
         endpoint = await asyncio.to_thread(start, name)

@@ -1,4 +1,4 @@
-"""A joke and a poem at once: two nodes side by side, their tokens mixed as they come.
+"""A joke and a poem at once: two nodes run in parallel, and their tokens come mixed.
 
 ```mermaid
 graph TD;

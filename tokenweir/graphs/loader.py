@@ -1,5 +1,5 @@
-"""Finding a graph by what people write: a ready name, ``module:attr``, ``path/to/file.py:attr``, or
-a name from the ``langgraph.json`` of the current folder."""
+"""Finds a graph by a ready name, ``module:attr``, ``path/to/file.py:attr``, or a name from the
+``langgraph.json`` of the current folder."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ CONFIG = "langgraph.json"
 
 
 def load(spec: str) -> Any:
-    """The compiled graph that a name or a place stands for.
+    """Load a compiled graph by its name or place.
 
     Args:
         spec: A name from ``./langgraph.json`` or of a ready graph, ``module:attr`` or
             ``path/to/file.py:attr``. The attribute may be a compiled graph, a ``StateGraph``, or a
-            function that makes one, taking nothing or a config, sync or async. Without an
-            attribute, the module's only graph.
+            function that makes one, taking nothing or a config, sync or async. The attribute may be
+            left out if the module has only one graph.
 
     Raises:
-        GraphLoadError: If there is no such graph; what the module itself raises passes through,
-            as the cause.
+        GraphLoadError: If there is no such graph. If the module itself fails, its exception is the
+            cause.
     """
     own = configured_graphs()
     if spec in own:
@@ -54,7 +54,7 @@ def load(spec: str) -> Any:
 
 
 def ready_graphs() -> dict[str, str]:
-    """The names of the ready graphs, each with one line on it; none of them is imported."""
+    """The names of the ready graphs, each with a line about it. None of them is imported."""
     found = {}
     for path in sorted(Path(__file__).parent.glob("*.py")):
         source = path.read_text(encoding="utf-8")
@@ -66,7 +66,7 @@ def ready_graphs() -> dict[str, str]:
 
 
 def configured_graphs() -> dict[str, str]:
-    """The graphs of ``./langgraph.json``: where each is, by its name; empty if there is none."""
+    """The places of the graphs in ``./langgraph.json``, by name; empty if there is no such file."""
     graphs = _config().get("graphs", {})
     if not isinstance(graphs, Mapping):
         raise GraphLoadError(f'{CONFIG}: "graphs" must be an object of names and places')
@@ -93,7 +93,7 @@ def _config() -> dict[str, Any]:
 
 
 def _prepare(config: dict[str, Any]) -> None:
-    """Set what a ``langgraph.json`` says of the environment, where it is not set already."""
+    """Set the environment variables that a ``langgraph.json`` names, unless they are set."""
     env = config.get("env")
     if isinstance(env, str):
         from dotenv import dotenv_values
@@ -134,7 +134,7 @@ def _from_file(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     if known is None:
-        sys.modules[path.stem] = module  # dataclasses and pickles look their module up
+        sys.modules[path.stem] = module  # dataclasses and pickle look up their module here
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -150,7 +150,7 @@ def _from_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # found, but something that it imports is missing
+            raise  # it exists, but something that it imports is missing
         raise GraphLoadError(
             f"there is no module {error.name!r}: run this where it can be imported, "
             "or give a file, path/to/file.py:graph"
@@ -187,7 +187,7 @@ def _is_graph(value: Any) -> bool:
 
 
 def _called(factory: Any, name: str) -> Any:
-    """What a factory makes; it may take a config, as LangGraph's own server gives it one."""
+    """Call a factory. It may take a config, as with LangGraph's own server."""
     try:
         needed = [
             parameter

@@ -1,6 +1,6 @@
 """Compiled graphs draw themselves in notebooks, on this machine: ``%load_ext tokenweir``.
 
-LangGraph's own display of a graph asks a web service for the picture.
+LangGraph's own display of a graph fetches the picture from a web service.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["load_ipython_extension"]
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Show a compiled graph that ends a cell as a picture; IPython calls this.
+    """Show a compiled graph as a picture if it is the result of a cell. IPython calls this.
 
     The picture is SVG, or text where matplotlib is not installed.
     """

@@ -18,7 +18,7 @@ Kind = Literal["text", "mermaid", "svg", "png"]
 
 
 def draw(graph: Any, kind: Kind = "text") -> str | bytes:
-    """A picture of a compiled graph, its subgraphs included.
+    """Draw a compiled graph and its subgraphs.
 
     Args:
         graph: A compiled graph.
@@ -29,7 +29,7 @@ def draw(graph: Any, kind: Kind = "text") -> str | bytes:
         ``bytes`` for ``png``, else ``str``.
 
     Raises:
-        PictureError: If an image is asked for and matplotlib is not installed.
+        PictureError: If an image needs matplotlib and it is not installed.
     """
     drawable = graph.get_graph(xray=True)
     if kind == "mermaid":

@@ -11,9 +11,9 @@ graph TD;
     end
 ```
 
-Its tokens are tagged ``outline``, ``section``, ``edit`` and ``title``; those of the last two carry
-the namespace of the subgraph: stream it with ``subgraphs=True`` to see them, and with
-``only=in_namespace("edit")`` to see them alone.
+Its tokens are tagged ``outline``, ``section``, ``edit`` and ``title``. The last two come from the
+subgraph: stream with ``subgraphs=True`` to see them, and with ``only=in_namespace("edit")`` to see
+nothing else.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ SECTIONS = 3
 
 
 class Input(TypedDict):
-    """What the graph takes."""
+    """The input of the graph."""
 
     topic: str
 
 
 class State(Input):
-    """What the graph gives back."""
+    """The output of the graph."""
 
     outline: list[str]
     sections: Annotated[list[tuple[int, str]], operator.add]
@@ -51,7 +51,7 @@ class State(Input):
 
 
 class Section(TypedDict):
-    """What one run of ``write`` takes."""
+    """The input of one run of ``write``."""
 
     topic: str
     number: int
@@ -105,7 +105,7 @@ def build(
 def _editor(
     model: BaseChatModel | str | None,
 ) -> CompiledStateGraph[State, None, State, State]:
-    """The subgraph: it joins the sections, writes an ending and finds a title."""
+    """The subgraph. It joins the sections, writes an ending and finds a title."""
     editor, namer = tagged(model, "edit"), tagged(model, "title")
 
     async def finish(state: State, config: RunnableConfig) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _editor(
 
 
 def headings(text: str) -> list[str]:
-    """The first lines that say something, without their numbers and bullets."""
+    """The first lines that are not empty, without numbers and bullets."""
     lines = [re.sub(r"^[\s\d.)*#-]+", "", line).strip(' *"') for line in text.splitlines()]
     return [line for line in lines if line][:SECTIONS]
 

@@ -1,8 +1,7 @@
-"""``@node``: config reaches the model calls inside a node, on Python 3.10 as on 3.11.
+"""``@node``: the config reaches the model calls inside a node, on Python 3.10 as on 3.11.
 
-LangGraph hands each node its config, and from Python 3.11 on also to what the node calls. Before,
-a node had to take ``config`` and pass it on; with ``@node`` it need not. Passing it by hand keeps
-working everywhere, and does not depend on this module.
+From Python 3.11 on, what a node calls gets the node's config by itself. On Python 3.10 the node
+must take ``config`` and pass it on, unless it has ``@node``. Passing it by hand works everywhere.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ def node(function: F) -> F:
     ``store`` ...). Name, signature and type hints stay as they are. From Python 3.11 on the
     function itself is returned.
 
-    What LangGraph itself looks up in a node's context is found as well: ``interrupt()``, the
-    ``writer``, ``get_config()``. In a bare async node before Python 3.11 they fail.
+    ``interrupt()``, the ``writer`` and ``get_config()`` work in the node, too. In an async node
+    without ``@node`` they fail on Python 3.10.
     """
     if not callable(function):
         raise TypeError(f"@node takes a node's function, not {function!r}")
@@ -38,7 +37,7 @@ def node(function: F) -> F:
 
 
 def carrying(function: F) -> F:
-    """What ``node`` makes where config does not travel by itself."""
+    """The wrapped function, for a Python on which the config does not travel by itself."""
     signature = inspect.signature(function)
     takes_config = "config" in signature.parameters
     is_async = _is_async(function)
@@ -50,11 +49,11 @@ def carrying(function: F) -> F:
             return kwargs.pop("config", None), kwargs
         if "config" in kwargs:
             return kwargs["config"], kwargs
-        # Called by hand, where it may be anywhere, or missing; LangGraph gives a keyword.
+        # LangGraph passes it as a keyword. A call by hand may pass it anywhere, or not at all.
         return signature.bind(*args, **kwargs).arguments.get("config"), kwargs
 
-    # The variable is set in the very task (or thread) that runs the node, so that everything it
-    # calls, and every task it starts, sees it.
+    # The variable is set in the task or thread that runs the node. So everything that the node
+    # calls sees it, and every task that it starts.
     async def run(*args: Any, **kwargs: Any) -> Any:
         config, kwargs = split(args, kwargs)
         if config is None:
@@ -100,14 +99,14 @@ def _unwrapped(function: Any) -> Any:
 
 
 def _hinted(function: Any) -> Any:
-    """Where LangGraph would read the type hints: it takes none from a partial."""
+    """The object whose type hints LangGraph would read. It reads none of a partial."""
     if isinstance(function, functools.partial) or inspect.isroutine(function):
         return function
     return type(function).__call__
 
 
 def _with_config(signature: inspect.Signature) -> inspect.Signature:
-    """The signature, with the ``config`` by which LangGraph hands it over."""
+    """The signature with a ``config`` keyword, so that LangGraph passes the config."""
     config = inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, annotation=RunnableConfig)
     others = [p for name, p in signature.parameters.items() if name != "config"]
     rest = [p for p in others if p.kind is inspect.Parameter.VAR_KEYWORD]

@@ -1,7 +1,7 @@
-"""``write_tokens``: tokens of a client without LangChain, in the one shape.
+"""``write_tokens``: streams the answer of a client without LangChain as ``(chunk, metadata)``.
 
-For nodes that call the ``openai`` client by themselves and stream with ``stream_mode="custom"``.
-The chunks that it writes are what LangChain would have made of the same answer.
+It is for nodes that call the ``openai`` client themselves and stream with ``stream_mode="custom"``.
+The chunks equal those that LangChain would make of the same answer.
 """
 
 from __future__ import annotations
@@ -70,19 +70,18 @@ def write_tokens(
         message = await write_tokens(response, writer, config, tags=["joke"])
 
     Args:
-        response: What ``create(..., stream=True)`` gave: of ``AsyncOpenAI``, awaited or not, or of
-            ``OpenAI``; or any iterable of such chunks, as objects or as dicts. It is closed in any
-            case.
-        writer: The node's ``writer``. Left out, the running node's is found.
-        config: The node's ``config``. Left out, the running node's is found.
+        response: What ``create(..., stream=True)`` of ``OpenAI`` or ``AsyncOpenAI`` returned,
+            awaited or not; or any iterable of such chunks, as objects or as dicts. It is always
+            closed.
+        writer: The node's ``writer``; by default that of the running node.
+        config: The node's ``config``; by default that of the running node.
         tags: Tags for this call's metadata, to filter by.
 
     Returns:
-        The message: awaited for an async response, at once for a sync one. The written chunks,
-        added up, are this message.
+        The whole message, awaitable for an async response. It is the sum of the written chunks.
 
     Raises:
-        StreamError: If the response fails; tokens before it have been written.
+        StreamError: If the response fails. The tokens before the failure have been written.
         TokenweirError: If writer or config are left out where they cannot be found.
     """
     if inspect.isawaitable(response) or hasattr(response, "__aiter__"):
@@ -123,7 +122,7 @@ async def _write(
 
 
 def _check(response: Any, method: str) -> None:
-    # A whole completion can be iterated over too: by its fields.
+    # A whole completion is iterable, too, and yields its fields.
     if isinstance(response, str) or hasattr(response, "choices") or not hasattr(response, method):
         raise TypeError(
             "write_tokens takes a streamed response (create(..., stream=True)), "
@@ -157,7 +156,7 @@ class _Answer:
         self.characters = 0
 
     def take(self, item: Any) -> bool:
-        """Write one chunk of the answer; whether it held anything."""
+        """Write one chunk of the answer, and return whether it held anything."""
         if not isinstance(item, dict) and not hasattr(item, "model_dump"):
             raise TypeError(
                 "write_tokens takes chunks as the openai client gives them, or dicts like them, "
@@ -178,8 +177,8 @@ class _Answer:
         if var_child_runnable_config.get() is not None:
             self.writer(part)
             return
-        # LangGraph's writer looks for the config by itself, and would not find it here: in an async
-        # node before Python 3.11, or in a thread that the node started.
+        # LangGraph's writer looks up the config in a context variable. It is not set in an async
+        # node on Python 3.10, nor in a thread that the node started.
         token = var_child_runnable_config.set(self.config)
         try:
             self.writer(part)
@@ -196,7 +195,7 @@ class _Answer:
         return whole
 
     def failed(self, error: Exception) -> StreamError:
-        """The error, with the call's story."""
+        """A StreamError that describes this call."""
         return StreamError(
             f"{type(error).__name__}: {error}",
             provider="openai",
@@ -209,7 +208,7 @@ class _Answer:
 
 
 def _converted(data: dict[str, Any]) -> AIMessageChunk | None:
-    """One chunk of OpenAI's protocol as LangChain's; None if it says nothing."""
+    """Convert a chunk of OpenAI's protocol to LangChain's; None if it holds nothing."""
     usage = _usage(data.get("usage"))
     choices = data.get("choices") or ()
     if not choices:

@@ -1,7 +1,6 @@
-"""Checks of the arguments of ``astream`` and ``stream``, at the call and not at the first read.
+"""Checks the arguments of ``astream`` and ``stream`` at the call, not at the first read.
 
-LangGraph ignores a keyword that it does not know and streams nothing in a mode that it does not
-know; both are errors here.
+LangGraph ignores unknown keywords, and streams nothing in an unknown mode. Both are errors here.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ __all__ = ["check_arguments"]
 
 _OURS = ("only", "buffer")
 _DEPRECATED = ("checkpoint_during",)
-"""Keywords that LangGraph still takes, outside of its signature."""
+"""Keywords that LangGraph still takes, although they are not in its signature."""
 
 
 def check_arguments(
     method: str, graph: Any, stream_mode: Any, version: Any, options: Mapping[str, Any]
 ) -> None:
-    """Raise what is wrong with a call; the message names what is allowed.
+    """Check the arguments of a call. The error names what is allowed.
 
     Args:
         method: The graph's method, which is also the name of our function: ``"astream"``.

@@ -1,6 +1,6 @@
-"""What is known of the model calls of one run, so that a failure can be told in full.
+"""Keeps track of the model calls of one run, for the errors of those that fail.
 
-Plain bookkeeping: fed by callback handlers, asked once, when the run has failed.
+Callback handlers feed it. It is asked once, when the run has failed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class Received:
     """How much of one answer has arrived.
 
     Attributes:
-        chunks: All chunks, empty ones too.
-        tokens: The chunks among them that hold something.
-        characters: Characters of text.
+        chunks: The number of chunks, including empty ones.
+        tokens: The number of chunks that hold something.
+        characters: The number of characters of text.
     """
 
     __slots__ = ("characters", "chunks", "tokens")
@@ -36,7 +36,7 @@ class Call:
 
     Attributes:
         metadata: LangGraph's metadata of the call.
-        tags: The user's own tags among those of the call.
+        tags: The tags that the user gave the call.
         received: How much has arrived. Whoever makes the call may put its own counter here.
     """
 
@@ -49,7 +49,7 @@ class Call:
 
 
 class Calls:
-    """The model calls of one run: those under way, and the failures of those that failed."""
+    """The model calls of one run that are under way or have failed."""
 
     def __init__(self) -> None:
         self._under_way: dict[UUID, Call] = {}
@@ -61,11 +61,11 @@ class Calls:
         return call
 
     def under_way(self, run_id: UUID) -> Call | None:
-        """A call that has not ended."""
+        """The call with this run id, if it has not ended."""
         return self._under_way.get(run_id)
 
     def arrived(self, run_id: UUID, text: object) -> None:
-        """One chunk of a call has come."""
+        """Count one chunk of a call."""
         call = self._under_way.get(run_id)
         if call is not None:
             call.received.chunks += 1
@@ -73,7 +73,7 @@ class Calls:
                 call.received.characters += len(text)
 
     def ended(self, run_id: UUID) -> None:
-        """A call has ended well."""
+        """A call has succeeded."""
         self._under_way.pop(run_id, None)
 
     def failed(self, run_id: UUID, error: BaseException) -> None:
@@ -83,10 +83,10 @@ class Calls:
             self._failed.append((error, call))
 
     def explained(self, error: BaseException) -> BaseException:
-        """What the reader is given when ``error`` ends the run.
+        """The exception to raise at the reader when ``error`` ends the run.
 
-        The failure of a model call becomes a StreamError with the call's story. Errors that a node
-        raised by itself, and errors that are ours already, stay as they are.
+        The failure of a model call becomes a StreamError that describes the call. Errors that a
+        node raised itself, and errors of Tokenweir, are returned as they are.
         """
         for cause, call in self._failed:
             if cause is not error:

@@ -2,8 +2,8 @@
 
 Sending never blocks and never drops. A producer that finds the channel ``full`` after it has sent
 an item waits for room before it makes the next one, and so stops reading its provider's socket.
-Producers go on when the reader has taken half of what waited. The channel therefore never holds
-more than ``buffer`` items and one per waiting producer.
+Producers go on when the reader has taken half of what waited. So the channel never holds more than
+``buffer`` items plus one per waiting producer.
 
 Producers may live in any thread or event loop, the reader in one. There are no locks: ``append``
 and ``popleft`` of a deque are atomic, and each side announces that it waits before it looks again.
@@ -37,22 +37,22 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 
 class WouldBlock(Exception):  # noqa: N818
-    """Raised when there is no item to receive at this moment."""
+    """Raised when there is no item to receive yet."""
 
 
 class EndOfStream(Exception):  # noqa: N818
-    """Raised at the reader when the run has ended and every item was received."""
+    """Raised at the reader when the run has ended and it has received every item."""
 
 
 class ReaderLeft(BaseException):
-    """Raised in a producer whose reader has gone, so that the model call stops.
+    """Raised in a producer whose reader has left, so that the model call stops.
 
-    Not an ``Exception``: like a cancellation, it must pass ``except Exception`` in a user's node,
-    which would otherwise take it for a failure of the model.
+    It is no ``Exception``, because like a cancellation it must pass ``except Exception`` in a
+    user's node. The node would otherwise take it for a failure of the model.
     """
 
     def __init__(self) -> None:
-        super().__init__("the reader of this stream has gone")
+        super().__init__("the reader of this stream has left")
 
 
 TextWriter = Callable[[str], bool]
@@ -63,9 +63,9 @@ class DirectReceiver(Protocol[T_contra]):
     """A reader that is called by the producers, in their thread, instead of waiting in a task."""
 
     def receive(self, item: T_contra) -> bool:
-        """Take an item at once; return False to have it wait in the channel.
+        """Take an item at once, or return False to leave it in the channel.
 
-        Called only while nothing else waits.
+        Called only while the channel is empty.
         """
 
     def text_writer(
@@ -73,8 +73,8 @@ class DirectReceiver(Protocol[T_contra]):
     ) -> TextWriter | None:
         """Factory for a per-message text writer; None if the reader needs every chunk.
 
-        Each text follows a chunk of plain text of the same message, and stands for one more chunk
-        that differs from it in its text alone.
+        The first text follows a chunk of plain text of the same message. Each text stands for one
+        more such chunk, which differs from the first in its text alone.
         """
 
     def wake(self) -> None:
@@ -82,7 +82,7 @@ class DirectReceiver(Protocol[T_contra]):
 
 
 class _Wakeup:
-    """One wait of a task: call it from any thread to resolve ``future``."""
+    """One wait of a task. Call it, from any thread, to resolve ``future``."""
 
     __slots__ = ("_loop", "_thread", "future")
 
@@ -224,7 +224,7 @@ class SendChannel(Generic[T]):
         self._state = state
 
     def send_nowait(self, item: T) -> None:
-        """Send an item, at once and from any thread; ReaderLeft if nobody will receive it."""
+        """Send an item at once, from any thread. Raises ReaderLeft if the reader has left."""
         state = self._state
         if state.closed:
             raise ReaderLeft
@@ -251,7 +251,7 @@ class SendChannel(Generic[T]):
 
     @property
     def closed(self) -> bool:
-        """Whether the reader has gone."""
+        """Whether the reader has left."""
         return self._state.closed
 
     def has_room(self, items: int) -> bool:
@@ -265,13 +265,13 @@ class SendChannel(Generic[T]):
         return max(1, self._state.buffer + 1 - len(self._state.items))
 
     async def wait_for_room(self) -> None:
-        """Wait until the reader has made room; ReaderLeft if it goes."""
+        """Wait until there is room. Raises ReaderLeft if the reader leaves."""
         await self._state.producers.wait(self._state.must_wait)
         if self._state.closed:
             raise ReaderLeft
 
     def wait_for_room_sync(self) -> None:
-        """Block this thread until the reader has made room; ReaderLeft if it goes."""
+        """Block this thread until there is room. Raises ReaderLeft if the reader leaves."""
         self._state.producers.wait_sync(self._state.must_wait)
         if self._state.closed:
             raise ReaderLeft
@@ -284,13 +284,13 @@ class SendChannel(Generic[T]):
         return None if direct is None else direct.text_writer(namespace, metadata, message_id)
 
     def add_close_callback(self, key: object, callback: Callable[[], object]) -> None:
-        """Have ``callback`` called once, from any thread, when the reader goes."""
+        """Call ``callback`` once, in any thread, when the reader leaves."""
         self._state.close_callbacks[key] = callback
         if self._state.closed:
             self._state.run_close_callbacks()
 
     def remove_close_callback(self, key: object) -> None:
-        """Forget the callback that was added with this key."""
+        """Remove the callback with this key."""
         self._state.close_callbacks.pop(key, None)
 
     def end(self, error: BaseException | None = None) -> None:
@@ -300,7 +300,7 @@ class SendChannel(Generic[T]):
         self._state.end(error)
 
     def statistics(self) -> StreamStatistics:
-        """The channel at this moment."""
+        """A snapshot of the channel."""
         return self._state.statistics()
 
 
@@ -365,12 +365,12 @@ class ReceiveChannel(Generic[T]):
                 self._state.wake_reader = None
 
     def attach(self, direct: DirectReceiver[T]) -> None:
-        """Have the producers hand their items to ``direct`` instead of waking a reader."""
+        """Let producers hand their items to ``direct``, instead of waking a reader."""
         self._state.direct = direct
         self._state.wake_reader = direct.wake
 
     def close(self) -> None:
-        """Leave: what waits is dropped, and whoever sends more is stopped."""
+        """Leave. Waiting items are dropped; producers that send more get ReaderLeft."""
         state = self._state
         state.closed = True
         state.items.clear()
@@ -380,9 +380,9 @@ class ReceiveChannel(Generic[T]):
 
     @property
     def closed(self) -> bool:
-        """Whether the reader has gone."""
+        """Whether the reader has left."""
         return self._state.closed
 
     def statistics(self) -> StreamStatistics:
-        """The channel at this moment."""
+        """A snapshot of the channel."""
         return self._state.statistics()

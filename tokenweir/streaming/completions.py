@@ -1,7 +1,7 @@
-"""Completions in the one shape: what a completion model says, as a message (or a chunk of one).
+"""Turns what a completion model says into messages and message chunks. No I/O.
 
-Completion models (LangChain's ``BaseLLM``) hand on text, not messages. Here they get the form that
-a chat model's answer has, with the same id: ``lc_run--`` and the call's run id. No I/O.
+Completion models (LangChain's ``BaseLLM``) give text, not messages. The messages made here have the
+form of a chat model's answer, and its id: ``lc_run--`` and the run id of the call.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = ["completion_chunk", "completion_message"]
 def completion_chunk(chunk: Generation, run_id: UUID) -> AIMessageChunk:
     """One chunk of a streamed completion.
 
-    What ``generation_info`` says goes into ``response_metadata``, its ``usage_metadata`` aside.
+    ``generation_info`` goes into ``response_metadata``, except for its ``usage_metadata``.
     """
     return AIMessageChunk(content=chunk.text, id=_id(run_id), **_fields(chunk))
 
 
 def completion_message(response: LLMResult, run_id: UUID) -> AIMessage | None:
-    """The whole message of a completion; None if the result is not a completion's."""
+    """The whole message of a completion; None if the result is no completion."""
     if not response.generations or not response.generations[0]:
         return None
     made = response.generations[0][0]

@@ -1,4 +1,4 @@
-"""Filters: which model calls pass, and which of their chunks.
+"""Filters decide which model calls pass, and which of their chunks.
 
 Most filters look at a call's metadata and nothing else, so they are decided once per model call
 and cost nothing per token. Two look at the chunk: ``text`` and ``reasoning``. Filters combine with
@@ -73,12 +73,12 @@ class Filter:
         return self._accepts(metadata, chunk)
 
     def decide(self, metadata: ReadOnlyMetadata) -> bool | None:
-        """What the metadata alone says of a call: it passes, it does not, or None: ask by chunk."""
+        """Decide from the metadata alone whether a call passes; None if each chunk decides."""
         return self._decide(metadata)
 
     @property
     def looks_at_chunks(self) -> bool:
-        """Whether there are calls of which some chunks may pass and others not."""
+        """Whether some chunks of a call may pass and others not."""
         return self._accepts is not None
 
     def __and__(self, other: object) -> Filter:
@@ -191,7 +191,7 @@ def tag(name: str) -> Filter:
 
 
 def from_node(name: str) -> Filter:
-    """Pass what the graph's node of this name wrote, in whichever graph or subgraph it stands."""
+    """Pass what nodes of this name wrote, in the graph and in its subgraphs."""
     name = _name("from_node", name)
     return Filter(lambda metadata: metadata.get("langgraph_node") == name, _written("node", name))
 
@@ -259,7 +259,7 @@ FilterLike: TypeAlias = Filter | str | Callable[[ReadOnlyMetadata], object]
 
 
 def as_filter(only: FilterLike | None) -> Filter | None:
-    """The filter that a caller meant; None, which every call passes, stays None."""
+    """The filter that an ``only=`` argument means; None, which every call passes, stays None."""
     if only is None or isinstance(only, Filter):
         return only
     if isinstance(only, str):

@@ -1,8 +1,8 @@
 """Flow control: holds the model calls of a run back to the pace of its reader.
 
-A ``FlowControl`` stands where tokens are made. A model call records what it has sent, and waits
-while the reader is behind. A call finds the flow control of its run by its callbacks, so no global
-is needed, and it works wherever config is passed, on Python 3.10 too.
+A model call records what it has sent, and waits while the reader is behind. It finds the flow
+control of its run among its callbacks. This needs no global, and works wherever the config is
+passed, on Python 3.10 too.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ __all__ = [
 current_flow_control: ContextVar[FlowControl | None] = ContextVar(
     "current_flow_control", default=None
 )
-"""Of the model call that this thread is making, for what lies deeper than callbacks."""
+"""The flow control of the model call being made, for code that is given no callbacks."""
 
 
 class FlowControl:
-    """For producers that send their items into the channel themselves.
+    """Flow control for producers that send their items into the channel themselves.
 
     Args:
         channel: Where the items go.
@@ -61,11 +61,11 @@ class FlowControl:
         return self.channel.full
 
     def record(self, items: int) -> bool:
-        """Count items that were just sent; returns whether to ``wait`` before the next ones."""
+        """Count items that were just sent, and return whether to ``wait`` before the next ones."""
         return self.blocked() or self.channel.closed
 
     async def wait(self) -> None:
-        """Wait while the reader is behind; ReaderLeft when it has gone."""
+        """Wait while the reader is behind. Raises ReaderLeft if it has left."""
         # A sync call inside an async node blocks the reader's own loop, and its callbacks run in
         # another one: if they waited for the reader, they would wait for ever.
         if self.blocked() and self.reader_thread in (None, get_ident()):
@@ -82,11 +82,11 @@ class FlowControl:
 
 
 class PumpedFlowControl(FlowControl):
-    """For producers whose items go through LangGraph's own queue, which has no bound.
+    """Flow control for producers whose items go through LangGraph's queue, which has no bound.
 
-    A pump moves the items from the queue into the channel. When the channel is full the producers
-    are blocked, and they go on only when the pump has emptied the queue: otherwise the queue would
-    grow by one item per call each time.
+    A pump moves the items from the queue into the channel. When the channel is full, the producers
+    are blocked. They go on only when the pump has emptied the queue; otherwise the queue would grow
+    by one item per call each time.
     """
 
     __slots__ = ("_blocked", "_since_pumped", "_stride")

@@ -1,9 +1,9 @@
-"""Adding chunks up to the message they make, at a cost that grows with their number only.
+"""Adds chunks up to their message, in time linear in their length.
 
-The result is LangChain's own, value for value. Its sum parses tool-call arguments as it goes, and
-parses arguments that were cut short again for every shorter prefix; both grow with the square of
-the length. Here arguments are joined first and parsed once, and a prefix that cannot be parsed
-says by itself how far the next try may skip.
+The result equals LangChain's own sum, value for value. LangChain parses the arguments of a tool
+call again for every chunk, and cut-off arguments again for every shorter prefix, in quadratic time.
+Here the arguments are joined first and parsed once. If a prefix cannot be parsed, the parser's
+error says how much to cut off for the next try.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["message_of", "parse_cut_json"]
 
 
 def message_of(chunks: Sequence[BaseMessage]) -> BaseMessage:
-    """The whole message that these chunks of one call make; one whole message stands for itself."""
+    """The message that these chunks of one call add up to; a whole message is returned as it is."""
     first, *rest = chunks
     if not isinstance(first, BaseMessageChunk):
         return first if not rest else chunks[-1]
@@ -61,7 +61,7 @@ def _without_tool_calls(chunk: AIMessageChunk) -> AIMessageChunk:
 
 
 def _joined(deltas: Iterable[list[ToolCallChunk]]) -> list[ToolCallChunk]:
-    """Tool calls from their deltas, put together as LangChain does: by index, if ids agree."""
+    """Join the deltas of tool calls as LangChain does: by index, if the ids agree."""
     calls: list[ToolCallChunk] = []
     arguments: list[list[str]] = []
     started = False

@@ -1,8 +1,8 @@
 """The meter: how soon, how evenly and how fast tokens come.
 
-What is counted is what arrives. A *token* here is a chunk that holds something (text, reasoning,
-a piece of a tool call); providers may put several of the model's own tokens into one chunk, so
-those are reported beside it, as ``output_tokens``, when the provider says how many it made.
+A *token* here is a chunk that holds something: text, reasoning, a piece of a tool call. A provider
+may put several tokens of the model into one chunk. Their number is reported as ``output_tokens`` if
+the provider tells it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Meter", "MeterReport", "TagReport"]
 
 @dataclass(frozen=True)
 class TagReport:
-    """What the meter saw of one tag, or of all.
+    """The figures of one tag, or of all.
 
     Attributes:
         calls: Model calls.
@@ -34,12 +34,12 @@ class TagReport:
         characters: Characters of text in them.
         output_tokens: Tokens by the provider's own count, or None if it did not say.
         time_to_first_token: Seconds from the start of the watch to the first token.
-        latency_p50: Half of the gaps between tokens of one call were no longer, in seconds.
-        latency_p99: 99 of 100 gaps were no longer, in seconds.
-        tokens_per_second: Tokens after the first of each call, by the time in which they came.
+        latency_p50: The median gap between two tokens of one call, in seconds.
+        latency_p99: The 99th percentile of these gaps, in seconds.
+        tokens_per_second: Tokens after the first of each call, divided by the time they took.
         not_streamed: Calls whose whole answer came as one chunk or message.
 
-    Figures are None where there is nothing to make them of.
+    A figure is None if there is nothing to compute it from.
     """
 
     calls: int
@@ -55,9 +55,9 @@ class TagReport:
 
 @dataclass(frozen=True)
 class MeterReport:
-    """The meter's report: ``total``, and ``by_tag``; ``str()`` makes a table of it.
+    """The figures of all calls and of each tag; ``str()`` makes a table of them.
 
-    Calls without tags stand under their node's name.
+    Calls without tags are listed under the name of their node.
     """
 
     total: TagReport
@@ -107,7 +107,7 @@ def _shown(seconds: float | None) -> str:
 
 
 class Meter:
-    """Measures a stream as it passes; costs the same for each token, in bounded memory.
+    """Measures a stream while it is read, in bounded memory and at a constant cost per token.
 
     ::
 
@@ -117,7 +117,7 @@ class Meter:
         print(meter.report())
 
     Args:
-        clock: Seconds that never go back; ``time.perf_counter`` unless a test brings its own.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -128,12 +128,12 @@ class Meter:
         self._total = _Gauge()
 
     def start(self) -> None:
-        """Begin to measure; the first time counts. ``watch`` does it at the first read."""
+        """Start the clock, unless it runs. ``watch`` does so at the first read."""
         if self._started is None:
             self._started = self._clock()
 
     def feed(self, chunk: Any, metadata: ReadOnlyMetadata, at: float | None = None) -> None:
-        """Take one token, at a time of the meter's clock or now."""
+        """Measure one token, which came at this time of the meter's clock, or now."""
         now = self._clock() if at is None else at
         if self._started is None:
             self._started = now
@@ -186,7 +186,7 @@ class Meter:
         return (_Watched if is_async("Meter.watch", stream) else _SyncWatched)(self, stream)
 
     def report(self) -> MeterReport:
-        """What was measured so far."""
+        """The figures so far."""
         return MeterReport(
             self._total.report(), {name: gauge.report() for name, gauge in self._gauges.items()}
         )
@@ -295,7 +295,7 @@ class _Gauge:
 class _Histogram:
     """Counts of durations in buckets that grow by 1 %, from a microsecond up to some hours.
 
-    So percentiles are right to 1 % whatever the number of tokens, in 20 kB.
+    It gives percentiles to 1 % for any number of tokens, in 20 kB.
     """
 
     _LEAST = 1e-6
@@ -319,7 +319,7 @@ class _Histogram:
         self.buckets[bucket] += 1
 
     def percentile(self, percent: float) -> float | None:
-        """The least bucket that ``percent`` of all durations do not exceed (nearest rank)."""
+        """The percentile of all durations, by nearest rank."""
         if not self.count or self.buckets is None:
             return None
         rank = max(1, math.ceil(self.count * percent / 100))

@@ -22,11 +22,11 @@ from tokenweir.types import Metadata, Namespace, Token
 __all__ = ["CallbackRoute", "FanOut", "FlowRoute", "Route", "Shape", "StreamRoute"]
 
 Shape = Callable[[Namespace, Token], Any]
-"""Makes the part that a stream yields for a token: with its namespace, its mode, both, a dict."""
+"""Makes the part that a stream yields for a token, such as ``(namespace, token)`` or a dict."""
 
 
 class Route:
-    """A route that leads nowhere; the base of those that do.
+    """A route that delivers nothing, and the base class of those that deliver.
 
     Attributes:
         wanted: Whether anybody takes the messages. If not, none need to be made.
@@ -56,24 +56,24 @@ class Route:
         return sys.maxsize
 
     def record(self, messages: int) -> bool:
-        """Count messages that were just sent; returns whether to wait before the next ones."""
+        """Count messages that were just sent, and return whether to wait before the next ones."""
         return False
 
     async def wait(self) -> None:
-        """Wait while a reader is behind; ReaderLeft when it has gone."""
+        """Wait while a reader is behind. Raises ReaderLeft if it has left."""
 
     def wait_sync(self) -> None:
-        """As ``wait``, blocking."""
+        """As ``wait``, but blocks this thread."""
 
     def count_with(self, received: Received) -> None:
-        """Have errors of this call tell these counts."""
+        """Use these counts in the errors of this call."""
 
     def mark_seen(self, message_id: str) -> None:
-        """A message with this id was streamed: a node that returns it whole does not repeat it."""
+        """Note that this message was streamed, so that it is not repeated if a node returns it."""
 
 
 class CallbackRoute(Route):
-    """To a function that takes every message, and never has to be waited for."""
+    """A route to a function that takes every message and never makes the call wait."""
 
     __slots__ = ("_callback", "_seen")
 
@@ -94,7 +94,7 @@ class CallbackRoute(Route):
 
 
 class FlowRoute(Route):
-    """Of a call whose messages a stream gets in another way: it only holds the call back."""
+    """A route that only holds the call back; its messages reach the stream in another way."""
 
     __slots__ = ("_call", "_flow")
 
@@ -124,16 +124,16 @@ class FlowRoute(Route):
 
 
 class StreamRoute(FlowRoute):
-    """Into the channel of one stream.
+    """A route into the channel of one stream.
 
     Args:
-        flow: The stream's.
-        call: The call; None for a node, whose messages may be sent, too.
-        namespace: Of the graph that makes the call.
-        metadata: The call's.
-        shape: Makes the parts of the stream; None where they are the tokens themselves.
+        flow: The flow control of the stream.
+        call: The call; None for a node, which can send messages, too.
+        namespace: The namespace of the graph that makes the call.
+        metadata: The metadata of the call.
+        shape: Makes the parts of the stream; None if the tokens are the parts.
         only: Which messages pass.
-        by_message: Ask ``only`` for each message, without deciding from the metadata first.
+        by_message: Ask ``only`` for each message, instead of first for the whole call.
         seen: The ids of messages that were streamed.
     """
 
@@ -208,7 +208,7 @@ class StreamRoute(FlowRoute):
         return self._write is not None and self._write(text)
 
     def write_texts(self, message_id: str) -> None:
-        """Let the texts of this message go without chunks, where the reader takes them so."""
+        """Send the texts of this message without chunks from now on, if the reader takes them."""
         if self.wanted and self._only is None:
             self._write = self._channel.text_writer(self._namespace, self._metadata, message_id)
 
@@ -217,7 +217,7 @@ class StreamRoute(FlowRoute):
 
 
 class FanOut(Route):
-    """Several routes of one call, as when a node streams another graph."""
+    """Several routes of one call. A call has several when its node streams another graph."""
 
     __slots__ = ("_routes", "_senders", "wanted")
 

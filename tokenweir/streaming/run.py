@@ -1,10 +1,12 @@
 """How one run fills the channel of its stream.
 
-The tokens of a local graph are taken straight from its model calls, by a callback handler that
-sends them into the channel, and the parts of other modes from where the graph makes them. The parts
-of every other stream (of one mode without a list, of a remote graph, of a graph inside a node) come
-by the graph's own stream: a pump moves them into the channel and filters them. Both give the same
-parts in the same order.
+There are two ways, which give the same parts in the same order:
+
+- Direct: a callback handler sends the tokens of a local graph's model calls into the channel. The
+  parts of other modes are sent where the graph makes them.
+- Pumped: the parts come by the graph's own stream, and a pump filters them and moves them into the
+  channel. Streams of one mode without a list, of a remote graph and of a graph inside a node come
+  this way.
 """
 
 from __future__ import annotations
@@ -32,12 +34,12 @@ from tokenweir.types import Namespace
 __all__ = ["Plan", "run", "run_sync"]
 
 _DIRECT = frozenset({"messages", "values", "updates", "custom", "debug", "tasks", "checkpoints"})
-"""The modes whose parts need not go through LangGraph's queue."""
+"""The modes whose parts can be sent without LangGraph's queue."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How one run is streamed: what to ask of the graph, and how to shape and filter its parts."""
+    """How to stream one run: what to ask of the graph, and how to shape and filter its parts."""
 
     graph: Any
     input: Any
@@ -58,16 +60,16 @@ class Plan:
 
     @property
     def named(self) -> bool:
-        """Whether parts carry the name of their mode, because several were asked for in a list."""
+        """Whether parts carry the name of their mode, because the modes were given as a list."""
         return self.stream_mode is not None and not isinstance(self.stream_mode, str)
 
     def warn_of_filter(self, stacklevel: int) -> None:
-        """At the end of the run: UnmatchedFilterWarning if nothing of it passed the filter."""
+        """Warn, at the end of the run, if nothing of it passed the filter."""
         if self.only is not None:
             self.only.warn(stacklevel + 1)
 
     def direct(self, method: str = "astream") -> bool:
-        """Whether all parts can be taken from where they are made."""
+        """Whether all parts can be sent where they are made, without a pump."""
         modes = self.modes
         if modes == ["messages"]:
             versions: tuple[str, ...] = ("v1", "v2")
@@ -133,7 +135,7 @@ class Plan:
         return getattr(self.graph, method)(self.input, config, **kwargs, **self.kwargs)
 
     def _shape(self, mode: str) -> Shape | None:
-        """Makes the part that LangGraph would make of a payload; None if that is the payload."""
+        """Makes the part that LangGraph makes of a payload; None if the payload is the part."""
         if self.version == "v2":
             return lambda namespace, payload: {"type": mode, "ns": namespace, "data": payload}
         if self.named:
@@ -155,7 +157,7 @@ class Plan:
         return send
 
     def _passes(self, part: Any) -> bool:
-        """Filter a finished part: tokens by their metadata; everything else passes."""
+        """Whether a part passes the filter. Everything that is no token passes."""
         if self.version == "v2":
             mode, payload = part.get("type"), part.get("data")
         else:
@@ -203,7 +205,7 @@ async def run(plan: Plan, channel: SendChannel[Any]) -> None:
 
 
 def run_sync(plan: Plan, channel: SendChannel[Any]) -> None:
-    """As ``run``, in a thread that nobody joins: whatever ends the run is raised at the reader."""
+    """As ``run``, in a thread. Nobody joins the thread, so every error is raised at the reader."""
     calls = Calls()
     try:
         started = plan.start("stream", channel, None)

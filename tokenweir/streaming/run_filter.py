@@ -1,8 +1,8 @@
 """The filter of one run, which remembers what it turned away.
 
-A filter that nothing passes gives an empty stream, as a graph that says nothing does. So a run
-whose model calls were all turned away ends with a warning that names them, or the subgraphs in
-which there were calls that would have passed, if those are not streamed.
+A filter that nothing passes gives an empty stream, and so does a graph that says nothing. To tell
+them apart, a run whose model calls were all turned away ends with a warning. It names these calls;
+or, if calls in subgraphs would have passed but are not streamed, those subgraphs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MOST = 20
 
 
 class RunFilter:
-    """A filter, asked during one run: once per model call, or once per part where those come late.
+    """A filter during one run. It is asked once per model call, or once per part of a pumped run.
 
     Attributes:
         filter: The filter itself, which remembers nothing.
@@ -87,7 +87,7 @@ class RunFilter:
 
 
 def run_filter(only: FilterLike | None) -> RunFilter | None:
-    """The filter that a caller meant, for one run; None, which everything passes, stays None."""
+    """The filter of one run for an ``only=`` argument; None stays None."""
     found = as_filter(only)
     return None if found is None else RunFilter(found)
 

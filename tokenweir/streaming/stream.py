@@ -45,7 +45,7 @@ AnyMode: TypeAlias = StreamMode | Sequence[StreamMode] | None
 Version: TypeAlias = Literal["v1", "v2"]
 
 DEFAULT_BUFFER = 256
-"""Chunks that may wait for the reader: a few seconds of a fast model, about 300 kB."""
+"""Chunks that may wait for the reader. 256 are a few seconds of a fast model, about 300 kB."""
 
 
 # One overload for each shape of the parts; the last is for graphs that are not LangGraph's own.
@@ -127,13 +127,13 @@ def astream(
         input: The graph's input.
         config: The run's config.
         only: Which model calls pass: ``tag("joke")``, its text ``"tag:joke"``, or a function of
-            the metadata. A run in which nothing passes ends with an UnmatchedFilterWarning. It
-            applies to tokens, which are what ``messages`` mode yields and what
-            nodes write as ``(chunk, metadata)`` in ``custom`` mode; everything else passes.
+            the metadata. It applies to tokens: what ``messages`` mode yields, and what nodes write
+            as ``(chunk, metadata)`` in ``custom`` mode. Everything else passes. A run in which
+            nothing passes ends with an UnmatchedFilterWarning.
         buffer: How many chunks may wait for the reader before the model calls are held back.
-        retract: Whether to tell that a message is void: when an attempt of a node or of a model
-            call fails after some tokens and is repeated, ``(RemoveMessage(id=...), metadata)``
-            comes before the tokens of the next attempt.
+        retract: Whether to tell that a message is void. If an attempt of a node or of a model call
+            fails after some tokens and is repeated, ``(RemoveMessage(id=...), metadata)`` comes
+            before the tokens of the next attempt.
         stream_mode: One of LangGraph's stream modes, or a list of them.
         subgraphs: Also stream from subgraphs; each part then carries its namespace.
         version: The shape of the parts, as in LangGraph: ``"v1"`` for tuples, ``"v2"`` for dicts.

@@ -1,7 +1,6 @@
-"""For tests of streaming graphs: a scripted provider, and matchers for what it streams.
+"""Tools for tests of streaming graphs: a scripted provider, and matchers for streams.
 
-Names are imported when they are first used: the pytest plugin lives here, and every run of pytest
-imports it.
+Names are imported at first use, because every run of pytest imports this package for its plugin.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A scripted provider's answers on their way: whole or streamed, at a pace, and cut as scripted.
+"""Sends the answers of a scripted provider: whole or streamed, at their pace, cut as scripted.
 
-HTTP is written by hand here, because its bytes must be able to go wrong.
+HTTP is written by hand, because its bytes must be able to go wrong.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Answering", "Gate"]
 
 
 class Gate:
-    """Where answers wait at their ``hold_after``. Belongs to one event loop."""
+    """Where answers wait at their ``hold_after``. It belongs to one event loop."""
 
     def __init__(self) -> None:
         self._opened = asyncio.Event()
@@ -34,7 +34,7 @@ class Gate:
             await self._opened.wait()
 
     def open(self) -> None:
-        """Let those look again that wait."""
+        """Let the waiting answers look again."""
         self._opened.set()
         self._opened = asyncio.Event()
 
@@ -45,9 +45,9 @@ class Answering:
 
     Attributes:
         request: The request; its state follows the answer's.
-        choose: Gives a request that can be answered its reply.
+        choose: Chooses the reply to a request.
         models: The names that ``/models`` lists.
-        gate: Where replies are held.
+        gate: Where answers wait at their ``hold_after``.
         writer: The connection.
     """
 
@@ -58,7 +58,7 @@ class Answering:
     writer: asyncio.StreamWriter
 
     async def run(self, method: str) -> bool:
-        """Answer; whether the connection can take another request."""
+        """Answer, and return whether the connection can take another request."""
         request = self.request
         if method == "GET" and request.path.endswith("/models"):
             models = [{"id": name, "object": "model", "owned_by": "you"} for name in self.models]
@@ -88,7 +88,7 @@ class Answering:
 
     async def _whole(self, status: int, body: bytes, headers: Any = None) -> bool:
         head = {"content-type": "application/json", "content-length": len(body), **(headers or {})}
-        self.request._end("finished")  # before a client can know it
+        self.request._end("finished")  # before a client can know that it has ended
         self.writer.write(_head(status, head) + body)
         await self.writer.drain()
         return True
@@ -164,7 +164,7 @@ class _Streaming:
         await self.writer.drain()
 
     async def end(self, data: bytes, state: State) -> bool:
-        # First, so that a client that has read the end finds it recorded.
+        # This comes first, so that a client that has read the end finds it recorded.
         self.request._end(state)
         await self.send(data)
         await self.flush()
@@ -195,7 +195,7 @@ _FORMS: dict[str, type[ChatAnswer] | type[DashScopeAnswer]] = {
     "/completions": CompletionAnswer,
     "/text-generation/generation": DashScopeAnswer,
 }
-"""The protocols, by the end of the path."""
+"""The protocols, by the last part of the path."""
 
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests"}
 

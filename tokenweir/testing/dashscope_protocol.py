@@ -1,7 +1,6 @@
-"""DashScope's own protocol, from the provider's side: a reply as JSON or as server-sent events.
+"""Encodes a reply in DashScope's own protocol, as JSON or as server-sent events. No I/O.
 
-Pure functions from values to bytes; nothing here waits or writes. Events are cumulative unless the
-request asks for ``incremental_output``.
+Events are cumulative unless the request asks for ``incremental_output``.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ __all__ = ["DashScopeAnswer"]
 
 
 class DashScopeAnswer:
-    """One answer of DashScope's text generation, as it sends it."""
+    """One answer of DashScope's text generation."""
 
     needs = "input"
     """The field that a request must have."""
@@ -37,11 +36,11 @@ class DashScopeAnswer:
         self._number = 0
 
     def streams(self) -> bool:
-        """Whether a stream was asked for."""
+        """Whether the request asks for a stream."""
         return self._sse
 
     def refusal(self) -> bytes:
-        """The error that answers instead, with the reply's status."""
+        """The error body, for a reply with an error status."""
         return self._failure().encode()
 
     def whole(self) -> bytes:
@@ -55,7 +54,7 @@ class DashScopeAnswer:
         return self._body(output).encode()
 
     def first(self) -> bytes:
-        """Nothing opens an answer: the first event holds the first token."""
+        """Nothing, because the first event holds the first token."""
         return b""
 
     def tokens(self) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Matchers: compare streams of two runs, whose ids differ, value by value.
+"""Matchers compare the streams of two runs value by value, although their ids differ.
 
 ``without_run_ids`` makes two runs comparable: ids of runs, tasks, messages and checkpoints become
 ``#0``, ``#1`` ... in order of first appearance, and everything else stays literal.
@@ -23,11 +23,11 @@ _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9a-f]{32}\b"
 def without_run_ids(value: Any, names: dict[str, str] | None = None) -> Any:
     """A copy of ``value`` as plain data, with UUIDs and hashes named by first appearance.
 
-    Messages and other models become ``(class name, set fields, all fields)``, so that two that
-    compare equal are equal in type, in what was set and in what was left to its default.
+    Messages and other models become ``(class name, set fields, all fields)``. So two that compare
+    equal have the same type, the same fields set, and the same values.
 
     Args:
-        value: Chunks, metadata, states ...: whatever a graph streams or keeps.
+        value: Whatever a graph streams or keeps: chunks, metadata, states.
         names: The names given so far, to be shared by several values of one run.
     """
     if names is None:
@@ -59,7 +59,7 @@ def without_run_ids(value: Any, names: dict[str, str] | None = None) -> Any:
 def by_call(tokens: Iterable[tuple[BaseMessage, dict[str, Any]]]) -> list[Any]:
     """The tokens of a stream, call by call, in an order that does not depend on timing.
 
-    For runs with nodes in threads, where only the order within a call is fixed.
+    Use it if nodes run in threads, where only the order within a call is fixed.
     """
     calls: dict[Any, list[Any]] = {}
     for chunk, metadata in tokens:

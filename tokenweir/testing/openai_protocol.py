@@ -1,7 +1,4 @@
-"""OpenAI's protocols, from the provider's side: a reply as JSON or as server-sent events.
-
-Pure functions from values to bytes; nothing here waits or writes.
-"""
+"""Encodes a reply in OpenAI's protocols, as JSON or as server-sent events. No I/O."""
 
 from __future__ import annotations
 
@@ -16,11 +13,11 @@ from tokenweir.testing.reply import Reply, ToolCall
 __all__ = ["ChatAnswer", "CompletionAnswer", "error_body", "prompt_of"]
 
 _ESCAPED = "backslashreplace"
-"""Halves of surrogate pairs, which UTF-8 has no bytes for, become the escapes that JSON has."""
+"""Encode as UTF-8. Halves of surrogate pairs, which UTF-8 lacks, become JSON escapes."""
 
 
 def error_body(message: str, *, kind: str = "server_error", code: str | None = None) -> bytes:
-    """An error as OpenAI words it."""
+    """An error in OpenAI's form."""
     error = {"message": message, "type": kind, "param": None, "code": code}
     return json.dumps({"error": error}).encode()
 
@@ -38,7 +35,7 @@ def prompt_of(request: Mapping[str, Any]) -> str:
 
 
 class ChatAnswer:
-    """One chat completion, as the provider sends it."""
+    """One chat completion."""
 
     needs = "messages"
     """The field that a request must have."""
@@ -53,11 +50,11 @@ class ChatAnswer:
         self.model = str(request.get("model", "scripted"))
 
     def streams(self) -> bool:
-        """Whether a stream was asked for."""
+        """Whether the request asks for a stream."""
         return bool(self.request.get("stream"))
 
     def refusal(self) -> bytes:
-        """The error that answers instead, with the reply's status."""
+        """The error body, for a reply with an error status."""
         kind = "rate_limit_error" if self.reply.status == 429 else "server_error"
         return error_body(self.reply.message, kind=kind)
 
@@ -116,7 +113,7 @@ class ChatAnswer:
 
     def last(self) -> bytes:
         """The events that close the answer."""
-        # OpenAI sends an empty delta; Qwen and others send "", for readers who add up the content.
+        # OpenAI sends an empty delta. Qwen and others send "", for readers who add up the content.
         end = self._delta({"content": ""}, finish=self.finish_reason())
         usage = self.reply.usage_of(self.request)
         if usage is not None:
@@ -166,7 +163,7 @@ class ChatAnswer:
 
 
 class CompletionAnswer(ChatAnswer):
-    """One completion (``/v1/completions``), as the provider sends it: text, and nothing else."""
+    """One completion (``/v1/completions``): text, and nothing else."""
 
     needs = "prompt"
 

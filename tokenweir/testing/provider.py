@@ -1,15 +1,14 @@
 """A scripted provider: a real HTTP server on loopback that speaks OpenAI's protocols, and
 DashScope's own.
 
-It answers what it was told to, at the pace it was told, and misbehaves on demand. It records what
-it was asked and how each client left. ::
+It answers as scripted, at the scripted pace and with the scripted faults. It records each request
+and how its client left. ::
 
     with Provider() as provider:
         provider.reply("Why did the cat sit down?")
         model = ChatOpenAI(base_url=provider.base_url, api_key="test")
 
-The server lives in a thread with an event loop of its own, so that it serves sync and async tests
-alike.
+The server runs in a thread with an event loop of its own, so it serves sync and async tests.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ from tokenweir.testing.reply import Reply
 __all__ = ["Provider"]
 
 _SMALL_BUFFER = 8_192
-"""Bytes the kernel and the loop may hold for a client that does not read; small, so that a client
-that stops reading is felt after a few dozen tokens and not after thousands."""
+"""Bytes that the kernel and the loop may hold for a client that does not read. They are few, so
+that the server feels such a client after a few dozen tokens, not after thousands."""
 
 
 Rule = Callable[[RecordedRequest], bool]
@@ -40,8 +39,8 @@ Rule = Callable[[RecordedRequest], bool]
 class Provider:
     """A scripted provider on a loopback port.
 
-    Which reply a request gets: the first rule (``on``) that matches it; else the next of the
-    queue (``reply``); else ``default``, which says the prompt back.
+    A request gets the reply of the first rule (``on``) that matches it; else the next reply of the
+    queue (``reply``); else ``default``, which repeats the prompt.
     """
 
     def __init__(self, *, models: tuple[str, ...] = ("gpt-4o-mini",)) -> None:
@@ -59,23 +58,22 @@ class Provider:
     # The script
 
     def reply(self, *replies: Reply | str) -> None:
-        """Answer the next requests with these, in turn."""
+        """Answer the next requests with these replies, in turn."""
         self._queue.extend(_as_reply(reply) for reply in replies)
 
     def on(self, what: str | Rule, *replies: Reply | str) -> None:
         """Answer requests whose last message holds ``what`` (or for which it is true) with these.
 
-        Several replies are given in turn, the last one for ever. For nodes that run at once, where
-        the order of requests is not fixed.
+        Several replies are given in turn, and the last one from then on. Use it for nodes that run
+        at the same time, because the order of their requests is not fixed.
         """
         rule = what if callable(what) else (lambda request: what in request.prompt)
         self._rules.append((rule, deque(_as_reply(reply) for reply in replies)))
 
     def release(self) -> None:
-        """Let the replies go on that wait, or will wait, at their ``hold_after``.
+        """Release the replies that wait, or will wait, at their ``hold_after``.
 
-        Holds for the requests that have come so far (see ``wait_for_requests``), not for later
-        ones.
+        This holds for the requests so far (see ``wait_for_requests``), not for later ones.
         """
         with self._news:
             for request in self.requests:
@@ -83,7 +81,7 @@ class Provider:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._gate.open)
 
-    # What one needs to talk to it
+    # How clients reach it
 
     @property
     def base_url(self) -> str:
@@ -97,22 +95,22 @@ class Provider:
 
     @property
     def environ(self) -> dict[str, str]:
-        """Environment variables that make ``ChatOpenAI()`` and ``AsyncOpenAI()`` talk to it."""
+        """Environment variables with which ``ChatOpenAI()`` and ``AsyncOpenAI()`` call it."""
         return {"OPENAI_BASE_URL": self.base_url, "OPENAI_API_KEY": "test"}
 
     @property
     def open_connections(self) -> int:
-        """How many connections are open just now."""
+        """How many connections are open now."""
         return len(self._open)
 
     def wait_for_requests(self, count: int, timeout: float = 10.0) -> list[RecordedRequest]:
-        """Wait until so many requests have come; TimeoutError after ``timeout`` seconds."""
+        """Wait until so many requests have come. Raises TimeoutError after ``timeout`` seconds."""
         with self._news:
             if not self._news.wait_for(lambda: len(self.requests) >= count, timeout):
                 raise TimeoutError(f"{len(self.requests)} of {count} requests came in {timeout} s")
             return list(self.requests)
 
-    # Its life
+    # Start and stop
 
     def start(self) -> None:
         """Open the port and serve in a thread."""
@@ -124,7 +122,7 @@ class Provider:
         started.result()
 
     def close(self) -> None:
-        """Stop at once, whoever is still connected."""
+        """Stop at once, even if clients are connected."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
@@ -162,7 +160,7 @@ class Provider:
         self._stop = asyncio.Event()
         self._gate = Gate()
         listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        # Accepted sockets inherit it: a client that does not read is felt early.
+        # Accepted sockets inherit it. So a client that does not read is felt early.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SMALL_BUFFER)
         self._port = listening.getsockname()[1]
         server = await asyncio.start_server(self._accept, sock=listening, limit=1 << 24)
@@ -183,8 +181,8 @@ class Provider:
         number = self._connections
         self._connections += 1
         writer.transport.set_write_buffer_limits(high=_SMALL_BUFFER)
-        # asyncio sets it only on sockets that were made by naming TCP; without it an answer's
-        # second packet waits 40 ms for the client's acknowledgement of the first.
+        # asyncio sets it only on sockets whose protocol was given as TCP. Without it the second
+        # packet of an answer waits 40 ms for the client's acknowledgement of the first.
         raw = writer.get_extra_info("socket")
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         early = b""
@@ -227,7 +225,7 @@ class Provider:
             self._news.notify_all()
         answer = Answering(request, self._choose, self.models, self._gate, writer)
         answering = asyncio.ensure_future(answer.run(method))
-        # Reading on meanwhile is how a client's leaving is noticed while nothing is written.
+        # While nothing is written, only reading on tells that the client has left.
         reading = asyncio.ensure_future(reader.read(1))
         try:
             await asyncio.wait({reading, answering}, return_when=asyncio.FIRST_COMPLETED)

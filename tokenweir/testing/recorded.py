@@ -1,4 +1,4 @@
-"""What a scripted provider records of a request, and of how its answer ended."""
+"""What a scripted provider records of a request and its answer."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ State = Literal["running", "finished", "cut", "client_left", "stopped"]
 
 @dataclass(eq=False)
 class RecordedRequest:
-    """One request, and what became of its answer.
+    """One request, and how its answer ended.
 
     Attributes:
-        path: The path asked for.
+        path: The path of the request.
         headers: The request's headers, by lower-case names.
         body: The request's JSON, or None.
         state: ``running``, ``finished``, ``cut`` (as scripted), ``client_left``, or ``stopped``
             when the provider was closed first.
         tokens_written: Tokens handed to the socket so far.
-        connection: The number of the connection that it came by, from 0.
-        asked_at: When it came, on the monotonic clock, in seconds.
+        connection: The number of its connection, from 0.
+        asked_at: When it came, in seconds of the monotonic clock.
         ended_at: When its answer ended, or None.
     """
 
@@ -48,7 +48,7 @@ class RecordedRequest:
         return prompt_of(self.body or {})
 
     def wait_closed(self, timeout: float | None = None) -> None:
-        """Wait until the answer has ended, in whichever way; TimeoutError after ``timeout`` s."""
+        """Wait until the answer has ended. Raises TimeoutError after ``timeout`` seconds."""
         if not self._ended.wait(timeout):
             raise TimeoutError(f"the request is still {self.state} after {timeout} s: {self!r}")
 

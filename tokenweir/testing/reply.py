@@ -1,4 +1,4 @@
-"""What a scripted provider answers: which tokens, at which pace, with which faults."""
+"""The reply of a scripted provider: its tokens, its pace and its faults."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class ToolCall:
 
     Attributes:
         name: The tool's name.
-        arguments: Its arguments, as JSON text; need not be valid.
-        pieces: In how many deltas the arguments are streamed.
+        arguments: Its arguments, as JSON text, which may be invalid.
+        pieces: The number of deltas for the arguments.
         id: The call's id.
     """
 
@@ -33,17 +33,17 @@ class ToolCall:
 class Reply:
     """One answer of a scripted provider. Times are seconds, counts are tokens.
 
-    To a request that does not stream, the answer comes whole: ``first_after``, ``hold_after`` and
-    ``stall_after`` come before it, ``every`` and the faults of streams do not apply.
+    A request that does not stream is answered whole, after ``first_after``, ``hold_after`` and
+    ``stall_after``. ``every`` and the faults of streams do not apply.
 
     Attributes:
-        text: What is said; streamed word by word. Use ``tokens`` to say where it is cut.
-        tokens: The tokens themselves, or a number: that many made-up ones, made as they are sent.
+        text: The text, streamed word by word. Give ``tokens`` to cut it otherwise.
+        tokens: The tokens, or a number of tokens to make up while they are sent.
         reasoning: Tokens of reasoning, sent before the text.
         reasoning_field: The name under which reasoning is sent.
         tool_calls: Tool calls, sent after the text.
         every: Seconds between tokens; 0 sends as fast as the client reads.
-        lump: Wait ``every`` only between so many tokens.
+        lump: Tokens to send together, with ``every`` between the lumps.
         first_after: Seconds before the first token.
         hold_after: After this many tokens, wait for ``Provider.release()``.
         stall_after: After this many tokens, send nothing more until the client leaves.
@@ -58,9 +58,9 @@ class Reply:
         message: The text of errors.
         usage: Report usage: when the client asked for it, ``"always"``, or ``"never"``.
         finish_reason: The finish reason; by default ``stop``, or ``tool_calls`` with tool calls.
-        split: Cut the response's bytes every so many, wherever that is; or at a random place,
-            seeded, ``("random", 7)``. Each part is sent by itself.
-        newline: What ends lines.
+        split: Cut the response every so many bytes; or at random places, with a seed:
+            ``("random", 7)``. Each part is sent by itself.
+        newline: The end of lines.
         comments: An SSE comment before each event.
         role_everywhere: Repeat the role in every delta, as some providers do.
         burst: Send the whole body in one write.
@@ -95,7 +95,7 @@ class Reply:
     logprobs: bool = False
 
     def text_tokens(self) -> Iterator[str]:
-        """The tokens of the text, one by one; those of a number are made up when asked for."""
+        """The tokens of the text, one by one. Made-up tokens are made when they are asked for."""
         if isinstance(self.tokens, int):
             for number in range(self.tokens):
                 yield f" t{number}"

@@ -1,7 +1,7 @@
 """Which lane a token goes to, and what stands in each lane. No terminal, no I/O.
 
-Calls with the same name (their tags, else their node) follow one another in one lane. When one
-begins while another of that name still runs, it gets a lane of its own, numbered: lanes never mix.
+Calls with the same name (their tags, else their node) follow one another in one lane. If a call
+begins while another of its name still runs, it gets a numbered lane of its own. Lanes never mix.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from tokenweir.streaming.content import Kind, Piece, call_of, is_last, pieces, t
 __all__ = ["Board", "Lane", "lane_name"]
 
 IDLE = 100
-"""Tokens of other lanes after which a silent lane gives its place on the screen away."""
+"""A lane gives up its place on the screen after so many tokens of other lanes."""
 
 
 class _Turn(NamedTuple):
-    """Where in the run a call was made: in which graph or subgraph, at which of its steps."""
+    """Where in the run a call was made: the graph or subgraph, and its step."""
 
     graph: str
     step: int | None
@@ -34,14 +34,14 @@ class _Turn(NamedTuple):
         return cls(graph, step if isinstance(step, int) else None)
 
     def follows(self, other: _Turn) -> bool:
-        """Whether the other's node must be done: a step begins when the one before it is over."""
+        """Whether the other's node is done: a step begins when the step before it is over."""
         if self.graph != other.graph or self.step is None or other.step is None:
             return False
         return self.step > other.step
 
 
 class Lane:
-    """One column of the display: the calls of one name, one after the other."""
+    """One column of the display: the calls of one name, one after another."""
 
     def __init__(self, name: str, number: int, order: int, encoding: str) -> None:
         self.title = visible(name, encoding) + (f" {number}" if number > 1 else "")
@@ -61,11 +61,11 @@ class Lane:
         self._wrap: Wrap | None = None
 
     def takes(self, call: Hashable, turn: _Turn) -> bool:
-        """Whether a call may write here: it already does, or the one before it is over."""
+        """Whether a call may write here: it already does, or the call before it is over."""
         return call == self._call or self.ended or turn.follows(self._turn)
 
     def write(self, piece: Piece, call: Hashable, turn: _Turn) -> None:
-        """Add a piece of a call that the lane takes."""
+        """Add a piece of a call for which ``takes`` is true."""
         if call != self._call:
             self._call, self._turn, self.ended = call, turn, False
             self._separate("\n\n")
@@ -81,7 +81,7 @@ class Lane:
             self.ended = True
 
     def remove(self, call: Hashable) -> None:
-        """Take away all that a call wrote: it is void."""
+        """Remove everything that a call wrote, because it is void."""
         kept = [at for at, writer in enumerate(self._writers) if writer != call]
         self._written = [self._written[at] for at in kept]
         self._writers = [self._writers[at] for at in kept]
@@ -103,7 +103,7 @@ class Lane:
 
     @property
     def parts(self) -> list[tuple[str, str]]:
-        """Everything in the lane, in stretches of ``(kind, text)``; read it, do not change it."""
+        """Everything in the lane, as stretches of ``(kind, text)``. Do not change it."""
         return self._written
 
     def _separate(self, by: str) -> None:
@@ -157,7 +157,7 @@ class Board:
         return lane if found else None
 
     def shown(self, places: int) -> list[Lane]:
-        """The lanes to show where only so many have a place; a running lane keeps its own."""
+        """The lanes to show in so many places. A running lane keeps its place."""
         del self._shown[places:]
         hidden = [lane for lane in self.lanes if lane not in self._shown]
         free = places - len(self._shown)

@@ -36,12 +36,12 @@ _STYLES = {
 class TerminalDisplay(PaintedDisplay):
     """Shows a stream as live lanes on a terminal.
 
-    A context manager. ``feed`` each token; on leaving, the live lanes are replaced by the whole
-    text of every lane and the cursor is shown again, whatever ended the run. What a node prints
-    meanwhile appears above the lanes.
+    A context manager: ``feed`` it each token. At the end the whole text of every lane replaces the
+    live lanes, and the cursor is shown again, even if the run failed. What a node prints meanwhile
+    appears above the lanes.
 
     Args:
-        file: The terminal; standard output unless told.
+        file: The terminal; standard output by default.
         console: A rich console to use instead.
     """
 
@@ -57,7 +57,7 @@ class TerminalDisplay(PaintedDisplay):
 
     def _finish(self) -> None:
         try:
-            # What a node printed without ending the line still waits in rich's stand-ins.
+            # rich still holds back what a node printed without ending the line.
             sys.stdout.flush()
             sys.stderr.flush()
         finally:
@@ -73,7 +73,7 @@ class TerminalDisplay(PaintedDisplay):
             auto_refresh=False,
             transient=True,
             get_renderable=self._frame,
-            # Only what would land on the same screen: a redirected stderr stays redirected.
+            # Only output to this screen is redirected; a stderr that goes elsewhere stays there.
             redirect_stdout=sys.stdout.isatty(),
             redirect_stderr=sys.stderr.isatty(),
         )
@@ -81,7 +81,7 @@ class TerminalDisplay(PaintedDisplay):
         return live
 
     def _frame(self) -> RenderableType:
-        """What the screen holds now: never higher than the screen, or it could not be redrawn."""
+        """The frame to show now. It is never higher than the screen, so it can be redrawn."""
         if self._done.is_set():
             return ""  # about to be replaced by the whole text
         with self._lock:
@@ -123,7 +123,7 @@ def _in_rows(lanes: Sequence[Lane], columns: int) -> list[Sequence[Lane]]:
 
 
 def _row(cells: Sequence[tuple[Lane, list[Line]]], shape: tuple[int, ...]) -> Table:
-    """Lanes side by side, all as high as the highest."""
+    """Lanes side by side, all of the height of the highest."""
     columns, width = shape
     height = max(len(lines) for _, lines in cells) + 2
     row = Table.grid(padding=0)
@@ -150,7 +150,7 @@ def _panel(lane: Lane, lines: list[Line], width: int, height: int) -> Panel:
 
 
 class _Mode:
-    """Tells the terminal to show a frame only when it is whole; others ignore it."""
+    """Asks the terminal to show whole frames only; terminals that cannot ignore it."""
 
     def __init__(self, code: str) -> None:
         # rich writes a control segment as it stands; its kind only says that it has no width.
@@ -165,10 +165,10 @@ _END = _Mode("\x1b[?2026l")
 
 
 NARROWEST = 28
-"""Cells below which a lane is too narrow to read: a line of verse still fits."""
+"""The least width of a lane in cells: a line of verse still fits."""
 
 LOWEST = 4
-"""Lines below which a row of lanes says nothing: two of border, two of text."""
+"""The least height of a row of lanes: two lines of border, two of text."""
 
 
 class Shape(NamedTuple):
@@ -192,7 +192,7 @@ def shape_for(count: int, width: int, height: int) -> Shape:
 
 
 def share_lines(wanted: Sequence[int], height: int) -> list[int]:
-    """Share ``height`` lines among rows that want so many: small ones get all, the rest alike."""
+    """Share ``height`` lines among rows: small ones get all they want, the rest equal parts."""
     given = [0] * len(wanted)
     left = height
     smallest_first = sorted(range(len(wanted)), key=lambda row: wanted[row])

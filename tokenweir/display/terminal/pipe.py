@@ -1,4 +1,4 @@
-"""Plain tokens for pipes and files: each one's text, then ``|``, written as it comes."""
+"""Plain tokens for pipes and files: the text of each token, then ``|``."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class PipeDisplay(Display):
     ended on leaving.
 
     Args:
-        file: Where to write; standard output unless told. To a terminal (one that cannot show
-            lanes) control characters go visibly, to anything else the text goes as it is.
+        file: Where to write; standard output by default. On a terminal (one that cannot show lanes)
+            control characters are made visible; everywhere else the text is written unchanged.
         separator: What follows each token.
     """
 
@@ -46,10 +46,10 @@ class PipeDisplay(Display):
         self._open = False
 
     def feed(self, chunk: Any, metadata: Mapping[str, Any]) -> None:
-        """Write one token and flush, so that a reader of the pipe sees it now.
+        """Write one token, and flush it to the reader of the pipe.
 
         Raises:
-            BrokenPipeError: When the reader has gone.
+            BrokenPipeError: If the reader has gone.
         """
         call = call_of(chunk, metadata)
         if isinstance(chunk, RemoveMessage):

@@ -1,8 +1,7 @@
-"""Wrapping text to a width while it still arrives: each character is looked at once.
+"""Wraps text to a width while it still arrives. Each character is looked at once.
 
-A line that is full never changes again, so that a long answer costs no more per frame than a short
-one, and what stands on the screen stays where it is. Widths are terminal cells: a Chinese
-character takes two.
+A full line never changes again. So a long answer costs no more per frame than a short one, and the
+text on the screen does not move. Widths are terminal cells: a Chinese character takes two.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ Line = list[tuple[str, str]]
 
 
 class Wrap:
-    """Greedy word wrap to ``width`` cells. ``write`` text; ``lines`` is what it makes so far."""
+    """Greedy word wrap to ``width`` cells: ``write`` text, read ``lines``."""
 
     def __init__(self, width: int) -> None:
         self.width = max(width, 2)  # a wide character needs two
@@ -41,7 +40,7 @@ class Wrap:
         return len(self._lines) + 1
 
     def write(self, text: str, style: str = "") -> None:
-        """Add text; a line ends at a newline and where the width does."""
+        """Add text. A line ends at a newline or at the width."""
         for character in text:
             if character == "\n":
                 self._settle()
