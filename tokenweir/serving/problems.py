@@ -17,6 +17,7 @@ __all__ = [
     "ModelNotFoundError",
     "NotFoundError",
     "ServingError",
+    "StoreError",
     "TooBigError",
     "TooBusyError",
     "TooManyError",
@@ -86,6 +87,16 @@ class TooBusyError(ServingError):
 
     status = 503
     code = "server_overloaded"
+
+
+class StoreError(ServingError):
+    """Raised when what is asked for cannot be kept: the disk is full, say."""
+
+    status = 503
+    code = "server_overloaded"
+
+    def __init__(self) -> None:
+        super().__init__("the server cannot write to its disk just now; try again later")
 
 
 class CutOffError(ServingError):

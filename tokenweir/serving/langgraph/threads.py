@@ -19,7 +19,7 @@ from tokenweir.serving.langgraph.states import (
     selected,
     shown_state,
 )
-from tokenweir.serving.problems import ConflictError, InvalidError
+from tokenweir.serving.problems import ConflictError, InvalidError, StoreError
 from tokenweir.serving.running.configs import check_size
 from tokenweir.serving.running.encoding import encode, plain, scrubbed
 from tokenweir.serving.running.execution import command_of
@@ -96,7 +96,11 @@ class _Handlers:
             except InvalidError:
                 await self._runs.forget_thread(thread_id, owner)
                 raise
-        await self._runs.log.saved()
+        try:
+            await self._runs.log.saved(patient=False)
+        except StoreError:
+            self._table.remove(thread_id)
+            raise
         return _json(_thread(made))
 
     async def get(self, request: Request) -> Response:

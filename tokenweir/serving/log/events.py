@@ -231,8 +231,11 @@ class EventLog(Protocol):
         """Wait until it is not full."""
         ...
 
-    async def saved(self, run_id: str | None = None) -> None:
-        """Wait until what was written so far would survive the process: of one run, or all."""
+    async def saved(self, run_id: str | None = None, *, patient: bool = True) -> None:
+        """Wait until what was written so far would survive the process: of one run, or all.
+
+        It may take until a full disk has room again; unless ``patient``, that is a StoreError.
+        """
         ...
 
     async def delete(self, run_id: str) -> None:

@@ -63,7 +63,7 @@ class MemoryLog:
     async def ready(self) -> None:
         return
 
-    async def saved(self, run_id: str | None = None) -> None:
+    async def saved(self, run_id: str | None = None, *, patient: bool = True) -> None:
         return
 
     async def delete(self, run_id: str) -> None:

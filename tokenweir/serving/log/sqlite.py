@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tokenweir.serving.log.events import END, Envelope, Event, EventReader
+from tokenweir.serving.log.file_watch import FileWatch
 from tokenweir.serving.log.sqlite_file import Batch, SqliteFile, weight
 from tokenweir.serving.log.sqlite_reader import SqliteReader
 from tokenweir.serving.log.tail import Tail
 from tokenweir.serving.log.wal import WalKeeper
+from tokenweir.serving.problems import StoreError
 
 __all__ = ["SqliteLog"]
 
@@ -54,7 +56,11 @@ class SqliteLog:
 
     def __init__(self, path: Path) -> None:
         self._loop = asyncio.get_running_loop()
+        self._path = path
         self._file = SqliteFile(path)
+        self._watches = [FileWatch(path)]
+        self._told: str | None = None
+        """The last thing that was found to have happened to a file."""
         self._wal = WalKeeper(path)
         self._size = self._file.size()
         self._writer = ThreadPoolExecutor(1, "tokenweir-log")
@@ -68,6 +74,8 @@ class SqliteLog:
         self._all_at = 0.0
         """When the events of all runs are to be written."""
         self._savers: list[asyncio.Future[None]] = []
+        self._impatient: list[asyncio.Future[None]] = []
+        """Those of all who wait that are told when a batch cannot be written."""
         self._stated: set[str] = set()
         """Ids of runs and records of which statements wait to be written."""
         self._being_written = (Batch(), set[str](), list[asyncio.Future[None]]())
@@ -150,7 +158,9 @@ class SqliteLog:
     async def ready(self) -> None:
         await self._room.wait()
 
-    async def saved(self, run_id: str | None = None) -> None:
+    async def saved(self, run_id: str | None = None, *, patient: bool = True) -> None:
+        if not patient and self._problem is not None:
+            raise StoreError
         if run_id is None:
             self._urgent.update(self._next.events)
         batch, stated, savers = self._being_written
@@ -161,6 +171,8 @@ class SqliteLog:
             return
         waiting = self._loop.create_future()
         savers.append(waiting)
+        if not patient:
+            self._impatient.append(waiting)
         await waiting
 
     async def delete(self, run_id: str) -> None:
@@ -186,7 +198,17 @@ class SqliteLog:
 
     @property
     def problem(self) -> str | None:
+        for watch in self._watches:
+            if (found := watch.problem()) is not None:
+                if found != self._told:
+                    _logger.error("%s", found)
+                self._told = found
+                return found
         return self._problem
+
+    def watch(self, path: Path) -> None:
+        """Have it be a problem if something happens to a file of SQLite that is open."""
+        self._watches.append(FileWatch(path))
 
     async def close(self) -> None:
         self._closing = True
@@ -284,8 +306,14 @@ class SqliteLog:
         error = done.exception()
         if error is not None:
             if self._problem is None:
-                _logger.error("the event log cannot be written; trying again: %s", error)
+                _logger.error(
+                    "%s cannot be written, runs wait; trying again: %s", self._path, error
+                )
             self._problem = str(error)
+            for waiting in self._impatient:
+                if not waiting.done():
+                    waiting.set_exception(StoreError())
+            self._impatient.clear()
             self._put_back(batch)
             self._savers[:0] = savers
             if not self._closing:
@@ -293,6 +321,7 @@ class SqliteLog:
                 self._soon = False
             return
         self._problem = None
+        self._impatient = [each for each in self._impatient if not each.done()]
         written = 0
         for run_id, events in batch.events.items():
             written += sum(map(weight, events))

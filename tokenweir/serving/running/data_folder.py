@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import aiosqlite
+import msgspec
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from tokenweir.errors import TokenweirError
@@ -26,6 +28,10 @@ except ImportError:  # Windows
 __all__ = ["FolderError", "data_folder"]
 
 
+_LOCKED = 60.0
+"""Seconds for which another process, a backup say, may lock the checkpoints before runs fail."""
+
+
 class FolderError(TokenweirError):
     """Raised when a folder cannot hold a server's data."""
 
@@ -38,16 +44,20 @@ def data_folder(
     Checkpoints are read without reviving any object that is not part of these graphs' states.
 
     Raises:
-        FolderError: On opening, when another server uses the folder, or it cannot be written.
+        FolderError: On opening, when another server uses the folder, it cannot be written, or one
+            of its files cannot be read.
     """
 
     @contextlib.asynccontextmanager
     async def opened() -> AsyncIterator[Home]:
         with _locked(path):
-            log = SqliteLog(path / "events.sqlite")
+            with _readable(path / "events.sqlite") as events:
+                log = SqliteLog(events)
             try:
+                with _readable(events):
+                    records = Records(log)
                 async with _checkpoints(path / "checkpoints.sqlite", log, graphs) as checkpointer:
-                    yield Home(log, checkpointer, Records(log))
+                    yield Home(log, checkpointer, records)
             finally:
                 await log.close()
 
@@ -59,16 +69,30 @@ async def _checkpoints(
     path: Path, log: SqliteLog, graphs: Mapping[str, Any]
 ) -> AsyncIterator[SqliteCheckpoints]:
     serde = JsonPlusSerializer(allowed_msgpack_modules=state_types(graphs.values()))
-    async with aiosqlite.connect(path) as connection:
+    async with aiosqlite.connect(path, timeout=_LOCKED) as connection:
         wal = WalKeeper(path)
         try:
             checkpointer = SqliteCheckpoints(connection, log.saved, wal.wrote, serde=serde)
-            await checkpointer.setup()
-            await connection.execute("PRAGMA synchronous = NORMAL")
-            await connection.execute(f"PRAGMA wal_autocheckpoint = {MOST_PAGES}")
+            with _readable(path):
+                await checkpointer.setup()
+                await connection.execute("PRAGMA synchronous = NORMAL")
+                await connection.execute(f"PRAGMA wal_autocheckpoint = {MOST_PAGES}")
+            log.watch(path)
             yield checkpointer
         finally:
             await wal.close()
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[Path]:
+    """Say which file it is that SQLite, or whoever reads its records, cannot make sense of."""
+    try:
+        yield path
+    except (sqlite3.DatabaseError, msgspec.DecodeError) as error:
+        raise FolderError(
+            f"{path} cannot be read ({error}). If another process holds it, end that one; if it is "
+            "damaged, put a backup of the folder in place, or move the folder away to begin anew"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -54,6 +54,8 @@ class Recorder:
         self._tokens = TokenEncoder(run_id=run.id, thread_id=run.thread_id)
         self._seen = set[Any]()
         self._subgraphs = run.request.subgraphs
+        self._exit = run.request.durability == "exit"
+        """No checkpoint has what a step said be saved before the run's end."""
         self._loop = asyncio.get_running_loop()
         self._thread = get_ident()
         self._waiting: asyncio.Task[None] | None = None
@@ -183,7 +185,8 @@ class Recorder:
         kind = self._kind(mode, part[0]) if self._subgraphs else mode
         self.count += 1
         if mode not in ("messages", "custom") or not _is_token(payload):
-            self._log.append(self._run.id, kind, encode(payload))
+            durable = self._exit and mode != "custom"
+            self._log.append(self._run.id, kind, encode(payload), durable=durable)
             return
         # Whoever sees a message begin must be told if it becomes void after a kill.
         message_id = payload[0].id

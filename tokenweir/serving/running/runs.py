@@ -18,6 +18,7 @@ from tokenweir.serving.problems import (
     InvalidError,
     Limits,
     NotFoundError,
+    StoreError,
     TooBusyError,
     TooManyError,
 )
@@ -130,9 +131,11 @@ class Runs:
             ConflictError: If the thread is busy, with ``reject``.
             TooBusyError: If too many runs of the owner wait already, or the server is stopping.
             TooManyError: If too many runs of the owner are not due.
+            StoreError: If it cannot be written down.
         """
         if self.worker.stopping:
             raise TooBusyError("the server is stopping; try again in a moment")
+        self._check_writable()
         self._check_waiting(owner, after_seconds)
         self._executor.check(request, metadata or {})
         if thread_id is None:
@@ -169,8 +172,16 @@ class Runs:
         self.log.open(run.id)
         self.records.runs.save(run)
         self.worker.take(run)
-        await self.log.saved(run.id)  # whoever is told of a run finds it again, whatever happens
+        try:  # whoever is told of a run finds it again, whatever happens
+            await self.log.saved(run.id, patient=False)
+        except StoreError:
+            self.worker.cancel(run.id, undo=True)
+            raise
         return run
+
+    def _check_writable(self) -> None:
+        if self.log.problem is not None:
+            raise StoreError
 
     def _check_waiting(self, owner: str, after_seconds: float) -> None:
         waiting, delayed = self.worker.waiting_of(owner)
@@ -206,7 +217,7 @@ class Runs:
             raise NotFoundError(f"run {run_id} is over")
         self.worker.cancel(run_id, undo=undo)
         if undo:
-            await self.log.saved()  # whatever happens, it is not gone on with
+            await self.log.saved(patient=False)  # whatever happens, it is not gone on with
         if wait:
             await self.wait(run_id, owner)
 
@@ -239,21 +250,24 @@ class Runs:
         run = self.get(run_id, owner)
         if not run.final:
             raise ConflictError("the run is not over; cancel it first")
+        self._check_writable()
         await self.worker.forget(run)
 
     async def copy_thread(self, thread_id: str, owner: str = "") -> Thread:
         """A new thread with what a thread holds: metadata, state and history, no runs."""
         known = self.thread(thread_id, owner)
+        self._check_writable()
         made = msgspec.structs.replace(known, id=new_id(), created_at=now())
         made.status = "interrupted" if known.interrupts else "idle"
         await self._executor.copy(thread_id, made.id)
         self.records.threads.save(made)
-        await self.log.saved()
+        await self.log.saved(patient=False)
         return made
 
     async def forget_thread(self, thread_id: str, owner: str = "") -> None:
         """Remove a thread with its runs, stopping them, their events and its checkpoints."""
         self.thread(thread_id, owner)
+        self._check_writable()
         for run in self.records.runs_of(thread_id, owner):
             if not run.final:
                 await self.cancel(run.id, run.owner, wait=True)

@@ -1,0 +1,44 @@
+"""Whether an open file is still the one at its path, and whole.
+
+SQLite goes on writing into a file that was removed, and for long into one that was cut short: all
+of that would be lost, and nobody told.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["FileWatch"]
+
+_AFTER = "stop the server, put a backup of the folder in place or choose another, and start it"
+
+
+class FileWatch:
+    """Watches one file of SQLite, which is there and open."""
+
+    def __init__(self, path: Path) -> None:
+        found = path.stat()
+        self._path = path
+        self._file = found.st_dev, found.st_ino
+        self._size = found.st_size
+
+    def problem(self) -> str | None:
+        """What has happened to the file, and what to do; None if nothing has."""
+        try:
+            found = self._path.stat()
+            if (found.st_dev, found.st_ino) != self._file:
+                return f"{self._path} was replaced while it was open: {_AFTER}"
+            if found.st_size < self._size and self._cut_short(found.st_size):
+                return f"{self._path} was cut short while it was open: {_AFTER}"
+        except OSError as error:
+            return f"{self._path} cannot be found ({error.strerror}): {_AFTER}"
+        self._size = found.st_size
+        return None
+
+    def _cut_short(self, size: int) -> bool:
+        """Whether pages are missing that the file's head counts; SQLite itself shortens both."""
+        with self._path.open("rb") as file:
+            head = file.read(32)
+        page_size = int.from_bytes(head[16:18], "big")  # 1 is for 65,536
+        pages = int.from_bytes(head[28:32], "big")
+        return size == 0 or (65_536 if page_size == 1 else page_size) * pages > size
