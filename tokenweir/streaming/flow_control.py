@@ -119,24 +119,21 @@ class PumpedFlowControl(FlowControl):
             await asyncio.sleep(0)
         await super().wait()
 
-    async def pump(self, part: Any) -> None:
-        """Move one part into the channel, and wait while the channel is full."""
+    async def pump(self, part: Any, *, blocking: bool = False) -> None:
+        """Move one part into the channel, and wait (or block) while the channel is full."""
         self._since_pumped = 0
         self.channel.send_nowait(part)
-        if self.channel.full:
-            self._blocked = True
+        if not self.channel.full:
+            return
+        self._blocked = True
+        if blocking:
+            self.channel.wait_for_room_sync()
+            self._unblock()
+        else:
             await self.channel.wait_for_room()
             # This runs when the pump next waits: for the graph, with the queue empty; or for room,
             # with the channel full again.
             asyncio.get_running_loop().call_soon(self._unblock)
-
-    def pump_sync(self, part: Any) -> None:
-        """As ``pump``, from a thread."""
-        self.channel.send_nowait(part)
-        if self.channel.full:
-            self._blocked = True
-            self.channel.wait_for_room_sync()
-            self._unblock()
 
     def _unblock(self) -> None:
         if self._blocked and not self.channel.full:

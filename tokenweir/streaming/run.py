@@ -12,7 +12,6 @@ There are two ways, which give the same parts in the same order:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import aclosing, closing
 from dataclasses import dataclass
 from threading import get_ident
 from typing import Any
@@ -24,6 +23,7 @@ from tokenweir.streaming._langgraph.attempts import RetractingHandler
 from tokenweir.streaming._langgraph.config_propagation import name_the_fix
 from tokenweir.streaming._langgraph.messages import MessagesHandler
 from tokenweir.streaming._langgraph.probe import probe
+from tokenweir.streaming.any_stream import ReadyIterator, close_stream
 from tokenweir.streaming.calls import Calls
 from tokenweir.streaming.channel import SendChannel
 from tokenweir.streaming.flow_control import FlowControl, PumpedFlowControl
@@ -31,7 +31,7 @@ from tokenweir.streaming.route import Shape
 from tokenweir.streaming.run_filter import RunFilter
 from tokenweir.types import Namespace
 
-__all__ = ["Plan", "run", "run_sync"]
+__all__ = ["Plan", "run"]
 
 _DIRECT = frozenset({"messages", "values", "updates", "custom", "debug", "tasks", "checkpoints"})
 """The modes whose parts can be sent without LangGraph's queue."""
@@ -184,37 +184,31 @@ class _Started:
     passes: Callable[[Any], bool] | None = None
 
 
-async def run(plan: Plan, channel: SendChannel[Any]) -> None:
-    """Run the graph to its end, and end the channel as the run ended."""
+async def run(plan: Plan, channel: SendChannel[Any], *, blocking: bool = False) -> None:
+    """Run the graph to its end, and end the channel as the run ended.
+
+    Args:
+        plan: How to stream the run.
+        channel: Where its parts go.
+        blocking: Run ``graph.stream`` and never wait but block, for ``complete`` in a thread.
+            Nobody joins the thread, so every error is raised at the reader.
+    """
     calls = Calls()
+    method, reader_thread = ("stream", None) if blocking else ("astream", get_ident())
     try:
-        started = plan.start("astream", channel, get_ident())
+        started = plan.start(method, channel, reader_thread)
         calls, pump, passes = started.calls, started.pump, started.passes
-        async with aclosing(started.parts) as parts:
-            async for part in parts:
+        try:
+            async for part in ReadyIterator(started.parts) if blocking else started.parts:
                 if pump is not None and (passes is None or passes(part)):
-                    await pump.pump(part)
-    except Exception as error:  # noqa: BLE001 - it is raised at the reader
-        name_the_fix(error)
-        channel.end(calls.explained(error))
+                    await pump.pump(part, blocking=blocking)
+        finally:
+            await close_stream(started.parts)
     except BaseException as error:
-        channel.end(error)
-        raise
-    else:
-        channel.end()
-
-
-def run_sync(plan: Plan, channel: SendChannel[Any]) -> None:
-    """As ``run``, in a thread. Nobody joins the thread, so every error is raised at the reader."""
-    calls = Calls()
-    try:
-        started = plan.start("stream", channel, None)
-        calls, pump, passes = started.calls, started.pump, started.passes
-        with closing(started.parts) as parts:
-            for part in parts:
-                if pump is not None and (passes is None or passes(part)):
-                    pump.pump_sync(part)
-    except BaseException as error:  # noqa: BLE001 - it is raised at the reader
+        if isinstance(error, Exception):
+            name_the_fix(error)
         channel.end(calls.explained(error))
+        if not blocking and not isinstance(error, Exception):
+            raise
     else:
         channel.end()

@@ -13,10 +13,11 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.pregel import Pregel
 from langgraph.types import Command, StreamMode, StreamPart
 
+from tokenweir.streaming.any_stream import complete
 from tokenweir.streaming.arguments import check_arguments
 from tokenweir.streaming.channel import open_channel
 from tokenweir.streaming.filters import FilterLike
-from tokenweir.streaming.run import Plan, run, run_sync
+from tokenweir.streaming.run import Plan, run
 from tokenweir.streaming.run_filter import run_filter
 from tokenweir.streaming.token_stream import (
     ChannelStream,
@@ -240,4 +241,6 @@ def stream(
         graph, input, config, run_filter(only), stream_mode, subgraphs, version, options, retract
     )
     send, receive = open_channel(buffer)
-    return ThreadStream(receive, partial(run_sync, plan, send), plan.warn_of_filter)
+    return ThreadStream(
+        receive, lambda: complete(run(plan, send, blocking=True)), plan.warn_of_filter
+    )
