@@ -2,7 +2,8 @@
 
 In order, in one namespace, with ``await`` allowed at the top, and what each printed is kept. A
 block with a title (``python title="my_graph.py"``) is also written to that file. As a program,
-``python blocks.py page.md results.json`` runs one page. Servers and their clients: ``served.py``.
+``python blocks.py page.md results.json`` runs one page, with ``--first`` its first block. Servers
+and their clients: ``served.py``.
 """
 
 from __future__ import annotations
@@ -99,19 +100,23 @@ def given() -> dict[str, Any]:
     }
 
 
-def run(page: Path) -> list[dict[str, Any]]:
-    """Run the Python blocks and the commands of a page; stops at the first that fails."""
+def run(page: Path, *, first: bool = False) -> list[dict[str, Any]]:
+    """Run the Python blocks and the commands of a page; stops at the first that fails.
+
+    With ``first`` it stops after the first Python block, which must make all that it speaks of.
+    """
     with served.Servers() as servers:
-        return _Run(page, servers).results()
+        return _Run(page, servers, first=first).results()
 
 
 class _Run:
     """The blocks of a page, one after the other."""
 
-    def __init__(self, page: Path, servers: served.Servers) -> None:
+    def __init__(self, page: Path, servers: served.Servers, *, first: bool = False) -> None:
         self._page = page
         self._servers = servers
-        self._names = given()
+        self._names = {"__name__": "__main__"} if first else given()
+        self._first = first
         self._results: list[dict[str, Any]] = []
 
     def results(self) -> list[dict[str, Any]]:
@@ -122,6 +127,8 @@ class _Run:
             is_test = block.title.startswith("test_")
             runs = block.language == "python" and not is_test
             if runs and not self._keep(block.line, partial(_run, here, self._page, self._names)):
+                break
+            if self._first and block.language == "python":
                 break
             # Not those of "here": a server's port is known when it runs, maybe within this block.
             if not all(self._command(command) for command in commands_of(block)):
@@ -164,4 +171,5 @@ def _run(block: Block, page: Path, names: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[2]).write_text(json.dumps(run(Path(sys.argv[1]))), encoding="utf-8")
+    results = run(Path(sys.argv[1]), first="--first" in sys.argv)
+    Path(sys.argv[2]).write_text(json.dumps(results), encoding="utf-8")

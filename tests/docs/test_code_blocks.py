@@ -46,6 +46,18 @@ def marked(pages: list[Path]) -> list[Any]:
     return found
 
 
+def with_python(pages: list[Path]) -> list[Path]:
+    """The pages that have a Python block to run."""
+    return [
+        page
+        for page in pages
+        if any(
+            block.language == "python" and not block.title.startswith("test_")
+            for block in blocks.blocks_of(page.read_text(encoding="utf-8"))
+        )
+    ]
+
+
 @pytest.fixture
 def environment(provider: Provider) -> dict[str, str]:
     """The environment in which pages run: OpenAI and DashScope are the scripted provider."""
@@ -123,6 +135,25 @@ def test_a_page(page: Path, environment: dict[str, str], tmp_path: Path) -> None
             settings.write_text(_PYTEST, encoding="utf-8")
         ended = python("-m", "pytest", "-q", "-p", "no:cacheprovider", ".")
         assert ended.returncode == 0, ended.stdout
+
+
+@pytest.mark.local
+@pytest.mark.docs
+@pytest.mark.parametrize("page", with_python(PAGES), ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_first_block_needs_nothing(page: Path, tmp_path: Path) -> None:
+    """The first block of a page runs by itself: no key, no other names, the embedded model."""
+    keys = ("_API_KEY", "_BASE_URL", "TOKENWEIR_MODEL")
+    environment = {name: value for name, value in os.environ.items() if not name.endswith(keys)}
+    environment |= {"PYTHONPATH": str(ROOT), "LANGSMITH_TRACING": "false"}
+    results = tmp_path / "results.json"
+    command = [sys.executable, "-m", blocks.__name__, str(page), str(results), "--first"]
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100
+    )
+    assert ended.returncode == 0, ended.stderr
+    ran = json.loads(results.read_text("utf-8"))
+    assert ran
+    assert not ran[-1]["error"], ran[-1]["error"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
