@@ -315,3 +315,13 @@ def test_a_command_that_is_not_understood(
     assert said in err
     assert err.count("\n") == 1
     assert provider.requests == []
+
+
+def test_a_model_by_name(
+    tokenweir: Run, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """-m names the model of a graph that names none."""
+    monkeypatch.setenv("TOKENWEIR_MODEL", "openai:gpt-4o-mini")
+    ended = tokenweir("run", "chat", "hello", "-m", "openai:gpt-9")
+    assert (ended.code, ended.out) == (0, "You| said:| hello|\n")
+    assert [request.body["model"] for request in provider.requests] == ["gpt-9"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,26 @@ def test_the_ready_graphs(tokenweir: Run) -> None:
     names, lines = zip(*(line.split(maxsplit=1) for line in out.splitlines()), strict=True)
     assert list(names) == READY
     assert all(len(line) > 20 for line in lines)
+
+
+def test_the_graphs_as_json(tokenweir: Run) -> None:
+    """With --json each is an object with its name, a line on it, and where it is."""
+    Path("langgraph.json").write_text(json.dumps({"graphs": {"mine": "./mine.py:graph"}}))
+    found = {
+        one["name"]: one for one in map(json.loads, tokenweir("graphs", "--json").out.splitlines())
+    }
+    assert found["mine"]["place"] == "./mine.py:graph"
+    assert found["story"]["place"] == "tokenweir.graphs.story:graph"
+    assert found["story"]["description"].startswith("A story")
+
+
+def test_graphs_are_listed_without_langgraph() -> None:
+    """Six names need no second: LangGraph is not imported for them."""
+    code = (
+        "import sys; from tokenweir.cli.main import execute; execute(['graphs']); "
+        "sys.exit('langgraph' in sys.modules or 'langchain_core' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
 def test_the_graphs_of_a_project(tokenweir: Run) -> None:

@@ -65,6 +65,7 @@ def environment(provider: Provider) -> dict[str, str]:
     provider.on("poem", Reply("In sunlit patches, sleek and sly."))
     call = ToolCall("calculate", json.dumps({"expression": "12 * 7"}))
     provider.on("What is 12 * 7?", Reply(tool_calls=[call]))
+    provider.on("Invent", json.dumps({"setup": "Why did the cat sit?", "punchline": "Tired."}))
     provider.on("Think", Reply("Four.", reasoning=["Two", " and", " two"]))
     return {
         **os.environ,

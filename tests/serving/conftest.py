@@ -44,6 +44,7 @@ class Server:
             preexec_fn=files and partial(resource.setrlimit, resource.RLIMIT_NOFILE, files),
         )
         self.errors: list[str] = []
+        self._heard = threading.Condition()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
         assert self.process.stdout is not None
@@ -51,7 +52,15 @@ class Server:
 
     def _listen(self) -> None:
         assert self.process.stderr is not None
-        self.errors.extend(self.process.stderr)
+        for line in self.process.stderr:
+            with self._heard:
+                self.errors.append(line)
+                self._heard.notify_all()
+
+    def wait_for(self, text: str) -> None:
+        """Wait until it has said this on stderr."""
+        with self._heard:
+            assert self._heard.wait_for(lambda: text in "".join(self.errors), 30), self.errors
 
     def stderr(self) -> str:
         """All that it said, once it has ended."""

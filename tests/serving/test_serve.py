@@ -71,6 +71,41 @@ def test_a_port_in_use_is_told(serve: Callable[..., Any], tmp_path: Path) -> Non
     port = server.url.rpartition(":")[2]
     ended = command("joke_poem", "--memory", "--port", port, folder=tmp_path)
     assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1].startswith(
-        f"tokenweir: cannot listen at 127.0.0.1:{port}: "
-    )
+    last = ended.stderr.splitlines()[-1]
+    assert last.startswith(f"tokenweir: cannot listen at 127.0.0.1:{port}: ")
+    assert last.endswith(" (--port 0 takes any free one)")
+
+
+def test_reload_serves_the_code_as_it_is_now(serve: Callable[..., Any], tmp_path: Path) -> None:
+    """With --reload a changed file is served at the same address, also after one that is broken."""
+    code = "from tokenweir.graphs.chat import build\ngraph = build('openai:gpt-4o-mini')\n"
+    file = tmp_path / "mine.py"
+    file.write_text(code)
+    server = serve("mine.py:graph", "--memory", "--reload")
+    assert httpx.get(f"{server.url}/info").json()["graphs"] == ["chat"]
+    file.write_text("no Python")
+    server.wait_for("tokenweir: mine.py changed")
+    server.wait_for("SyntaxError")
+    file.write_text(code + "graph.name = 'again'\n")
+    assert server.process.stdout.readline().strip() == server.url
+    assert httpx.get(f"{server.url}/info").json()["graphs"] == ["again"]
+    assert server.terminate() == 130
+
+
+def test_requests_are_told_at_the_level_info(serve: Callable[..., Any]) -> None:
+    """--log-level info tells every request on stderr; unless asked, none is."""
+    for level, told in [("info", True), ("warning", False)]:
+        server = serve("joke_poem", "--memory", "--log-level", level)
+        httpx.get(f"{server.url}/ok")
+        assert server.terminate() == 0
+        assert ("GET /ok" in server.stderr()) is told
+
+
+def test_the_data_folder_is_its_users_alone(serve: Callable[..., Any], tmp_path: Path) -> None:
+    """Nobody else may enter the folder, or read one of its files."""
+    server = serve("joke_poem")
+    folder = tmp_path / ".tokenweir"
+    httpx.get(f"{server.url}/graphs/joke_poem/events", params={"topic": "cats"}, timeout=30)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in [folder, *folder.iterdir()]}
+    assert modes.pop(".tokenweir") == 0o700
+    assert set(modes.values()) == {0o600}, modes

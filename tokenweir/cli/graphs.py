@@ -8,18 +8,27 @@ __all__ = ["graphs"]
 
 
 @click.command(short_help="List the graphs that can be run by name.")
-def graphs() -> None:
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object a line: name, description, place."
+)
+def graphs(as_json: bool) -> None:
     """List the ready graphs, and those of ./langgraph.json, with a line on each.
 
     \b
     Examples:
       tokenweir graphs
-      tokenweir graphs | cut -d' ' -f1
+      tokenweir graphs --json | jq -r .name
     """
+    import json
+
     from tokenweir.graphs.loader import configured_graphs, ready_graphs
 
-    found = ready_graphs()
-    found |= {name: f"{place} (langgraph.json)" for name, place in configured_graphs().items()}
+    configured = configured_graphs()
+    found = ready_graphs() | {name: f"{at} (langgraph.json)" for name, at in configured.items()}
     width = max(map(len, found))
     for name, line in found.items():
-        click.echo(f"{name:{width}}  {line}")
+        if as_json:
+            place = configured.get(name, f"tokenweir.graphs.{name}:graph")
+            click.echo(json.dumps({"name": name, "description": line, "place": place}))
+        else:
+            click.echo(f"{name:{width}}  {line}")

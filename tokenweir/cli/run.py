@@ -13,6 +13,8 @@ from uuid import uuid4
 
 import click
 
+from tokenweir.cli.options import model_option
+
 if TYPE_CHECKING:
     from tokenweir.cli.outputs import Output
     from tokenweir.streaming.filters import Filter
@@ -25,6 +27,7 @@ __all__ = ["run"]
 @click.command(short_help="Run a graph and watch its tokens.")
 @click.argument("graph")
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE | MESSAGE]...")
+@model_option
 @click.option(
     "--only",
     multiple=True,
@@ -81,7 +84,7 @@ def run(
     \b
     Examples:
       tokenweir run joke_poem topic=cats
-      tokenweir run joke_poem topic=cats --only tag:joke
+      tokenweir run joke_poem topic=cats --only tag:joke -m openai:gpt-4o-mini
       tokenweir run story topic="a lighthouse" --only 'namespace:edit | tag:outline'
       tokenweir run chat "My name is Ann." "What is my name?"
       tokenweir run my_graphs.py:graph --input @question.json --stats

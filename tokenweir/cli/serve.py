@@ -12,11 +12,14 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from errno import EADDRINUSE
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from tokenweir.cli.options import model_option
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -38,6 +41,7 @@ of all runs looked at, in pauses of up to 0.2 s with 600 runs."""
 
 @click.command(short_help="Put graphs behind HTTP.")
 @click.argument("graphs", nargs=-1, metavar="[NAME=]GRAPH...")
+@model_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option("--port", default=2024, show_default=True, help="The port; 0 for any free one.")
 @click.option(
@@ -56,6 +60,14 @@ of all runs looked at, in pauses of up to 0.2 s with 600 runs."""
     "threads). Rather give them in TOKENWEIR_API_KEYS, joined by commas.",
 )
 @click.option("--cors", multiple=True, metavar="ORIGIN", help="An origin whose pages may call.")
+@click.option("--reload", is_flag=True, help="Start anew when a Python file here changes.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["error", "warning", "info", "debug"]),
+    default="warning",
+    show_default=True,
+    help="What is told on stderr; info tells every request.",
+)
 @click.option("--max-runs", default=1000, show_default=True, help="Runs at once; more wait.")
 @click.option(
     "--max-per-address",
@@ -64,7 +76,7 @@ of all runs looked at, in pauses of up to 0.2 s with 600 runs."""
     help="Connections of one address; raise it behind a proxy.",
 )
 @click.option("--max-queue", default=1000, show_default=True, help="Runs that may wait.")
-@click.option("--max-body", default=4 << 20, show_default=True, help="Bytes of a request.")
+@click.option("--max-body", default=4 << 20, show_default=True, help="Bytes of a request's body.")
 @click.option("--run-seconds", default=3600.0, show_default=True, help="How long a run may take.")
 @click.option(
     "--drain-seconds",
@@ -72,10 +84,28 @@ of all runs looked at, in pauses of up to 0.2 s with 600 runs."""
     show_default=True,
     help="How long runs may go on when the server is told to stop.",
 )
-@click.option("--slow-seconds", default=30.0, show_default=True, help="Drop who does not go on.")
-@click.option("--heartbeat-seconds", default=5.0, show_default=True, help="On silent streams.")
-@click.option("--keep-days", default=7.0, show_default=True, help="Keep finished runs.")
-@click.option("--keep-mb", default=4096, show_default=True, help="Keep that much of them.")
+@click.option(
+    "--slow-seconds",
+    default=30.0,
+    show_default=True,
+    help="Drop the connection of a client that reads nothing, or sends only half of a request, "
+    "for so long.",
+)
+@click.option(
+    "--heartbeat-seconds",
+    default=5.0,
+    show_default=True,
+    help="Send a comment on streams that were silent for so long.",
+)
+@click.option(
+    "--keep-days", default=7.0, show_default=True, help="Delete finished runs after so many days."
+)
+@click.option(
+    "--keep-mb",
+    default=4096,
+    show_default=True,
+    help="Delete the oldest finished runs when all together take more megabytes.",
+)
 def serve(
     graphs: tuple[str, ...],
     host: str,
@@ -85,6 +115,8 @@ def serve(
     keys: tuple[str, ...],
     cors: tuple[str, ...],
     max_per_address: int | None,
+    reload: bool,
+    log_level: str,
     **limits: float,
 ) -> int:
     """Put graphs behind HTTP: LangGraph's API, OpenAI's, and plain server-sent events.
@@ -95,12 +127,14 @@ def serve(
     \b
     Examples:
       tokenweir serve joke_poem chat
-      tokenweir serve mine=my_graphs.py:graph --port 8000
+      tokenweir serve mine=my_graphs.py:graph --port 8000 --reload
       TOKENWEIR_API_KEYS=secret tokenweir serve chat --host 0.0.0.0
 
     SIGTERM or Ctrl-C: no new runs, those that run may finish; what takes too long is stopped, and
     goes on from its last checkpoint at the next start. A second one ends the server at once.
     """
+    if reload:
+        _reload(host, port)
     loaded = _loaded(graphs)
     given = os.environ.get("TOKENWEIR_API_KEYS", "")
     all_keys = [*keys, *filter(None, map(str.strip, given.split(",")))]
@@ -152,7 +186,19 @@ def serve(
     except GraphNameError as error:
         raise click.UsageError(str(error)) from None
     with _listening(host, port) as listening:
-        return _serve(app, listening, host, list(loaded), limits["slow_seconds"], room)
+        seconds = limits["slow_seconds"]
+        return _serve(app, listening, host, list(loaded), seconds, room, log_level)
+
+
+def _reload(host: str, port: int) -> None:
+    """Have another process serve, started anew at each change, always at the same port."""
+    from tokenweir.cli.reload import serve_again
+
+    with _listening(host, port) as listening:
+        port = listening.getsockname()[1]
+    words = sys.argv[sys.argv.index("serve") + 1 :]
+    given = [word for word in words if word != "--reload"]
+    serve_again([*given, f"--port={port}", "--drain-seconds=0"], Path())
 
 
 def _loaded(specs: tuple[str, ...]) -> dict[str, Any]:
@@ -191,7 +237,8 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         listening = socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise click.ClickException(f"cannot listen at {host}:{port}: {reason}") from None
+        other = " (--port 0 takes any free one)" if getattr(error, "errno", 0) == EADDRINUSE else ""
+        raise click.ClickException(f"cannot listen at {host}:{port}: {reason}{other}") from None
     with listening:
         yield listening
 
@@ -203,6 +250,7 @@ def _serve(
     names: list[str],
     slow_seconds: float,
     room: Room,
+    log_level: str,
 ) -> int:
     """Serve until told to stop; the exit code."""
     import uvicorn
@@ -270,7 +318,7 @@ def _serve(
         """Whether uvicorn may tell it; why the start failed is told by the command itself."""
         return server.started
 
-    logging.basicConfig(format="tokenweir: %(message)s", level=logging.WARNING)
+    logging.basicConfig(format="tokenweir: %(message)s", level=log_level.upper())
     logger = logging.getLogger("uvicorn.error")
     limit = LogLimit(logger)
     logger.addFilter(is_ours)
@@ -280,8 +328,8 @@ def _serve(
         http=protocol(slow_seconds, room),
         log_config=None,
         lifespan="on",
-        log_level="warning",
-        access_log=False,
+        log_level=log_level,
+        access_log=log_level in ("info", "debug"),
         server_header=False,
         ws="none",
         timeout_keep_alive=75,

@@ -17,9 +17,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from langgraph.graph import StateGraph
-from langgraph.pregel.protocol import PregelProtocol
-
 from tokenweir.errors import GraphLoadError
 
 __all__ = ["configured_graphs", "load", "ready_graphs"]
@@ -158,6 +155,10 @@ def _from_module(name: str) -> ModuleType:
 
 
 def _graph_in(module: ModuleType, place: str, attribute: str) -> Any:
+    # Not with the module: the graphs can be listed without LangGraph, which takes long to import.
+    from langgraph.graph import StateGraph
+    from langgraph.pregel.protocol import PregelProtocol
+
     graphs = [name for name, value in vars(module).items() if _is_graph(value)]
     if not attribute:
         if len(graphs) != 1:
@@ -183,6 +184,9 @@ def _graph_in(module: ModuleType, place: str, attribute: str) -> Any:
 
 
 def _is_graph(value: Any) -> bool:
+    from langgraph.graph import StateGraph
+    from langgraph.pregel.protocol import PregelProtocol
+
     return isinstance(value, (PregelProtocol, StateGraph))
 
 

@@ -39,7 +39,7 @@ class FolderError(TokenweirError):
 def data_folder(
     path: Path, graphs: Mapping[str, Any]
 ) -> Callable[[], contextlib.AbstractAsyncContextManager[Home]]:
-    """A home in a folder, for ``create_app``; made if it is not there.
+    """A home in a folder, for ``create_app``; made if it is not there, for this user alone.
 
     Checkpoints are read without reviving any object that is not part of these graphs' states.
 
@@ -99,7 +99,9 @@ def _readable(path: Path) -> Iterator[Path]:
 def _locked(path: Path) -> Any:
     """Hold the folder for this process; the lock goes with the process, however it ends."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in ("lock", "events.sqlite", "checkpoints.sqlite"):
+            (path / name).touch(mode=0o600)  # SQLite gives its other files the same
         file = (path / "lock").open("w")
     except OSError as error:
         raise FolderError(f"cannot write into {path}: {error.strerror}") from None
