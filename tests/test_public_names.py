@@ -36,6 +36,7 @@ PUBLIC = {
     "node",
     "reasoning",
     "show",
+    "start_model",
     "stream",
     "tag",
     "text",

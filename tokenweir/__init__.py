@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     from tokenweir.models.chat import chat_model
     from tokenweir.models.completion import completion_model
+    from tokenweir.models.embedded.model import start_model
     from tokenweir.nodes.node import node
     from tokenweir.nodes.write_tokens import write_tokens
     from tokenweir.streaming.collect import collect
@@ -92,6 +93,7 @@ __all__ = [
     "node",
     "reasoning",
     "show",
+    "start_model",
     "stream",
     "tag",
     "text",
@@ -119,6 +121,7 @@ _MODULES = {
     "node": "nodes.node",
     "reasoning": "streaming.filters",
     "show": "display.show",
+    "start_model": "models.embedded.model",
     "stream": "streaming.stream",
     "tag": "streaming.filters",
     "text": "streaming.filters",

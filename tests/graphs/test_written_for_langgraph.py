@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tokenweir.models.embedded.model import start
+from tokenweir.models.embedded.model import start_model
 from tokenweir.testing import Provider
 
 JOKE = "Why did the cat sit down? It was tired."
@@ -256,7 +256,7 @@ def test_sync(provider: Provider, changed: Callable[[str], str]) -> None:
 @pytest.mark.parametrize("changed", [str, with_ours], ids=["plain", "ours"])
 def test_on_the_embedded_model(changed: Callable[[str], str]) -> None:
     """The same programs against the embedded model's endpoint: real tokens, each in its place."""
-    environ = {"OPENAI_BASE_URL": start().base_url, "OPENAI_API_KEY": "none"}
+    environ = {"OPENAI_BASE_URL": start_model().base_url, "OPENAI_API_KEY": "none"}
     some = [cell for cell in known_cells(changed) if cell not in (CELLS[2], CELLS[4])]
     for printed, (_, seen) in zip(
         run([changed(cell) for cell, _ in some], environ), some, strict=True

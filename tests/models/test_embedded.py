@@ -29,7 +29,7 @@ from pydantic import BaseModel
 from tokenweir.errors import EmbeddedModelError
 from tokenweir.models.chat import chat_model
 from tokenweir.models.embedded import weights
-from tokenweir.models.embedded.model import Endpoint, start
+from tokenweir.models.embedded.model import Endpoint, start_model
 from tokenweir.streaming.stream import astream
 
 pytest.importorskip("xllamacpp", reason="needs tokenweir[local]")
@@ -38,7 +38,7 @@ pytest.importorskip("xllamacpp", reason="needs tokenweir[local]")
 @pytest.fixture(scope="module")
 def endpoint() -> Endpoint:
     """The running model."""
-    return start()
+    return start_model()
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +71,10 @@ def wait_until_gone(pid: int, timeout: float = 10) -> None:
 def test_it_starts_once(endpoint: Endpoint) -> None:
     """Whoever asks, from whichever thread and by whichever name, gets the same process."""
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: start("smollm2"), range(8)))
+        found = list(pool.map(lambda _: start_model("smollm2"), range(8)))
     assert found == [endpoint] * 8
-    assert start(weights.fetch()) == endpoint
-    assert start(os.path.relpath(weights.fetch())) == endpoint
+    assert start_model(weights.fetch()) == endpoint
+    assert start_model(os.path.relpath(weights.fetch())) == endpoint
     assert endpoint.base_url.startswith("http://127.0.0.1:")
     assert endpoint.base_url.endswith("/v1")
     assert endpoint.model == "SmolLM2-135M-Instruct.Q4_1"
@@ -170,21 +170,21 @@ def test_another_gguf_by_its_path(endpoint: Endpoint, tmp_path: Path) -> None:
     shutil.copyfile(weights.fetch(), other)
     model = chat_model(f"local:{other}", max_tokens=5)
     assert model.invoke("Hi").content
-    second = start(other)
+    second = start_model(other)
     assert second.model == "other model"
     assert second.pid != endpoint.pid
     # Killed from outside: the next call finds a new process, and the model is pointed at it.
     os.kill(second.pid, signal.SIGKILL)
     os.waitid(os.P_PID, second.pid, os.WEXITED | os.WNOWAIT)  # it is left to be collected
     assert model.invoke("Hi").content
-    assert start(other).pid != second.pid
-    assert start() == endpoint
-    os.kill(start(other).pid, signal.SIGKILL)
+    assert start_model(other).pid != second.pid
+    assert start_model() == endpoint
+    os.kill(start_model(other).pid, signal.SIGKILL)
 
 
 def refused(model: Any, *parts: str, port: int = 0) -> None:
     with pytest.raises(EmbeddedModelError) as caught:
-        start(model, port=port)
+        start_model(model, port=port)
     text = str(caught.value)
     assert "\n" not in text
     for part in parts:
@@ -239,19 +239,19 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 SCRIPT = """
 import sys
 from tokenweir import chat_model
-from tokenweir.models.embedded.model import start
+from tokenweir.models.embedded.model import start_model
 
 model = chat_model("local:smollm2", max_tokens=4000)
 tokens = model.stream("Tell me a very long story.")
 while not next(tokens).content:
     pass
 try:
-    print(start().pid, flush=True)
+    print(start_model().pid, flush=True)
     if "wait" in sys.argv:
         sys.stdin.read()
 except KeyboardInterrupt:
     model.invoke("Say hello.", max_tokens=2)
-    print(start().pid, flush=True)
+    print(start_model().pid, flush=True)
 """
 
 

@@ -1,16 +1,21 @@
-"""``tokenweir models``: what can be used on this machine."""
+"""``tokenweir models``: what can be used on this machine, and the embedded model for others."""
 
 from __future__ import annotations
+
+import contextlib
 
 import click
 
 __all__ = ["models"]
 
 
-@click.command(short_help="List the models that can be used here.")
+@click.group(
+    invoke_without_command=True, short_help="List the models that can be used here; serve one."
+)
 @click.option("--all", "everything", is_flag=True, help="Also what is missing for the rest.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def models(everything: bool, as_json: bool) -> None:
+@click.pass_context
+def models(context: click.Context, everything: bool, as_json: bool) -> None:
     """List the names of models that can be used on this machine as it is.
 
     Looks at what is installed, which keys the environment has, and which servers (Ollama, vLLM,
@@ -20,7 +25,10 @@ def models(everything: bool, as_json: bool) -> None:
     Examples:
       tokenweir models
       tokenweir models --all
+      tokenweir models serve smollm2
     """
+    if context.invoked_subcommand is not None:
+        return
     import dataclasses
     import json
 
@@ -39,3 +47,29 @@ def models(everything: bool, as_json: bool) -> None:
     hidden = len(found) - len(shown)
     if hidden:
         click.echo(f"{hidden} more need something: tokenweir models --all", err=True)
+
+
+@models.command(short_help="Give the embedded model to any client of OpenAI.")
+@click.argument("model", default="smollm2")
+@click.option(
+    "--port", default=0, metavar="PORT", help="The loopback port; any free one if not given."
+)
+def serve(model: str, port: int) -> None:
+    """Run the embedded MODEL until Ctrl-C, and print where clients of OpenAI find it.
+
+    MODEL is smollm2 (the default), or the path of a GGUF file. It listens on this machine alone.
+
+    \b
+    Examples:
+      tokenweir models serve --port 8080
+      tokenweir models serve ~/models/qwen3.gguf
+    """
+    from tokenweir.models.embedded.model import start_model
+
+    endpoint = start_model(model, port=port)
+    for name, value in endpoint.environment.items():
+        click.echo(f"export {name}={value}")
+    click.echo("Ctrl-C ends it.", err=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        endpoint.wait()
+        raise click.ClickException("the model's process has ended: TOKENWEIR_DEBUG=1 shows its log")

@@ -23,7 +23,7 @@ from tokenweir.errors import ModelNameError
 from tokenweir.graphs._ready import graph_on_demand
 from tokenweir.graphs.joke_poem import Input, State
 from tokenweir.models.chat import default_model_name
-from tokenweir.models.embedded.model import start
+from tokenweir.models.embedded.model import start_model
 from tokenweir.nodes.write_tokens import write_tokens
 
 __all__ = ["build", "graph"]
@@ -46,7 +46,7 @@ def build(model: str | None = None) -> CompiledStateGraph[State, None, Input, St
         """A client, and the name of the model at its endpoint."""
         if provider != "local":
             return AsyncOpenAI(), name  # by OPENAI_API_KEY and OPENAI_BASE_URL
-        endpoint = await asyncio.to_thread(start, name)
+        endpoint = await asyncio.to_thread(start_model, name)
         return AsyncOpenAI(base_url=endpoint.base_url, api_key="none"), endpoint.model
 
     async def call_model(

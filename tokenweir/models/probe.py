@@ -15,6 +15,7 @@ from langchain_core.messages import AIMessageChunk
 from tokenweir.errors import ConnectTimeoutError, TimeLimitError
 from tokenweir.models.chat import chat_model
 from tokenweir.models.completion import completion_model
+from tokenweir.models.embedded.model import start_model
 from tokenweir.models.providers import parse_model_name
 from tokenweir.models.rhythm import Rhythm, Verdict
 from tokenweir.streaming.content import reasoning_of, text_of
@@ -108,6 +109,8 @@ async def probe(
         kwargs = {"stream_usage": True, **kwargs}
     make = completion_model if completions else chat_model
     model: Any = make(str(parsed), **kwargs)
+    if parsed.provider == "local":
+        await asyncio.to_thread(start_model, parsed.model)  # what is asked is how it streams
     try:
         heard = await _listen(model, PROMPT)
     except openai.BadRequestError:

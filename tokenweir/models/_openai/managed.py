@@ -139,9 +139,9 @@ class EmbeddedModel(ManagedModel):
 
     def _prepare(self) -> None:
         """Start the model; should its process have died, it is started anew, elsewhere."""
-        from tokenweir.models.embedded.model import start
+        from tokenweir.models.embedded.model import start_model
 
-        url = start(self._gguf).base_url
+        url = start_model(self._gguf).base_url
         if self._base_url != url:
             model: Any = self
             for client in self._clients:

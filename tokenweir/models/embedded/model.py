@@ -21,7 +21,7 @@ from typing import IO
 from tokenweir.errors import EmbeddedModelError
 from tokenweir.models.embedded import weights
 
-__all__ = ["Endpoint", "start"]
+__all__ = ["Endpoint", "start_model"]
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,26 @@ class Endpoint:
 
     Attributes:
         base_url: Its URL, with ``/v1``.
-        model: The name that it goes by.
+        model: The name that it goes by. It answers to any other as well.
         pid: The process that it runs in.
+        api_key: What clients that insist on a key may give.
     """
 
     base_url: str
     model: str
     pid: int
+    api_key: str = "none"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which clients of OpenAI find it: ``os.environ.update(...)``."""
+        return {"OPENAI_BASE_URL": self.base_url, "OPENAI_API_KEY": self.api_key}
+
+    def wait(self) -> None:
+        """Block until its process ends."""
+        for server in list(_servers.values()):
+            if server.process.pid == self.pid:
+                server.process.wait()
 
 
 class _Server:
@@ -85,18 +98,21 @@ _servers: dict[Path, _Server] = {}
 _owner = os.getpid()
 
 
-def start(model: str | os.PathLike[str] = "smollm2", *, port: int = 0) -> Endpoint:
-    """Start a model, or find it already running; blocks until it answers (about a second).
+def start_model(model: str | os.PathLike[str] = "smollm2", *, port: int = 0) -> Endpoint:
+    """Start an embedded model, or find it already running; blocks until it answers.
+
+    It answers any client that speaks OpenAI's protocol, on loopback, until this process ends.
+    Starting takes about a second, and the first time on a machine a download.
 
     Args:
-        model: ``smollm2``, or the path of any GGUF file.
+        model: ``smollm2``, or the path of any GGUF file; ``local:`` may stand before it.
         port: The loopback port to take if it is not running yet; 0 takes a free one.
 
     Raises:
         EmbeddedModelError: In one line, with what to do.
     """
     global _servers, _owner
-    gguf = _find(os.fspath(model))
+    gguf = _find(os.fspath(model).removeprefix("local:"))
     with _lock:
         if _owner != os.getpid():  # forked: the servers are the parent's
             _servers, _owner = {}, os.getpid()
