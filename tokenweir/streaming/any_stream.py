@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
-from langchain_core.messages import BaseMessage
-
 from tokenweir.types import Token
 
 __all__ = [
@@ -68,14 +66,14 @@ def token_in(part: Any) -> Token | None:
 
 
 def _is_token(part: Any) -> bool:
-    if not isinstance(part, (tuple, list)) or len(part) != 2:
+    if not isinstance(part, (tuple, list)) or len(part) != 2 or not isinstance(part[1], dict):
         return False
     chunk, metadata = part
-    if not isinstance(metadata, dict):
-        return False
+    if hasattr(chunk, "content"):  # a message: first, because most are
+        return True
     if isinstance(chunk, str):
         return "langgraph_node" in metadata or "tags" in metadata
-    return isinstance(chunk, BaseMessage) or (isinstance(chunk, dict) and "content" in chunk)
+    return isinstance(chunk, dict) and "content" in chunk
 
 
 def read_all(

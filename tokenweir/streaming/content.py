@@ -54,7 +54,7 @@ def pieces(chunk: Any) -> list[Piece]:
 
 def text_of(chunk: Any) -> str:
     """The text in a chunk, of an answer or of a tool's result; "" if it holds none."""
-    content = _get(chunk, "content")
+    content = getattr(chunk, "content", None)  # of a message, as most are
     if type(content) is str:
         return content
     return "".join(piece.text for piece in pieces(chunk) if piece.kind in ("text", "result"))
@@ -117,7 +117,7 @@ def tags_of(metadata: Mapping[str, Any]) -> list[str]:
 
 def call_of(chunk: Any, metadata: Mapping[str, Any]) -> Hashable:
     """What tells one model call from another: the message's id, else where it was written."""
-    message_id = _get(chunk, "id")
+    message_id = getattr(chunk, "id", None) or _get(chunk, "id")
     if isinstance(message_id, str) and message_id:
         return message_id
     namespace = metadata.get("langgraph_checkpoint_ns")

@@ -203,7 +203,7 @@ class _Watched(TokenStream[Token]):
             raise StopAsyncIteration
         self._meter.start()
         try:
-            token = token_of(await anext(self._parts))
+            token = token_of(await self._parts.__anext__())
         except BaseException:
             await self.aclose()
             raise
