@@ -17,8 +17,8 @@ import openai
 import pytest
 from langgraph.graph import START, MessagesState, StateGraph
 
+from tests.described import describe
 from tokenweir.serving.app import create_app
-from tokenweir.serving.description import describe
 from tokenweir.testing import Provider, Reply
 
 REPOSITORY = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from tokenweir.serving.description import describe
+from tests.described import describe
 from tokenweir.testing import Provider, Reply
 
 SECRET = "ann-says-this"

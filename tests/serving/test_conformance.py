@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tokenweir.serving.description import describe
+from tests.described import describe
 
 EXAMPLES = int(os.environ.get("TOKENWEIR_EXAMPLES", "2"))
 CHECKS: list[Any] = [

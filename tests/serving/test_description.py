@@ -12,8 +12,8 @@ import httpx
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.routing import Route
 
+from tests.described import describe
 from tokenweir.serving.app import protocol_routes
-from tokenweir.serving.description import describe
 from tokenweir.serving.problems import Limits
 from tokenweir.serving.service import Service
 

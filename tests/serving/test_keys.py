@@ -19,8 +19,8 @@ import openai
 import ormsgpack
 import pytest
 
+from tests.described import describe
 from tokenweir.serving.app import create_app
-from tokenweir.serving.description import describe
 from tokenweir.serving.problems import EmptyKeyError
 
 SECRET = "ann-says-this"

@@ -363,7 +363,7 @@ async def test_what_is_not_offered(client: Any) -> None:
     run = {"input": {}, "webhook": "http://127.0.0.1:1/"}
     with pytest.raises(UnprocessableEntityError, match="does not offer webhooks"):
         await client.runs.create(None, "writes", **run)
-    with pytest.raises(UnprocessableEntityError, match="stream_mode is any of"):
+    with pytest.raises(UnprocessableEntityError, match="stream_mode is one of"):
         async for _ in client.runs.stream(None, "writes", input={}, stream_mode="events"):
             pass
     for name in ("multitask_strategy", "if_not_exists", "on_completion", "durability"):

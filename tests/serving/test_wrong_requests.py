@@ -52,13 +52,13 @@ def test_they_are_refused(serve: Callable[..., Any], http: httpx.Client) -> None
 
 RUN: dict[str, Any] = {"assistant_id": "two_steps", "input": {"topic": "x"}}
 WORDS = [
-    ("runs", RUN, "on_disconnect", "continue, cancel"),
-    ("runs", RUN, "if_not_exists", "reject, create"),
+    ("runs", RUN, "on_disconnect", "cancel, continue"),
+    ("runs", RUN, "if_not_exists", "create, reject"),
     ("runs", RUN, "on_completion", "delete, keep"),
-    ("runs", RUN, "multitask_strategy", "enqueue, reject, interrupt, rollback"),
-    ("runs", RUN, "durability", "sync, async, exit"),
-    ("threads", {}, "if_exists", "raise, do_nothing"),
-    ("assistants", {"graph_id": "two_steps"}, "if_exists", "raise, do_nothing"),
+    ("runs", RUN, "multitask_strategy", "enqueue, interrupt, reject, rollback"),
+    ("runs", RUN, "durability", "async, exit, sync"),
+    ("threads", {}, "if_exists", "do_nothing, raise"),
+    ("assistants", {"graph_id": "two_steps"}, "if_exists", "do_nothing, raise"),
 ]
 
 
@@ -66,7 +66,7 @@ WORDS = [
 def test_words_that_are_not_known(
     shared: Any, http: httpx.Client, where: str, body: dict[str, Any], name: str, allowed: str
 ) -> None:
-    """A field that is one of a few words says which, whatever else is sent; null is the first."""
+    """A field that is one of a few words says which, whatever else is sent; null is its default."""
     wrongs: list[Any] = ["maybe", "", 1, True, [allowed], {}]
     for wrong in wrongs:
         for path in [where, *(f"{where}/{how}" for how in ("wait", "stream") if where == "runs")]:

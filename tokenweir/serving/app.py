@@ -34,7 +34,7 @@ from tokenweir.serving.sse import protocol as sse_protocol
 
 __all__ = ["create_app", "protocol_routes"]
 
-_PROTOCOLS = (health, langgraph_protocol, openai_protocol, sse_protocol, page, docs_page)
+_PROTOCOLS = (health, langgraph_protocol, openai_protocol, sse_protocol, page)
 """The modules of this room that speak to clients: each has ``routes(service)``."""
 
 _logger = logging.getLogger("tokenweir.serving")
@@ -113,8 +113,9 @@ def create_app(
 
 
 def protocol_routes(service: Service) -> list[BaseRoute]:
-    """The routes of all protocols."""
-    return [route for protocol in _PROTOCOLS for route in protocol.routes(service)]
+    """The routes of all protocols, and of their description."""
+    routes = [route for protocol in _PROTOCOLS for route in protocol.routes(service)]
+    return [*routes, *docs_page.routes(service, routes)]
 
 
 def _check_names(graphs: Iterable[str]) -> None:

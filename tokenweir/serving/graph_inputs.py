@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from pydantic import TypeAdapter
 
@@ -20,9 +20,20 @@ __all__ = ["MESSAGES", "Key", "from_text", "keys_of"]
 MESSAGES = "messages"
 """The key that holds a conversation; LangGraph takes one string for it, too."""
 
-Key = dict[str, Any]
-"""One key of a graph's input: ``name``, ``type`` (a JSON Schema type, ``messages``, or ``any``),
-``required``, and where there are any ``title``, ``description``, ``default``, ``enum``."""
+
+class _Key(TypedDict):
+    name: str
+    type: str
+    required: bool
+
+
+class Key(_Key, total=False):
+    """One key of a graph's input. `type` is a JSON Schema type, `messages`, or `any`."""
+
+    title: str
+    description: str
+    default: Any
+    enum: list[Any]
 
 
 def keys_of(graph: Any) -> list[Key] | None:
@@ -80,9 +91,10 @@ def _key(name: str, schema: Mapping[str, Any], required: bool) -> Key:
         kind = MESSAGES
     if isinstance(kind, list):
         kind = next((each for each in kind if each != "null"), None)
-    key: Key = {"name": name, "type": kind or "any", "required": required}
+    key: Any = {"name": name, "type": kind or "any", "required": required}
     kept = ("title", "description", "default", "enum")
-    return key | {name: schema[name] for name in kept if name in schema}
+    made: Key = key | {name: schema[name] for name in kept if name in schema}
+    return made
 
 
 def _schema(hint: Any) -> dict[str, Any]:

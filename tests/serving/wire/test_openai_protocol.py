@@ -238,10 +238,10 @@ def test_who_leaves_cancels(client: openai.OpenAI, provider: Provider) -> None:
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"messages": []}, "messages is empty"),
-    ({"messages": [1]}, "a list of objects with role and content"),
-    ({"n": 2}, "n is 1"),
-    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "a graph decides on tools"),
+    ({"messages": []}, "messages must be a list of objects, not empty"),
+    ({"messages": [1]}, "messages must be a list of objects"),
+    ({"n": 2}, "n must be 1"),
+    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "a graph has tools"),
     ({"model": "repeat"}, "write the user's message as JSON"),
     ({"model": "joke_poem", "messages": [{"role": "system", "content": "a"}]}, "takes topic"),
 ]
@@ -289,7 +289,7 @@ def test_a_call_that_began_later_waits_for_the_first_only() -> None:
     assert said(token("a", "", usage={"input_tokens": 1, "output_tokens": 1})) == ""
     assert said(token("b", "b2")) == "b2"
     assert text_from(answer.end()) == "\n\nc1"
-    assert answer.whole()["choices"][0]["message"]["content"] == "a1\n\nb1b2\n\nc1"
+    assert answer.whole().choices[0].message.content == "a1\n\nb1b2\n\nc1"
 
 
 def test_a_message_that_was_streamed_is_not_said_again() -> None:
@@ -303,7 +303,7 @@ def test_a_message_that_was_streamed_is_not_said_again() -> None:
     ):
         list(answer.feed(record))
     list(answer.end("unused"))
-    assert answer.whole()["choices"][0]["message"]["content"] == "hi\n\nho"
+    assert answer.whole().choices[0].message.content == "hi\n\nho"
 
 
 def test_a_node_that_ends_lets_the_next_speak() -> None:

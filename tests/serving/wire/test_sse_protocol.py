@@ -363,9 +363,9 @@ REFUSED = [
     ("GET", "/graphs/joke_poem/events?topic=a&on_disconnect=x", None, 422, "on_disconnect is"),
     ("GET", "/graphs/joke_poem/events?input={", None, 422, "input is not JSON"),
     ("POST", "/graphs/joke_poem/events", {"topic": "a"}, 422, 'go into "input"'),
-    ("POST", "/graphs/joke_poem/events", [1], 422, "the body is a JSON object"),
-    ("POST", "/graphs/joke_poem/events", {"input": {}, "config": 1}, 422, "not understood"),
-    ("POST", "/graphs/joke_poem/events", {"input": {}, "thread_id": 1}, 422, "thread_id is text"),
+    ("POST", "/graphs/joke_poem/events", [1], 422, "the body must be an object"),
+    ("POST", "/graphs/joke_poem/events", {"input": {}, "config": 1}, 422, "config must be"),
+    ("POST", "/graphs/joke_poem/events", {"input": {}, "thread_id": 1}, 422, "thread_id must be"),
     ("GET", "/runs/none/events", None, 404, "there is no run none"),
     ("POST", "/runs/none/cancel", None, 404, "there is no run none"),
 ]

@@ -1,25 +1,33 @@
 """The server's description in OpenAPI 3.1: all routes, what they take, give, and refuse.
 
-Written by hand, as the routes' handlers take plain JSON; a test holds it to the routes and, by
-trying what it says, to the answers. The same for every server: it names no graph.
+Made of the routes themselves and of the types that they decode and encode; see ``http/endpoints``.
+The same for every server: it names no graph.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Iterable, Iterator
+from http import HTTPStatus
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 from tokenweir._version import __version__
-from tokenweir.serving.description import (
-    langgraph_paths,
-    langgraph_schemas,
-    openai_paths,
-    server_paths,
-    sse_paths,
-)
-from tokenweir.serving.description.parts import Paths, Schema, answer, named, reference
+from tokenweir.serving.fields import said
+from tokenweir.serving.http.endpoints import JSON, Endpoint
+from tokenweir.serving.http.event_stream import EventStream
+from tokenweir.serving.http.guard import needs_no_key
+from tokenweir.serving.http.refusals import OPENAI, OpenAIProblem, Problem
 
 __all__ = ["describe"]
+
+Schema = dict[str, Any]
+_EVENTS = "text/event-stream"
 
 _TAGS = {
     "Runs": "LangGraph's API, for `langgraph_sdk`, `RemoteGraph` and the npm client.",
@@ -43,16 +51,17 @@ _IN_PATHS = {
 }
 
 _PROBLEMS = {
-    "Invalid": "The request is not understood.",
-    "Unauthorized": "An API key is needed.",
-    "Forbidden": "Pages of this origin may not call, or the host is not this machine.",
-    "NotFound": "It is not there, or is another key's.",
-    "Conflict": "It is there already, or is busy.",
-    "TooSlow": "The body did not come to its end.",
-    "TooBig": "The body is too large.",
-    "Failed": "The run failed.",
-    "TooMany": "Too many runs of this key wait for their time.",
-    "TooBusy": "Too many runs wait, or the server is stopping. Come back later.",
+    400: "The request is not understood.",
+    401: "An API key is needed.",
+    403: "Pages of this origin may not call, or the host is not this machine.",
+    404: "It is not there, or is another key's.",
+    408: "The body did not come to its end.",
+    409: "It is there already, or is busy.",
+    413: "The body is too large.",
+    422: "The request is not understood.",
+    429: "Too many runs of this key wait for their time.",
+    500: "The run failed.",
+    503: "Too many runs wait, or the server is stopping. Come back later.",
 }
 
 _KEYS = {
@@ -61,24 +70,28 @@ _KEYS = {
 }
 
 
-def describe(*, keys: bool) -> dict[str, Any]:
+class Event(Struct):
+    """One server-sent event. A stream is described by what each of its events is."""
+
+    data: Annotated[str, said("A JSON document.")]
+    event: Annotated[str | UnsetType, said("What kind of event.")] = UNSET
+    id: Annotated[str | UnsetType, said("Where to go on after it.")] = UNSET
+
+
+def describe(routes: Iterable[BaseRoute], *, keys: bool) -> dict[str, Any]:
     """The OpenAPI document.
 
     Args:
+        routes: The server's routes; those that are no ``Endpoint`` are left out.
         keys: Whether requests must carry an API key.
     """
-    paths: Paths = {
-        **langgraph_paths.paths(),
-        **openai_paths.paths(),
-        **sse_paths.paths(),
-        **server_paths.paths(),
-    }
-    for path, operations in paths.items():
-        parameters = [_in_path(name) for name in re.findall(r"{(\w+)}", path)]
-        for method, operation in operations.items():
-            operation["operationId"] = named(path, method)
-            if parameters:
-                operation["parameters"] = [*parameters, *operation.get("parameters", ())]
+    shared = _Shared()
+    paths: dict[str, dict[str, Schema]] = {}
+    for route in routes:
+        if isinstance(route, Endpoint):
+            path = re.sub(r":\w+}", "}", route.path)
+            method = route.operation.method.lower()
+            paths.setdefault(path, {})[method] = _operation(route, path, method, shared)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -92,31 +105,127 @@ def describe(*, keys: bool) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "securitySchemes": _KEYS,
-            "responses": _responses(),
-            "schemas": {
-                **langgraph_schemas.schemas(),
-                **openai_paths.schemas(),
-                **sse_paths.schemas(),
-                **server_paths.schemas(),
+            "responses": {
+                f"{shape}{status}": {"description": said, "content": {JSON: {"schema": schema}}}
+                for shape, kind in (("", Problem), ("OpenAI", OpenAIProblem))
+                for schema in [shared.schema(kind)]
+                for status, said in _PROBLEMS.items()
             },
+            "schemas": shared.schemas,
         },
     }
 
 
-def _in_path(name: str) -> Schema:
-    return {
-        "name": name,
-        "in": "path",
-        "required": True,
-        "description": _IN_PATHS[name],
-        "schema": {"type": "string"},
-    }
+class _Shared:
+    """The schemas that are referred to by name."""
+
+    def __init__(self) -> None:
+        self.schemas: dict[str, Schema] = {}
+
+    def schema(self, kind: Any) -> Schema:
+        """The schema of a type: of a class that has a name, a reference to it."""
+        [found], named = msgspec.json.schema_components(
+            [kind], ref_template="#/components/schemas/{name}"
+        )
+        for name, schema in named.items():
+            assert self.schemas.setdefault(name, schema) == schema, f"two types are called {name}"
+        return found
+
+    def named(self, reference: Schema) -> Schema:
+        """The schema that a reference names."""
+        return self.schemas[reference["$ref"].rpartition("/")[2]]
 
 
-def _responses() -> dict[str, Schema]:
-    """What errors look like, for the OpenAI protocol's clients and for all others."""
-    return {
-        f"{shape}{name}": answer(said, reference(f"{shape}Problem"))
-        for shape in ("", "OpenAI")
-        for name, said in _PROBLEMS.items()
+def _operation(route: Endpoint, path: str, method: str, shared: _Shared) -> Schema:
+    operation, takes = route.operation, route.takes
+    summary, _, rest = route.doc.partition("\n\n")
+    words = re.findall(r"\w+", path)
+    made: Schema = {
+        "tags": [route.tag],
+        "summary": " ".join(summary.split()),
+        "operationId": "_".join([method, *words]) if words else f"{method}_root",
     }
+    if rest:
+        made["description"] = " ".join(rest.split())
+    if needs_no_key(path):
+        made["security"] = []
+    if parameters := list(_parameters(route, path)):
+        made["parameters"] = parameters
+    if "body" in takes:
+        schema = shared.schema(takes["body"])
+        content = {"schema": schema}
+        if operation.example is not None:
+            content["example"] = operation.example
+        required = schema.get("type") == "array" or bool(shared.named(schema)["required"])
+        made["requestBody"] = {"required": required, "content": {JSON: content}}
+    made["responses"] = _responses(route, path, shared)
+    return made
+
+
+def _parameters(route: Endpoint, path: str) -> Iterator[Schema]:
+    for name in re.findall(r"{(\w+)}", path):
+        yield {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": _IN_PATHS[name],
+            "schema": {"type": "string"},
+        }
+    for place, where in (("query", "query"), ("headers", "header")):
+        if place in route.takes:
+            schema = msgspec.json.schema(route.takes[place])
+            [struct] = schema.pop("$defs").values()
+            for name, each in struct["properties"].items():
+                about = {"description": each.pop("description")} if "description" in each else {}
+                yield {"name": name, "in": where, "schema": each, **about}
+
+
+def _responses(route: Endpoint, path: str, shared: _Shared) -> Schema:
+    operation = route.operation
+    options = [
+        kind
+        for kind in (get_args(route.gives) if _is_union(route.gives) else [route.gives])
+        if kind is not NoneType and not (isinstance(kind, type) and issubclass(kind, Response))
+    ]
+    content: Schema = {}
+    if EventStream in options:
+        content[_EVENTS] = {"schema": shared.schema(Event)}
+    if schemas := [shared.schema(kind) for kind in options if kind is not EventStream]:
+        schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+        content |= {kind: {"schema": schema} for kind in operation.kinds}
+    status = 200 if content else 204
+    made: Schema = {"description": HTTPStatus(status).phrase}
+    if operation.sets:
+        made["headers"] = {
+            name: {"description": said, "schema": {"type": "string"}}
+            for name, said in operation.sets.items()
+        }
+    if content:
+        made["content"] = content
+    responses = {str(status): made}
+    responses |= {str(code): {"description": said} for code, said in operation.also.items()}
+    shape = "OpenAI" if path.startswith(OPENAI) else ""
+    for code in sorted(_refusals(route, path)):
+        common = {"$ref": f"#/components/responses/{shape}{code}"}
+        responses.setdefault(str(code), common)
+    return responses
+
+
+def _refusals(route: Endpoint, path: str) -> set[int]:
+    """The statuses with which an operation may be refused."""
+    found = {403, 413}
+    if not needs_no_key(path):
+        found.add(401)
+    if "body" in route.takes:
+        found.add(408)
+    if route.operation.refuses is not None:
+        return found | set(route.operation.refuses)
+    if "{" in path:
+        found.add(404)
+    if route.takes:
+        found.add(422)
+    return found
+
+
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in (Union, UnionType)

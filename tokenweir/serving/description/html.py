@@ -148,7 +148,7 @@ def _about(schema: Mapping[str, Any], said: str = "") -> str:
     said = said or schema.get("description", "")
     default = (
         f". Default: <code>{escape(json.dumps(schema['default']))}</code>"
-        if "default" in schema
+        if schema.get("default") is not None
         else ""
     )
     return f": {_shape(schema)}{default}{'. ' + _text(said) if said else ''}"

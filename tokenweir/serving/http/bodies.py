@@ -1,113 +1,107 @@
-"""Requests' bodies and parameters, read and checked. Shared by the protocols that take JSON."""
+"""Requests' bodies and parameters, decoded into the types that a handler asks for.
+
+What does not fit is told as JSON Schema words it, from the same types that the description is
+made of.
+"""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+import re
+from functools import cache
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
+from starlette.datastructures import Headers, QueryParams
 from starlette.requests import ClientDisconnect, Request
 
 from tokenweir.serving.problems import InvalidError
 
-__all__ = ["choice", "field", "flag", "number", "parse", "read_bodies", "read_body"]
+__all__ = ["parse", "read_body", "read_parameters"]
 
 T = TypeVar("T")
-_NAMES = {
-    dict: "an object",
-    list: "a list",
-    str: "a string",
-    int: "a number",
-    bool: "true or false",
-}
+S = TypeVar("S", bound=msgspec.Struct)
 _DEEP = 100
+_NAMES = {
+    "object": "an object",
+    "array": "a list",
+    "string": "a string",
+    "integer": "a number",
+    "number": "a number",
+    "boolean": "true or false",
+}
 
 
-async def read_body(request: Request) -> dict[str, Any]:
-    """The body, a JSON object; an empty one if there is none. Raises InvalidError."""
-    body = await _decoded(request)
-    if not isinstance(body, dict):
-        raise InvalidError("the body must be a JSON object")
-    return body
+async def read_body(request: Request, kind: type[T]) -> T:
+    """The body as JSON of a type; a missing body is an empty object.
 
-
-async def read_bodies(request: Request) -> list[dict[str, Any]]:
-    """The body, a JSON list of objects. Raises InvalidError."""
-    bodies = await _decoded(request)
-    if not isinstance(bodies, list) or not all(isinstance(each, dict) for each in bodies):
-        raise InvalidError("the body must be a JSON list of objects")
-    return bodies
-
-
-async def _decoded(request: Request) -> Any:
+    Raises:
+        InvalidError: If it is not JSON, is nested too deep, or is not of the type.
+    """
     try:
         data = await request.body()
     except ClientDisconnect:
         raise InvalidError("the body did not come to its end") from None
-    if not data.strip():
-        return {}
-    return parse(data, "the body")
+    body: T = parse(data if data.strip() else b"{}", "the body", kind)
+    return body
 
 
-def parse(data: bytes | str, what: str) -> Any:
+def parse(data: bytes | str, what: str, kind: Any = Any) -> Any:
     """A client's JSON, which is neither endless nor bottomless when it is written again.
 
     Args:
         data: The JSON.
         what: What it is, for the error's message.
+        kind: What it must be.
 
     Raises:
-        InvalidError: If it is not JSON, or nested too deep.
+        InvalidError: If it is not JSON, is nested too deep, or is not of the type.
     """
     try:
-        value = msgspec.json.decode(data)
+        data = data.encode() if isinstance(data, str) else data
+        value = msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise InvalidError(_told(str(error), what, kind)) from None
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise InvalidError(f"{what} is not JSON: {error}") from None
-    if _depth(value) > _DEEP:
+    # What opens few brackets is not deep; most bodies are spared the walk.
+    if data.count(b"[") + data.count(b"{") > _DEEP and _depth(value) > _DEEP:
         raise InvalidError(f"{what} is nested more than {_DEEP} deep")
     return value
 
 
-def field(body: dict[str, Any], name: str, kind: type[T], default: T | None = None) -> T | None:
-    """A field of a body if it is there and not null. Raises InvalidError for another type."""
-    value = body.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise InvalidError(f"{name} must be {_NAMES.get(kind, kind.__name__)}")
-    return value
+def read_parameters(given: QueryParams | Headers, kind: type[S]) -> S:
+    """Query parameters or headers as a Struct.
 
+    An empty one counts as missing, unless its field is any text. A field that is a dict takes all
+    parameters that no other field takes.
 
-def choice(body: dict[str, Any], name: str, default: str, *others: str) -> str:
-    """A field that is one of a few words; the first if it is missing or null.
-
-    Raises InvalidError, which names them, for anything else.
+    Raises:
+        InvalidError: If one cannot be read as the type of its field.
     """
-    value = body.get(name)
-    if value is None:
-        return default
-    if value not in (default, *others):
-        raise InvalidError(f"{name} is one of {', '.join((default, *others))}")
-    return str(value)
+    values: dict[str, Any] = {}
+    types = _types(kind)
+    for name, its_type in types.items():
+        origin = get_origin(its_type)
+        found = [value for value in given.getlist(name) if value or str in get_args(its_type)]
+        if origin is dict:
+            values[name] = {key: given[key] for key in given if key not in types}
+        elif found:
+            values[name] = found if origin is list else found[-1]
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidError(_told(str(error), "the request", kind)) from None
 
 
-def number(body: Any, name: str, default: int, most: int = 1000) -> int:
-    """A number from 0 of a body or of query parameters. Raises InvalidError."""
-    value = body.get(name)
-    if value is None or value == "":
-        return default
-    if isinstance(value, bool) or not str(value).isascii() or not str(value).isdigit():
-        raise InvalidError(f"{name} must be a number from 0")
-    return min(int(str(value)[:18]), most)
-
-
-def flag(request: Request, name: str) -> bool:
-    """A query parameter that is true or false; false if it is missing. Raises InvalidError."""
-    value = request.query_params.get(name, "").lower()
-    if value in ("1", "true"):
-        return True
-    if value in ("", "0", "false"):
-        return False
-    raise InvalidError(f"{name} must be true or false")
+@cache
+def _types(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """The types of a Struct's fields by their names in requests, without what is said of them."""
+    return {
+        each.encode_name: get_args(each.type)[0]
+        if get_origin(each.type) is Annotated
+        else each.type
+        for each in msgspec.structs.fields(kind)
+    }
 
 
 def _depth(body: Any) -> int:
@@ -121,5 +115,77 @@ def _depth(body: Any) -> int:
                 below.extend(value.values())
             elif isinstance(value, list):
                 below.extend(value)
-        level = [value for value in below if isinstance(value, (dict, list))]
+            elif isinstance(value, msgspec.Struct):
+                below.extend(msgspec.structs.astuple(value))
+        level = [value for value in below if isinstance(value, (dict, list, msgspec.Struct))]
     return depth
+
+
+# What is wrong, in words
+
+
+def _told(error: str, what: str, kind: Any) -> str:
+    """An error of msgspec's for clients: which field, and what it must be."""
+    said, _, place = error.partition(" - at `$")
+    place = place.rstrip("`").lstrip(".")
+    missing = re.fullmatch("Object missing required field `(.+)`", said)
+    unknown = re.fullmatch("Object contains unknown field `(.+)`", said)
+    if missing:
+        place = f"{place}.{missing[1]}".lstrip(".")
+    # Of a list with a wrong element, the field is told, and what the list must hold.
+    *above, last = re.findall(r"[^.\[\]]+|\[[^\]]*\]", place) or [""]
+    field = place if not last.startswith("[") else place[: -len(last)]
+    [schema], shared = msgspec.json.schema_components([kind], ref_template="{name}")
+    schema = _at(schema, shared, [*above, last] if field == place else above)
+    if schema is None:
+        return f"{place or what}: {said}"
+    about = schema.get("description", "")
+    if missing:
+        return f"{field} is missing{': ' + about if about else ''}"
+    if unknown:
+        names = ", ".join(schema.get("properties", ()))
+        return f"{place or what} has {names}; not {unknown[1]}. {about}"
+    words = _words(schema, shared)
+    if not words:
+        return f"{field}: {about}"
+    return f"{field or what} {'is' if words.startswith('one of') else 'must be'} {words}"
+
+
+def _at(schema: Any, shared: dict[str, Any], path: list[str]) -> Any:
+    """The schema of a place in a value; None where it cannot be told."""
+    for step in filter(None, path):
+        options = [_resolved(each, shared) for each in schema.get("anyOf", [schema])]
+        below = [
+            each["items"] if step.startswith("[") else each["properties"][step]
+            for each in options
+            if ("items" in each if step.startswith("[") else step in each.get("properties", ()))
+        ]
+        if len(below) != 1:
+            return None
+        [schema] = below
+    return {**_resolved(schema, shared), **schema}
+
+
+def _resolved(schema: Any, shared: dict[str, Any]) -> Any:
+    return shared[schema["$ref"]] if "$ref" in schema else schema
+
+
+def _words(schema: Any, shared: dict[str, Any]) -> str:
+    """What a schema allows, but for null; "" where only its description can say it."""
+    schema = _resolved(schema, shared)
+    if "pattern" in schema or "maxItems" in schema:
+        return ""
+    if "enum" in schema:
+        allowed = ", ".join(map(str, schema["enum"]))
+        return allowed if len(schema["enum"]) == 1 else f"one of {allowed}"
+    if "anyOf" in schema:
+        return " or ".join(filter(None, (_words(each, shared) for each in schema["anyOf"])))
+    name = _NAMES.get(schema.get("type"), "")
+    if "minimum" in schema:
+        name += f" from {schema['minimum']:g}"
+    if "maximum" in schema:
+        name += f" to {schema['maximum']:g}"
+    element = _resolved(schema.get("items") or {}, shared).get("type")
+    if element:
+        name += f" of {element}s"
+    return f"{name}, not empty" if "minItems" in schema else name

@@ -26,11 +26,9 @@ from tokenweir.serving.problems import (
     UnauthorizedError,
 )
 
-__all__ = ["OPEN", "Guard", "owner_of"]
+__all__ = ["Guard", "needs_no_key", "owner_of"]
 
-OPEN = frozenset({"/ok", "/", "/docs", "/openapi.json"})
-"""Paths that need no key: whether the server lives, the page that asks for the key, and the
-description, which is the same for every server."""
+_OPEN = frozenset({"/ok", "/", "/docs", "/openapi.json"})
 
 _EXPOSED = b"Content-Location, Location, X-Pagination-Total, X-Pagination-Next"
 _METHODS = b"GET, POST, PUT, PATCH, DELETE, OPTIONS"
@@ -42,6 +40,15 @@ _ROUNDS = 50_000
 runs and threads; whoever reads the data folder has to spend as much on every key that he tries."""
 
 _logger = logging.getLogger("tokenweir.serving")
+
+
+def needs_no_key(path: str) -> bool:
+    """Whether a path is open to everybody.
+
+    These are: whether the server lives, the page that asks for the key, and the description, which
+    is the same for every server.
+    """
+    return path in _OPEN or path.startswith("/page/")
 
 
 def owner_of(scope: Any) -> str:
@@ -122,7 +129,7 @@ class Guard:
         matches = [hmac.compare_digest(digest, key) for key in self._keys]
         if any(matches):
             return self._owners[matches.index(True)]
-        if path in OPEN or path.startswith("/page/"):
+        if needs_no_key(path):
             return ""
         raise UnauthorizedError("an API key is needed: send it as x-api-key, or as a bearer token")
 

@@ -4,44 +4,71 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from typing import Any
 
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute
 
 from tokenweir._version import __version__
+from tokenweir.serving.http.endpoints import JSON, Operation, routes_of
 from tokenweir.serving.running.records import FINAL
 from tokenweir.serving.service import Service
 
 __all__ = ["routes"]
 
 
+class Health(Struct, kw_only=True):
+    """Whether the server lives, and if not, why."""
+
+    ok: bool
+    stopping: bool | UnsetType = UNSET
+    detail: str | UnsetType = UNSET
+
+
+class Info(Struct, kw_only=True):
+    """Name, version, graphs, and what LangGraph's clients ask for."""
+
+    name: str = "tokenweir"
+    version: str = __version__
+    graphs: list[str]
+    flags: dict[str, bool]
+
+
 def routes(service: Service) -> list[BaseRoute]:
     """The routes of this module."""
-    started = time.monotonic()
+    return routes_of(_Health(service), "Server")
 
-    async def ok(request: Request) -> Response:
-        runs = service.started
+
+class _Health:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._started = time.monotonic()
+
+    @Operation("GET", "/ok", also={503: "It is stopping, or cannot write."})
+    async def ok(self, request: Request) -> Health | Response:
+        """Say whether the server lives."""
+        runs = self._service.started
         if runs is None:
-            return JSONResponse({"ok": False, "detail": "the server has not started"}, 503)
+            return _unwell(detail="the server has not started")
         if runs.worker.stopping:
-            return JSONResponse({"ok": False, "stopping": True}, 503)
+            return _unwell(stopping=True)
         if runs.log.problem is not None:
-            return JSONResponse({"ok": False, "detail": "the event log cannot be written"}, 503)
-        return JSONResponse({"ok": True})
+            return _unwell(detail="the event log cannot be written")
+        return Health(ok=True)
 
-    async def info(request: Request) -> Response:
-        return JSONResponse(
-            {
-                "name": "tokenweir",
-                "version": __version__,
-                "graphs": list(service.runs.graphs),
-                "flags": {"assistants": True, "crons": False, "langsmith": False},
-            }
-        )
+    @Operation("GET", "/info")
+    async def info(self, request: Request) -> Info:
+        """Say what the server is."""
+        flags = {"assistants": True, "crons": False, "langsmith": False}
+        return Info(graphs=list(self._service.runs.graphs), flags=flags)
 
-    async def metrics(request: Request) -> Response:
-        runs = service.runs
+    @Operation("GET", "/metrics", gives=str, kinds=["text/plain"])
+    async def metrics(self, request: Request) -> Response:
+        """Say how busy the server is, for Prometheus."""
+        runs = self._service.runs
         ended = Counter(run.status for run in runs.records.runs.all())
         lines = [
             "# HELP tokenweir_runs_running Runs that run now.",
@@ -61,9 +88,11 @@ def routes(service: Service) -> list[BaseRoute]:
             f"tokenweir_events_total {runs.events}",
             "# HELP tokenweir_uptime_seconds Since this process serves.",
             "# TYPE tokenweir_uptime_seconds gauge",
-            f"tokenweir_uptime_seconds {time.monotonic() - started:.3f}",
+            f"tokenweir_uptime_seconds {time.monotonic() - self._started:.3f}",
         ]
         text = "\n".join(lines) + "\n"
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
-    return [Route("/ok", ok), Route("/info", info), Route("/metrics", metrics)]
+
+def _unwell(**more: Any) -> Response:
+    return Response(msgspec.json.encode(Health(ok=False, **more)), 503, media_type=JSON)

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 from starlette.types import Send
 
 from tokenweir.serving.problems import InvalidError, ServingError
 
-__all__ = ["OPENAI", "answer", "body_of", "openai_body", "status_of"]
+__all__ = ["OPENAI", "OpenAIProblem", "Problem", "answer", "body_of", "openai_body", "status_of"]
 
 OPENAI = "/v1/"
 """What the paths of OpenAI's protocol begin with."""
+
+
+class Problem(TypedDict):
+    """What went wrong."""
+
+    detail: str
+
+
+class OpenAIError(TypedDict):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAIProblem(TypedDict):
+    """What went wrong, as OpenAI's clients read it."""
+
+    error: OpenAIError
 
 
 def status_of(path: str, error: ServingError) -> int:
@@ -25,7 +44,7 @@ def status_of(path: str, error: ServingError) -> int:
 
 def body_of(
     path: str, status: int, message: str, *, code: str | None = None, param: str | None = None
-) -> dict[str, Any]:
+) -> Problem | OpenAIProblem:
     """The body of an error: ``{"detail": ...}``, or as ``openai_body`` where OpenAI's clients ask.
 
     Args:
@@ -42,14 +61,14 @@ def body_of(
 
 def openai_body(
     status: int, message: str, *, code: str | None = None, param: str | None = None
-) -> dict[str, Any]:
+) -> OpenAIProblem:
     """An error as OpenAI's clients read it."""
     kind = "invalid_request_error" if status < 500 else "server_error"
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 async def answer(
-    send: Send, status: int, body: dict[str, Any], headers: Sequence[tuple[bytes, bytes]] = ()
+    send: Send, status: int, body: Mapping[str, Any], headers: Sequence[tuple[bytes, bytes]] = ()
 ) -> None:
     """Send a whole response with a JSON document."""
     data = json.dumps(body).encode()

@@ -9,18 +9,18 @@ from typing import Any, get_type_hints
 import msgspec
 from pydantic import TypeAdapter
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.responses import Response
+from starlette.routing import BaseRoute
 
-from tokenweir.serving.http.bodies import choice, field, number, read_body
-from tokenweir.serving.langgraph.states import names_of
+from tokenweir.serving.http.endpoints import JSON, Operation, routes_of
+from tokenweir.serving.langgraph.schema import assistants as schema
+from tokenweir.serving.langgraph.schema.common import PAGES, Count, only
 from tokenweir.serving.problems import (
     ConflictError,
     InvalidError,
     NotFoundError,
     TooBigError,
 )
-from tokenweir.serving.running.configs import check_config
 from tokenweir.serving.running.encoding import encode
 from tokenweir.serving.running.ids import check_id, new_id
 from tokenweir.serving.running.records import Assistant, Table
@@ -32,25 +32,15 @@ __all__ = ["routes"]
 _logger = logging.getLogger("tokenweir.serving")
 
 
+_ONE = "/assistants/{assistant_id}"
+
+
 def routes(service: Service) -> list[BaseRoute]:
     """The routes of assistants."""
-    handlers = _Handlers(service)
-    one = "/assistants/{assistant_id}"
-    return [
-        Route("/assistants", handlers.create, methods=["POST"]),
-        Route("/assistants/search", handlers.search, methods=["POST"]),
-        Route("/assistants/count", handlers.count, methods=["POST"]),
-        Route(one, handlers.get, methods=["GET"]),
-        Route(one, handlers.update, methods=["PATCH"]),
-        Route(one, handlers.delete, methods=["DELETE"]),
-        Route(f"{one}/graph", handlers.graph, methods=["GET"]),
-        Route(f"{one}/schemas", handlers.schemas, methods=["GET"]),
-        Route(f"{one}/subgraphs", handlers.subgraphs, methods=["GET"]),
-        Route(f"{one}/subgraphs/{{namespace:path}}", handlers.subgraphs, methods=["GET"]),
-    ]
+    return routes_of(_Assistants(service), "Assistants")
 
 
-class _Handlers:
+class _Assistants:
     def __init__(self, service: Service) -> None:
         self._service = service
 
@@ -62,76 +52,87 @@ class _Handlers:
     def _table(self) -> Table[Assistant]:
         return self._runs.records.assistants
 
-    async def search(self, request: Request) -> Response:
-        body = await read_body(request)
-        found = self._found(request, body)
-        offset, limit = number(body, "offset", 0, 1 << 40), number(body, "limit", 10)
-        headers = {"X-Pagination-Total": str(len(found))}
-        if offset + limit < len(found):
-            headers["X-Pagination-Next"] = str(offset + limit)
-        page = [_assistant(each) for each in found[offset : offset + limit]]
-        if select := names_of(body):
-            page = [{name: each[name] for name in select if name in each} for each in page]
-        return Response(encode(page), media_type="application/json", headers=headers)
-
-    async def count(self, request: Request) -> Response:
-        return JSONResponse(len(self._found(request, await read_body(request))))
-
-    async def get(self, request: Request) -> Response:
-        return _json(_assistant(self._assistant(request)))
-
-    async def create(self, request: Request) -> Response:
-        body = await read_body(request)
-        graph = field(body, "graph_id", str)
-        if graph is None or graph not in self._runs.graphs:
+    @Operation(
+        "POST",
+        "/assistants",
+        refuses=(404, 409, 422),
+        example={"graph_id": "chat", "name": "brief", "config": {"tags": ["brief"]}},
+    )
+    async def create(self, request: Request, body: schema.AssistantCreate) -> schema.Assistant:
+        """Create an assistant: a graph with a config."""
+        if body.graph_id not in self._runs.graphs:
             there = ", ".join(self._runs.graphs)
-            raise NotFoundError(f"there is no graph {graph!r}; graphs here: {there}")
+            raise NotFoundError(f"there is no graph {body.graph_id!r}; graphs here: {there}")
         owner = self._service.owner(request)
-        wanted = field(body, "assistant_id", str) or new_id()
+        wanted = body.assistant_id or new_id()
         check_id("assistant_id", wanted)
-        keeps = choice(body, "if_exists", "raise", "do_nothing") == "do_nothing"
         if (known := self._table.get(wanted)) is not None:
-            if not keeps or known.owner != owner:
+            if body.if_exists != "do_nothing" or known.owner != owner:
                 raise ConflictError(f"there is an assistant {wanted} already")
-            return _json(_assistant(known))
-        made = _changed(Assistant(id=wanted, graph=graph, owner=owner, name=graph), body)
+            return _shown(known)
+        blank = Assistant(id=wanted, graph=body.graph_id, owner=owner, name=body.graph_id)
+        made = _changed(blank, body)
         most = self._service.limits.assistants
         if sum(each.owner == owner and not _is_own(each) for each in self._table.all()) >= most:
             raise ConflictError(f"there are {most} assistants already; delete one first")
-        return _json(_assistant(self._table.save(made)))
+        return _shown(self._table.save(made))
 
-    async def update(self, request: Request) -> Response:
-        body = await read_body(request)
+    @Operation("POST", "/assistants/search", gives=list[dict[str, Any]], sets=PAGES)
+    async def search(self, request: Request, body: schema.AssistantSearch) -> Response:
+        """List assistants. Each graph has one of its own."""
+        found, headers = body.of(self._found(request, body))
+        page = only([_shown(each) for each in found], body.select)
+        return Response(encode(page), media_type=JSON, headers=headers)
+
+    @Operation("POST", "/assistants/count")
+    async def count(self, request: Request, body: schema.AssistantSearch) -> Count:
+        """Count assistants."""
+        return len(self._found(request, body))
+
+    @Operation("GET", _ONE)
+    async def get(self, request: Request) -> schema.Assistant:
+        """Read an assistant."""
+        return _shown(self._assistant(request))
+
+    @Operation("PATCH", _ONE)
+    async def update(self, request: Request, body: schema.AssistantChange) -> schema.Assistant:
+        """Change an assistant. A graph's own cannot be changed."""
         changed = _changed(self._own(request), body)
         changed.version += 1
-        return _json(_assistant(self._table.save(changed)))
+        return _shown(self._table.save(changed))
 
-    async def delete(self, request: Request) -> Response:
+    @Operation("DELETE", _ONE, refuses=(404, 422))
+    async def delete(self, request: Request) -> None:
+        """Forget an assistant. A graph's own cannot be forgotten."""
         self._table.remove(self._own(request).id)
-        return Response(status_code=204)
 
-    async def graph(self, request: Request) -> Response:
-        graph = self._graph(request)
-        xray = request.query_params.get("xray", "false").lower()
-        depth: bool | int = int(xray) if xray.isdecimal() and len(xray) < 4 else xray == "true"
-        drawn = (await graph.aget_graph(xray=depth)).to_json()
+    @Operation("GET", f"{_ONE}/graph")
+    async def graph(self, request: Request, query: schema.GraphQuery) -> schema.Drawn:
+        """Read the graph's nodes and edges."""
+        drawn = (await self._graph(request).aget_graph(xray=query.xray)).to_json()
         edges = [
             {name: edge[name] for name in _EDGE if edge.get(name) is not None}
             for edge in drawn["edges"]
         ]
-        return _json({"nodes": drawn["nodes"], "edges": edges})
+        return schema.Drawn(nodes=drawn["nodes"], edges=edges)
 
-    async def schemas(self, request: Request) -> Response:
-        graph = self._graph(request)
-        found = await asyncio.to_thread(_schemas, graph)
-        return _json({"graph_id": self._assistant(request).graph, **found})
+    @Operation("GET", f"{_ONE}/schemas")
+    async def schemas(self, request: Request) -> schema.GraphSchemas:
+        """Read the JSON schemas of what the graph takes, holds and gives."""
+        found = await asyncio.to_thread(_schemas, self._graph(request))
+        graph_id = self._assistant(request).graph
+        return schema.GraphSchemas(graph_id=graph_id, **msgspec.structs.asdict(found))
 
-    async def subgraphs(self, request: Request) -> Response:
-        graph = self._graph(request)
-        recurse = request.query_params.get("recurse", "false").lower() == "true"
-        namespace = request.path_params.get("namespace")
-        below = graph.get_subgraphs(namespace=namespace, recurse=recurse)
-        return _json({name: _schemas(each) for name, each in below})
+    @Operation("GET", f"{_ONE}/subgraphs")
+    @Operation("GET", f"{_ONE}/subgraphs/{{namespace:path}}")
+    async def subgraphs(
+        self, request: Request, query: schema.SubgraphsQuery
+    ) -> dict[str, schema.Schemas]:
+        """Read the JSON schemas of the subgraphs, or of those below a namespace."""
+        below = self._graph(request).get_subgraphs(
+            namespace=request.path_params.get("namespace"), recurse=query.recurse
+        )
+        return {name: _schemas(each) for name, each in below}
 
     # Inside
 
@@ -148,42 +149,38 @@ class _Handlers:
     def _graph(self, request: Request) -> Any:
         return self._runs.graphs[self._assistant(request).graph]
 
-    def _found(self, request: Request, body: dict[str, Any]) -> list[Assistant]:
+    def _found(self, request: Request, body: schema.AssistantSearch) -> list[Assistant]:
         owner = self._service.owner(request)
-        graph, name = field(body, "graph_id", str), field(body, "name", str)
-        metadata = field(body, "metadata", dict) or {}
+        metadata = body.metadata or {}
         found = [
             each
             for each in self._table.all()
             if each.owner in ("", owner)
             and each.graph in self._runs.graphs
-            and graph in (None, each.graph)
-            and (name is None or name.lower() in each.name.lower())
+            and body.graph_id in (None, each.graph)
+            and (body.name is None or body.name.lower() in each.name.lower())
             and all(each.metadata.get(key) == value for key, value in metadata.items())
         ]
-        by = body.get("sort_by")
-        if by in ("created_at", "updated_at", "name"):
+        if by := body.sort_by:
             found.sort(key=lambda each: str(getattr(each, by)))
-        if body.get("sort_order") == "desc":
+        if body.sort_order == "desc":
             found.reverse()
         return found
 
 
-def _changed(known: Assistant, body: dict[str, Any]) -> Assistant:
-    """An assistant with what a body says. Raises InvalidError, or TooBigError."""
-    config = field(body, "config", dict) or {}
-    check_config(config)
-    metadata = dict(field(body, "metadata", dict) or {})
+def _changed(known: Assistant, body: schema.AssistantChange) -> Assistant:
+    """An assistant with what a body says. Raises TooBigError."""
+    metadata = dict(body.metadata or {})
     metadata.pop("created_by", None)
     changed = msgspec.structs.replace(
         known,
-        name=field(body, "name", str) or known.name,
-        description=field(body, "description", str) or known.description,
-        config=config or known.config,
-        context=body.get("context") or known.context,
+        name=body.name or known.name,
+        description=body.description or known.description,
+        config=body.config or known.config,
+        context=body.context or known.context,
         metadata={**known.metadata, **metadata},
     )
-    if len(encode(_assistant(changed))) > _LARGEST:
+    if len(encode(_shown(changed))) > _LARGEST:
         raise TooBigError(f"an assistant has at most {_LARGEST} bytes")
     return changed
 
@@ -200,16 +197,16 @@ _EDGE = ("source", "target", "data", "conditional")
 """The only keys that RemoteGraph takes."""
 
 
-def _schemas(graph: Any) -> dict[str, Any]:
+def _schemas(graph: Any) -> schema.Schemas:
     """JSON schemas of what a graph takes and gives; null where there is none, or none to be had."""
     builder = getattr(graph, "builder", None)
-    return {
-        "input_schema": _schema(graph, getattr(builder, "input_schema", None), "input"),
-        "output_schema": _schema(graph, getattr(builder, "output_schema", None), "output"),
-        "state_schema": _schema(graph, getattr(builder, "state_schema", None), None),
-        "config_schema": None,
-        "context_schema": _schema(graph, getattr(builder, "context_schema", None), None),
-    }
+    return schema.Schemas(
+        input_schema=_schema(graph, getattr(builder, "input_schema", None), "input"),
+        output_schema=_schema(graph, getattr(builder, "output_schema", None), "output"),
+        state_schema=_schema(graph, getattr(builder, "state_schema", None), None),
+        config_schema=None,
+        context_schema=_schema(graph, getattr(builder, "context_schema", None), None),
+    )
 
 
 def _schema(graph: Any, kind: Any, name: str | None) -> Any:
@@ -237,20 +234,16 @@ def _by_field(kind: Any) -> Any:
     return {"title": getattr(kind, "__name__", ""), "type": "object", "properties": properties}
 
 
-def _assistant(known: Assistant) -> dict[str, Any]:
-    return {
-        "assistant_id": known.id,
-        "graph_id": known.graph,
-        "config": known.config,
-        "context": known.context or {},
-        "metadata": known.metadata,
-        "name": known.name,
-        "description": known.description,
-        "version": known.version,
-        "created_at": known.created_at,
-        "updated_at": known.updated_at,
-    }
-
-
-def _json(value: Any) -> Response:
-    return Response(encode(value), media_type="application/json")
+def _shown(known: Assistant) -> schema.Assistant:
+    return schema.Assistant(
+        assistant_id=known.id,
+        graph_id=known.graph,
+        config=known.config,
+        context=known.context or {},
+        metadata=known.metadata,
+        name=known.name,
+        description=known.description,
+        version=known.version,
+        created_at=known.created_at,
+        updated_at=known.updated_at,
+    )

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tokenweir.serving.http.bodies import choice, field
 from tokenweir.serving.langgraph.frames import recorded_modes, wire_modes
-from tokenweir.serving.problems import InvalidError
+from tokenweir.serving.langgraph.schema.runs import RunCreate
 from tokenweir.serving.running.records import Assistant, RunRequest
 
 __all__ = ["Asked", "asked_of"]
 
-_LATEST = 86_400
-_STRATEGIES = ("enqueue", "reject", "interrupt", "rollback")
+_DURING = {None: "sync", True: "async", False: "exit"}
+"""The durability that the older ``checkpoint_during`` asks for."""
 
 
 @dataclass(frozen=True)
@@ -41,67 +40,38 @@ class Asked:
     leaves: bool
 
 
-def asked_of(body: dict[str, Any], assistant: Assistant, also: str | None = None) -> Asked:
-    """Read a body. Fields that are not known are left alone, as LangGraph's own server does.
+def asked_of(body: RunCreate, assistant: Assistant, also: str | None = None) -> Asked:
+    """Read a body.
 
     Args:
         body: As LangGraph's clients send it.
         assistant: The one that it names.
         also: A stream mode to record besides those asked for.
-
-    Raises:
-        InvalidError: For a field that cannot be understood, or that asks for what is not offered.
     """
-    if body.get("webhook") is not None:
-        raise InvalidError("this server does not offer webhooks; join the run instead")
-    modes = wire_modes(body.get("stream_mode"))
-    checkpoint = field(body, "checkpoint", dict) or {}
-    checkpoint_id = field(body, "checkpoint_id", str) or field(checkpoint, "checkpoint_id", str)
+    modes = wire_modes(body.stream_mode)
+    place = body.checkpoint
     request = RunRequest(
         graph=assistant.graph,
-        input=body.get("input"),
-        command=field(body, "command", dict),
-        config=field(body, "config", dict) or {},
-        context=body.get("context"),
+        input=body.input,
+        command=body.command,
+        config=body.config or {},
+        context=body.context,
         modes=recorded_modes([*modes, also] if also else modes),
         asked=modes,
-        subgraphs=field(body, "stream_subgraphs", bool) or False,
-        only=field(body, "only", str),
-        interrupt_before=_nodes(body, "interrupt_before"),
-        interrupt_after=_nodes(body, "interrupt_after"),
-        durability=_durability(body),
-        checkpoint_id=checkpoint_id,
+        subgraphs=body.stream_subgraphs or False,
+        only=body.only,
+        interrupt_before=body.interrupt_before,
+        interrupt_after=body.interrupt_after,
+        durability=body.durability or _DURING[body.checkpoint_during],
+        checkpoint_id=body.checkpoint_id or (place.checkpoint_id if place else None),
     )
     return Asked(
         request=request,
         assistant_id=assistant.id,
-        strategy=choice(body, "multitask_strategy", *_STRATEGIES),
-        metadata=field(body, "metadata", dict) or {},
-        after_seconds=_seconds(body),
-        makes_thread=choice(body, "if_not_exists", "reject", "create") == "create",
-        keeps=choice(body, "on_completion", "delete", "keep") == "keep",
-        leaves=choice(body, "on_disconnect", "continue", "cancel") == "cancel",
+        strategy=body.multitask_strategy or "enqueue",
+        metadata=body.metadata or {},
+        after_seconds=body.after_seconds or 0,
+        makes_thread=body.if_not_exists == "create",
+        keeps=body.on_completion == "keep",
+        leaves=body.on_disconnect == "cancel",
     )
-
-
-def _durability(body: dict[str, Any]) -> str:
-    during = field(body, "checkpoint_during", bool)  # the older name
-    default = {None: "sync", True: "async", False: "exit"}[during]
-    asked = choice(body, "durability", "sync", "async", "exit")
-    return default if body.get("durability") is None else asked
-
-
-def _seconds(body: dict[str, Any]) -> float:
-    value = body.get("after_seconds") or 0
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LATEST:
-        raise InvalidError(f"after_seconds is a number from 0 to {_LATEST}")
-    return value
-
-
-def _nodes(body: dict[str, Any], name: str) -> list[str] | str | None:
-    value = body.get(name)
-    if value is None or value == "*":
-        return value
-    if isinstance(value, list) and all(isinstance(node, str) for node in value):
-        return value
-    raise InvalidError(f'{name} is "*" or a list of nodes')

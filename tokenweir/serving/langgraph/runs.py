@@ -6,18 +6,20 @@ What a request asks for is read in ``requests.py``.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.responses import Response
+from starlette.routing import BaseRoute
 
-from tokenweir.serving.http.bodies import field, flag, number, read_bodies, read_body
+from tokenweir.serving.http.endpoints import JSON, Operation, routes_of
 from tokenweir.serving.http.event_parts import EventParts
 from tokenweir.serving.http.event_stream import EventStream
 from tokenweir.serving.langgraph.frames import Frames, wire_modes, wire_names
 from tokenweir.serving.langgraph.requests import Asked, asked_of
+from tokenweir.serving.langgraph.schema import runs as schema
 from tokenweir.serving.problems import InvalidError, NotFoundError
 from tokenweir.serving.running.encoding import encode
 from tokenweir.serving.running.records import Run
@@ -33,26 +35,28 @@ _IN_PATHS = "!$&'()*+,;=:@~"
 """What stands for itself in a segment of a path, besides letters, digits and ``-._``."""
 
 
+_PLACES = {
+    "Location": "The path at which to read the run on.",
+    "Content-Location": "The path of the run.",
+}
+_ALONE, _ON_THREAD, _ONE = (
+    "/runs",
+    "/threads/{thread_id}/runs",
+    "/threads/{thread_id}/runs/{run_id}",
+)
+_EXAMPLE = {
+    "assistant_id": "joke_poem",
+    "input": {"topic": "cats"},
+    "stream_mode": "messages-tuple",
+}
+_starts = partial(Operation, "POST", sets=_PLACES, example=_EXAMPLE)
+_alone = partial(_starts, refuses=(409, 422, 429, 503))
+_on_thread = partial(_starts, refuses=(404, 409, 422, 429, 503))
+
+
 def routes(service: Service) -> list[BaseRoute]:
     """The routes of runs."""
-    handlers = _Handlers(service)
-    on_thread, one = "/threads/{thread_id}/runs", "/threads/{thread_id}/runs/{run_id}"
-    return [
-        Route("/runs/stream", handlers.stream, methods=["POST"]),
-        Route("/runs/wait", handlers.wait, methods=["POST"]),
-        Route("/runs", handlers.create, methods=["POST"]),
-        Route("/runs/batch", handlers.create_several, methods=["POST"]),
-        Route("/runs/cancel", handlers.cancel_several, methods=["POST"]),
-        Route(f"{on_thread}/stream", handlers.stream, methods=["POST"]),
-        Route(f"{on_thread}/wait", handlers.wait, methods=["POST"]),
-        Route(on_thread, handlers.create, methods=["POST"]),
-        Route(on_thread, handlers.list_runs, methods=["GET"]),
-        Route(one, handlers.get, methods=["GET"]),
-        Route(one, handlers.delete, methods=["DELETE"]),
-        Route(f"{one}/join", handlers.join, methods=["GET"]),
-        Route(f"{one}/stream", handlers.join_stream, methods=["GET"]),
-        Route(f"{one}/cancel", handlers.cancel, methods=["POST"]),
-    ]
+    return routes_of(_Handlers(service), "Runs")
 
 
 class _Handlers:
@@ -63,90 +67,125 @@ class _Handlers:
     def _runs(self) -> Runs:
         return self._service.runs
 
-    async def stream(self, request: Request) -> Any:
-        asked = self._asked(request, await read_body(request))
+    @_alone("/runs/stream")
+    @_on_thread(f"{_ON_THREAD}/stream")
+    async def stream(self, request: Request, body: schema.RunCreate) -> EventStream:
+        """Start a run, and stream it.
+
+        A run without a thread is on one of its own, which goes when the run ends. Events:
+        `metadata` first, then one per mode and part, `error` if the run fails. Names of subgraphs'
+        events go on with `|` and the namespace.
+        """
+        asked = self._asked(request, body)
         run = await self._start(request, asked)
         leave = self._on_leave(run, asked.leaves)
         return self._follow(run, Frames(run.request.asked), leave)
 
-    async def create(self, request: Request) -> Response:
-        run = await self._start(request, self._asked(request, await read_body(request)))
-        return _json(_run(run), _headers(run, "stream"))
+    @_alone("/runs/wait", gives=Any)
+    @_on_thread(f"{_ON_THREAD}/wait", gives=Any)
+    async def wait(self, request: Request, body: schema.RunCreate) -> EventStream:
+        """Start a run, and wait for its end: the last values, or `__error__`.
 
-    async def create_several(self, request: Request) -> Response:
-        bodies = await read_bodies(request)
-        several = [self._asked(request, body) for body in bodies]  # all or none
-        return _json([_run(await self._start(request, asked)) for asked in several])
-
-    async def wait(self, request: Request) -> Any:
-        asked = self._asked(request, await read_body(request), also="values")
+        A run without a thread is on one of its own, which goes when the run ends. White space
+        before the values keeps the connection alive.
+        """
+        asked = self._asked(request, body, also="values")
         run = await self._start(request, asked)
-        leave = self._on_leave(run, asked.leaves)
-        return self._values(run, request, leave)
+        return self._values(run, self._on_leave(run, asked.leaves))
 
-    async def join(self, request: Request) -> Any:
-        run = self._run(request)
-        leave = self._on_leave(run, flag(request, "cancel_on_disconnect"))
-        return self._values(run, request, leave)
+    @_alone("/runs", gives=schema.Run)
+    @_on_thread(_ON_THREAD, gives=schema.Run)
+    async def create(self, request: Request, body: schema.RunCreate) -> Response:
+        """Start a run, and do not wait.
 
-    async def join_stream(self, request: Request) -> Any:
-        try:
-            run = self._run(request)
-        except NotFoundError as error:
-            data = encode({"error": "HTTPException", "message": f"404: {error}"})
-            return EventStream(_once(b"event: error\ndata: %s\n\n" % data), self._service.limits)
-        given = request.query_params.getlist("stream_mode")
-        names = [name for part in given for name in part.split(",") if name]
-        modes = wire_modes(names) if names else run.request.asked or wire_names(run.request.modes)
-        cursor = request.headers.get("last-event-id")
-        if cursor is None:
-            after = 1 << 62 if run.final else self._runs.log.last_id(run.id)
-        else:
-            after = _cursor(cursor)
-        leave = self._on_leave(run, flag(request, "cancel_on_disconnect"))
-        return self._follow(run, Frames(modes, after), leave)
+        A run without a thread is on one of its own, which goes when the run ends.
+        """
+        run = await self._start(request, self._asked(request, body))
+        return Response(encode(_shown(run)), media_type=JSON, headers=_headers(run, "stream"))
 
-    async def list_runs(self, request: Request) -> Response:
-        owner = self._service.owner(request)
-        thread = self._runs.thread(request.path_params["thread_id"], owner)
-        runs = self._runs.records.runs_of(thread.id, owner)
-        status = request.query_params.get("status")
-        found = [_run(run) for run in runs if status in (None, run.status)]
-        offset = number(request.query_params, "offset", 0, 1 << 40)
-        return _json(found[offset : offset + number(request.query_params, "limit", 10)])
+    @Operation("POST", "/runs/batch", refuses=(422, 429, 503))
+    async def create_several(
+        self, request: Request, body: list[schema.RunCreate]
+    ) -> list[schema.Run]:
+        """Start several runs, each on a thread of its own, and do not wait."""
+        several = [self._asked(request, each) for each in body]  # all or none
+        return [_shown(await self._start(request, asked)) for asked in several]
 
-    async def get(self, request: Request) -> Response:
-        return _json(_run(self._run(request)))
-
-    async def delete(self, request: Request) -> Response:
-        run = self._run(request)
-        await self._runs.forget(run.id, run.owner)
-        return Response(status_code=204)
-
-    async def cancel(self, request: Request) -> Response:
-        run = self._run(request)
-        wait = flag(request, "wait")
-        undo = _undoes(request)
-        await self._runs.cancel(run.id, run.owner, wait=wait, undo=undo)
-        return JSONResponse({}) if wait else Response(status_code=202)
-
-    async def cancel_several(self, request: Request) -> Response:
-        body = await read_body(request)
-        owner, undo = self._service.owner(request), _undoes(request)
-        thread, ids = field(body, "thread_id", str), field(body, "run_ids", list)
-        status = field(body, "status", str)
-        if ids is None and status not in ("pending", "running", "all"):
+    @Operation("POST", "/runs/cancel")
+    async def cancel_several(
+        self, request: Request, query: schema.UndoQuery, body: schema.RunsAsked
+    ) -> None:
+        """Stop several runs."""
+        owner, ids = self._service.owner(request), body.run_ids
+        if ids is None and body.status is None:
             raise InvalidError("give run_ids, or a status: pending, running or all")
         for run in self._runs.records.runs.all():
             if (
                 run.owner == owner
                 and not run.final
-                and thread in (None, run.thread_id)
+                and body.thread_id in (None, run.thread_id)
                 and (ids is None or run.id in ids)
-                and status in (None, "all", run.status)
+                and body.status in (None, "all", run.status)
             ):
-                await self._runs.cancel(run.id, owner, undo=undo)
-        return Response(status_code=204)
+                await self._runs.cancel(run.id, owner, undo=query.action == "rollback")
+
+    @Operation("GET", _ON_THREAD)
+    async def list_runs(self, request: Request, query: schema.RunsQuery) -> list[schema.Run]:
+        """List a thread's runs, newest first."""
+        owner = self._service.owner(request)
+        thread = self._runs.thread(request.path_params["thread_id"], owner)
+        runs = self._runs.records.runs_of(thread.id, owner)
+        found, _ = query.of([run for run in runs if query.status in (None, run.status)])
+        return [_shown(run) for run in found]
+
+    @Operation("GET", _ONE)
+    async def get(self, request: Request) -> schema.Run:
+        """Read a run."""
+        return _shown(self._run(request))
+
+    @Operation("DELETE", _ONE, refuses=(404, 409))
+    async def delete(self, request: Request) -> None:
+        """Forget a run that is over, with its events."""
+        run = self._run(request)
+        await self._runs.forget(run.id, run.owner)
+
+    @Operation("GET", f"{_ONE}/join", gives=Any, sets=_PLACES)
+    async def join(self, request: Request, query: schema.JoinQuery) -> EventStream:
+        """Wait for a run's end: the last values, or `__error__`."""
+        run = self._run(request)
+        return self._values(run, self._on_leave(run, query.cancel_on_disconnect))
+
+    @Operation("GET", f"{_ONE}/stream", sets=_PLACES, refuses=(422,))
+    async def join_stream(
+        self, request: Request, query: schema.StreamQuery, headers: schema.LastEventId
+    ) -> EventStream:
+        """Stream a run that has begun, from its beginning, from an id, or from now.
+
+        A run that is not there is told as the event `error`, with status 200.
+        """
+        try:
+            run = self._run(request)
+        except NotFoundError as error:
+            data = encode({"error": "HTTPException", "message": f"404: {error}"})
+            return EventStream(_once(b"event: error\ndata: %s\n\n" % data), self._service.limits)
+        names = [name for part in query.stream_mode for name in part.split(",") if name]
+        modes = wire_modes(names) if names else run.request.asked or wire_names(run.request.modes)
+        if headers.last_event_id is None:
+            after = 1 << 62 if run.final else self._runs.log.last_id(run.id)
+        else:
+            after = max(0, int(headers.last_event_id))
+        leave = self._on_leave(run, query.cancel_on_disconnect)
+        return self._follow(run, Frames(modes, after), leave)
+
+    @Operation("POST", f"{_ONE}/cancel", also={202: "It is being stopped."})
+    async def cancel(
+        self, request: Request, query: schema.CancelQuery
+    ) -> dict[str, Any] | Response:
+        """Stop a run."""
+        run = self._run(request)
+        undo = query.action == "rollback"
+        await self._runs.cancel(run.id, run.owner, wait=query.wait, undo=undo)
+        return {} if query.wait else Response(status_code=202)
 
     # Inside
 
@@ -165,12 +204,9 @@ class _Handlers:
             after_seconds=asked.after_seconds,
         )
 
-    def _asked(self, request: Request, body: dict[str, Any], also: str | None = None) -> Asked:
-        assistant_id = field(body, "assistant_id", str)
-        if assistant_id is None:
-            raise InvalidError("assistant_id is missing: a graph's name, or an assistant's id")
+    def _asked(self, request: Request, body: schema.RunCreate, also: str | None = None) -> Asked:
         try:
-            assistant = self._runs.assistant(assistant_id, self._service.owner(request))
+            assistant = self._runs.assistant(body.assistant_id, self._service.owner(request))
         except NotFoundError as error:
             raise InvalidError(str(error)) from None
         return asked_of(body, assistant, also)
@@ -194,7 +230,7 @@ class _Handlers:
             heartbeat=_HEARTBEAT,
         )
 
-    def _values(self, run: Run, request: Request, leave: Callable[[], None] | None) -> EventStream:
+    def _values(self, run: Run, leave: Callable[[], None] | None) -> EventStream:
         """The final values, when there are any; white space before them keeps proxies patient."""
 
         async def values() -> AsyncIterator[bytes]:
@@ -211,21 +247,6 @@ async def _once(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
-def _undoes(request: Request) -> bool:
-    action = request.query_params.get("action", "interrupt")
-    if action not in ("interrupt", "rollback"):
-        raise InvalidError("action is interrupt or rollback")
-    return action == "rollback"
-
-
-def _cursor(text: str) -> int:
-    if text == "-1":
-        return 0
-    if not (text.isascii() and text.isdigit()) or len(text) > 18:
-        raise InvalidError("Last-Event-ID is an id of this stream's events, or -1")
-    return int(text)
-
-
 def _headers(run: Run, what: str) -> dict[str, str]:
     """Paths without a host: clients put them behind the URL that they know."""
     place = f"/threads/{quote(run.thread_id, safe=_IN_PATHS)}/runs/{run.id}"
@@ -235,18 +256,18 @@ def _headers(run: Run, what: str) -> dict[str, str]:
     }
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _shown(run: Run) -> schema.Run:
     request = run.request
-    return {
-        "run_id": run.id,
-        "thread_id": run.thread_id,
-        "assistant_id": run.assistant_id,
-        "created_at": run.created_at,
-        "updated_at": run.updated_at,
-        "status": run.status,
-        "metadata": run.metadata,
-        "multitask_strategy": run.strategy,
-        "kwargs": {
+    return schema.Run(
+        run_id=run.id,
+        thread_id=run.thread_id,
+        assistant_id=run.assistant_id,
+        created_at=run.created_at,
+        updated_at=run.updated_at,
+        status=run.status,
+        metadata=run.metadata,
+        multitask_strategy=run.strategy,
+        kwargs={
             "input": request.input,
             "command": request.command,
             "config": request.config,
@@ -254,8 +275,4 @@ def _run(run: Run) -> dict[str, Any]:
             "stream_mode": request.modes,
             "subgraphs": request.subgraphs,
         },
-    }
-
-
-def _json(value: Any, headers: dict[str, str] | None = None) -> Response:
-    return Response(encode(value), media_type="application/json", headers=headers)
+    )

@@ -15,6 +15,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from msgspec import UNSET
+
+from tokenweir.serving.openai.schema import Choice, Completion, Said, ToolCall, Usage
 from tokenweir.serving.sse.token_records import Record
 
 __all__ = ["Answer"]
@@ -22,6 +25,7 @@ __all__ = ["Answer"]
 _FINISH = ("stop", "length", "content_filter", "tool_calls")
 _BETWEEN = "\n\n"
 _TOLD = ("node", "tags", "namespace", "model", "id", "tool_calls", "tool_call_id", "remove")
+_NO_USAGE: Usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
 class Answer:
@@ -34,16 +38,16 @@ class Answer:
     """
 
     def __init__(self, id: str, model: str, created: int) -> None:
-        self._head = {"id": id, "created": created, "model": model}
+        self._head: dict[str, Any] = {"id": id, "created": created, "model": model}
         self._text: list[tuple[_Call, str]] = []
         self._reasoning: list[tuple[_Call, str]] = []
-        self._usage: dict[str, int] | None = None
+        self._usage: Usage | None = None
         self._finish = "stop"
         self._live: _Call | None = None
         self._spoke: _Call | None = None
         self._waiting: dict[_Call, list[Record]] = {}
         self._over: set[_Call] = set()
-        self._calls: dict[Any, dict[str, Any]] = {}
+        self._calls: dict[Any, ToolCall] = {}
         self._answered: set[str] = set()
 
     def start(self) -> dict[str, Any]:
@@ -86,21 +90,20 @@ class Answer:
 
     def usage(self) -> dict[str, Any]:
         """The chunk after the last, for clients that asked for usage."""
-        counted = self._usage or {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+        counted = self._usage or _NO_USAGE
         return {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": counted}
 
-    def whole(self) -> dict[str, Any]:
+    def whole(self) -> Completion:
         """The whole answer, after ``end``."""
         calls = self._open_calls()
         text = _joined(self._text)
-        message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else "")}
+        said = Said(content=text or (None if calls else ""))
         if self._reasoning:
-            message["reasoning_content"] = _joined(self._reasoning)
+            said.reasoning_content = _joined(self._reasoning)
         if calls:
-            message["tool_calls"] = calls
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._finish}
-        whole = {**self._head, "object": "chat.completion", "choices": [choice]}
-        return whole | ({"usage": self._usage} if self._usage else {})
+            said.tool_calls = calls
+        choice = Choice(message=said, finish_reason=self._finish)
+        return Completion(**self._head, choices=[choice], usage=self._usage or UNSET)
 
     # What passes
 
@@ -179,18 +182,17 @@ class Answer:
             args = part.get("args") or ""
             function["arguments"] += args if isinstance(args, str) else json.dumps(args)
 
-    def _open_calls(self) -> list[dict[str, Any]]:
+    def _open_calls(self) -> list[ToolCall]:
         return [call for call in self._calls.values() if call["id"] not in self._answered]
 
     def _count(self, record: Record) -> None:
         if usage := record.get("usage"):
-            counted = {
-                "prompt_tokens": usage.get("input_tokens", 0),
-                "completion_tokens": usage.get("output_tokens", 0),
-                "total_tokens": usage.get("total_tokens", 0),
+            before = self._usage or _NO_USAGE
+            self._usage = {
+                "prompt_tokens": before["prompt_tokens"] + usage.get("input_tokens", 0),
+                "completion_tokens": before["completion_tokens"] + usage.get("output_tokens", 0),
+                "total_tokens": before["total_tokens"] + usage.get("total_tokens", 0),
             }
-            before = self._usage or dict.fromkeys(counted, 0)
-            self._usage = {key: before[key] + counted[key] for key in counted}
         reason = record.get("finish_reason")
         if reason in _FINISH:
             self._finish = "stop" if reason == "tool_calls" else reason

@@ -52,7 +52,7 @@ class Frames:
                 found.append(b"data: [DONE]\n\n")
         return b"".join(found)
 
-    def chunks(self, event: Event) -> Iterator[dict[str, Any]]:
+    def chunks(self, event: Event) -> Iterator[Mapping[str, Any]]:
         """The chunks that an event makes; one with ``error`` is the last."""
         if event.kind == "error":
             self._failed = True
@@ -76,5 +76,5 @@ class Frames:
         return bool(answered) or self._only is None or self._only(metadata, message)
 
 
-def _written(chunk: dict[str, Any]) -> bytes:
+def _written(chunk: Mapping[str, Any]) -> bytes:
     return b"data: %s\n\n" % json.dumps(chunk, ensure_ascii=False).encode()

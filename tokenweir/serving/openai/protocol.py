@@ -22,15 +22,17 @@ from typing import Any
 from langchain_core.messages import convert_to_messages
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from tokenweir.serving.graph_inputs import MESSAGES, Key, keys_of
 from tokenweir.serving.graph_tags import tags_in
-from tokenweir.serving.http.bodies import parse, read_body
+from tokenweir.serving.http.bodies import parse
+from tokenweir.serving.http.endpoints import Operation, routes_of
 from tokenweir.serving.http.event_parts import EventParts
 from tokenweir.serving.http.event_stream import EventStream
 from tokenweir.serving.openai.answer import Answer
 from tokenweir.serving.openai.frames import Frames
+from tokenweir.serving.openai.schema import ChatRequest, Completion, Message, Model, Models
 from tokenweir.serving.problems import InvalidError, ModelNotFoundError, NotFoundError
 from tokenweir.serving.running.encoding import scrubbed
 from tokenweir.serving.running.records import Run, RunRequest
@@ -40,22 +42,17 @@ from tokenweir.serving.service import Service
 __all__ = ["input_of", "routes"]
 
 _MODES = ["messages", "custom", "tasks", "updates"]
-_NOT_OURS = ("tools", "functions", "response_format", "audio", "prediction")
-"""What changes the shape of an answer, and only the graph could do: refused, never ignored."""
 
-_ROLES = ("system", "developer", "user", "assistant", "tool")
-_PARTS = ("role", "content", "name", "tool_calls", "tool_call_id", "refusal", "reasoning_content")
-"""What of a message is passed on; the rest would become whatever LangChain reads in it."""
+_EXAMPLE = {
+    "model": "chat",
+    "messages": [{"role": "user", "content": "Hello"}],
+    "stream": True,
+}
 
 
 def routes(service: Service) -> list[BaseRoute]:
     """The routes of this protocol."""
-    protocol = _Protocol(service)
-    return [
-        Route("/v1/models", protocol.models),
-        Route("/v1/models/{id:path}", protocol.model),
-        Route("/v1/chat/completions", protocol.complete, methods=["POST"]),
-    ]
+    return routes_of(_Protocol(service), "OpenAI")
 
 
 class _Protocol:
@@ -69,30 +66,42 @@ class _Protocol:
     def _runs(self) -> Runs:
         return self._service.runs
 
-    async def models(self, request: Request) -> Response:
+    @Operation("GET", "/v1/models")
+    async def models(self, request: Request) -> Models:
+        """List the models: every graph, and every `graph:tag` that can be known."""
         if not self._names:
             for name, graph in self._runs.graphs.items():
                 self._names += [name, *(f"{name}:{each}" for each in tags_in(graph))]
-        found = [self._model(name) for name in self._names]
-        return JSONResponse({"object": "list", "data": found})
+        return Models(data=[self._model(name) for name in self._names])
 
-    async def model(self, request: Request) -> Response:
+    @Operation("GET", "/v1/models/{id:path}")
+    async def model(self, request: Request) -> Model:
+        """Read a model: a graph, or `graph:tag`."""
         name = request.path_params["id"]
         self._graph_of(name)
-        return JSONResponse(self._model(name))
+        return self._model(name)
 
-    async def complete(self, request: Request) -> Any:
-        """Run a graph and answer with what its models say."""
-        body = await _body(request)
-        graph, wanted_tag = self._graph_of(body["model"])
-        given = input_of(graph, await self._input_keys(graph), body["messages"])
+    @Operation("POST", "/v1/chat/completions", refuses=(400, 404, 500, 503), example=_EXAMPLE)
+    async def complete(
+        self, request: Request, body: ChatRequest
+    ) -> Completion | EventStream | Response:
+        """Run a graph, and answer with what its models say.
+
+        A graph with `messages` gets the conversation; a graph over plain state gets the user's last
+        message as its one text key or, written as a JSON object, as all of its keys. Sampling
+        parameters belong to the models inside the graph, and are not passed on. Streamed, the
+        events are chunks of the answer, and `[DONE]`.
+        """
+        graph, wanted_tag = self._graph_of(body.model)
+        messages = [_checked(each) for each in body.messages]
+        given = input_of(graph, await self._input_keys(graph), messages)
         owner = self._service.owner(request)
         wanted = RunRequest(graph=graph, input=given, modes=_MODES, subgraphs=True)
         run = await self._runs.start(wanted, owner=owner, metadata={"protocol": "openai"})
-        answer = Answer(f"chatcmpl-{run.id}", body["model"], int(time.time()))
-        usage = bool((body.get("stream_options") or {}).get("include_usage"))
+        answer = Answer(f"chatcmpl-{run.id}", body.model, int(time.time()))
+        usage = body.stream_options is not None and bool(body.stream_options.include_usage)
         frames = Frames(answer, wanted_tag, usage=usage)
-        if body.get("stream"):
+        if body.stream:
             return EventStream(
                 EventParts(self._runs.log.follow(run.id), frames.encode),
                 self._service.limits,
@@ -101,10 +110,12 @@ class _Protocol:
             )
         return await self._whole(request, run, answer, frames)
 
-    async def _whole(self, request: Request, run: Run, answer: Answer, frames: Frames) -> Response:
+    async def _whole(
+        self, request: Request, run: Run, answer: Answer, frames: Frames
+    ) -> Completion | Response:
         """The answer when it is complete; the run is cancelled if the client leaves first."""
 
-        async def collect() -> dict[str, Any] | None:
+        async def collect() -> Mapping[str, Any] | None:
             async for event in self._runs.follow(run.id):
                 for chunk in frames.chunks(event):
                     if "error" in chunk:
@@ -126,7 +137,7 @@ class _Protocol:
         if failed:
             # The SDK would run the graph twice more, whatever it has done and cost.
             return JSONResponse(failed, 500, headers={"x-should-retry": "false"})
-        return JSONResponse(answer.whole())
+        return answer.whole()
 
     def _graph_of(self, model: str) -> tuple[str, str | None]:
         """The graph that a model's name means, and the tag."""
@@ -141,8 +152,8 @@ class _Protocol:
             "and GRAPH:TAG for the tokens of one tag"
         )
 
-    def _model(self, name: str) -> dict[str, Any]:
-        return {"id": name, "object": "model", "created": self._started, "owned_by": "tokenweir"}
+    def _model(self, name: str) -> Model:
+        return Model(id=name, created=self._started)
 
     async def _input_keys(self, graph: str) -> list[Key] | None:
         if graph not in self._keys:
@@ -208,41 +219,11 @@ def _object(text: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-async def _body(request: Request) -> dict[str, Any]:
-    body = await read_body(request)
-    if not isinstance(body.get("model"), str):
-        raise InvalidError("the body is a JSON object with model and messages")
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not all(_is_message(each) for each in messages):
-        raise InvalidError(
-            f"messages is a list of objects with role and content; roles are {', '.join(_ROLES)}"
-        )
-    if not messages:
-        raise InvalidError("messages is empty")
-    body["messages"] = [
-        {"content": None, **{part: each[part] for part in _PARTS if part in each}}
-        for each in messages
-    ]
-    if given := [name for name in _NOT_OURS if body.get(name)]:
-        raise InvalidError(f"a graph decides on {', '.join(given)} itself; leave it out")
-    if body.get("n") not in (None, 1):
-        raise InvalidError("a graph gives one answer: n is 1")
-    if not isinstance(body.get("stream") or False, bool):
-        raise InvalidError("stream is true or false")
-    if not isinstance(body.get("stream_options") or {}, dict):
-        raise InvalidError("stream_options is an object")
-    return body
-
-
-def _is_message(value: Any) -> bool:
-    if not isinstance(value, dict) or value.get("role") not in _ROLES:
-        return False
-    content = value.get("content")
-    if isinstance(content, list):
-        return all(isinstance(part, dict) for part in content)
-    if content is None:
-        return bool(value["role"] == "assistant")
-    return isinstance(content, str)
+def _checked(message: Message) -> dict[str, Any]:
+    """A message as LangChain takes it. Raises InvalidError if it says nothing."""
+    if message.get("content") is None and message["role"] != "assistant":
+        raise InvalidError(f"content is missing in a message of {message['role']}")
+    return {"content": None, **message}
 
 
 async def _left(request: Request) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
+from tokenweir.serving.http.endpoints import Operation, routes_of
 from tokenweir.serving.problems import NotFoundError
 from tokenweir.serving.service import Service
 
@@ -35,23 +36,30 @@ _TYPES = {
 }
 """All that is sent; nothing else of the folder is."""
 
+_AS_IT_WAS = {304: "As it was."}
 _POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
 def routes(service: Service) -> list[BaseRoute]:
     """The routes of the page; they need no key, as the page asks for it."""
-    return [Route("/", _index), Route("/page/{name}", _file)]
+    return routes_of(_Page(), "Page")
 
 
-async def _index(request: Request) -> Response:
-    return _answer(request, "index.html")
+class _Page:
+    @Operation("GET", "/", gives=str, kinds=["text/html"], also=_AS_IT_WAS)
+    async def index(self, request: Request) -> Response:
+        """Show the page that runs graphs in a browser."""
+        return _answer(request, "index.html")
 
-
-async def _file(request: Request) -> Response:
-    name: str = request.path_params["name"]
-    if name not in _TYPES:
-        raise NotFoundError(f"there is no file {name!r}")
-    return _answer(request, name)
+    @Operation(
+        "GET", "/page/{name}", gives=str, kinds=sorted(set(_TYPES.values())), also=_AS_IT_WAS
+    )
+    async def file(self, request: Request) -> Response:
+        """Read a file of the page; `client.js` is the module for pages of others."""
+        name: str = request.path_params["name"]
+        if name not in _TYPES:
+            raise NotFoundError(f"there is no file {name!r}")
+        return _answer(request, name)
 
 
 def _answer(request: Request, name: str) -> Response:

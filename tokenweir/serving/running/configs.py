@@ -1,8 +1,4 @@
-"""The config of a run: what clients may put into one, and what a graph is given of it.
-
-Clients' configs come from requests and from assistants. What is wrong with one is told when it is
-sent; it would only fail, or do nothing, when the graph runs.
-"""
+"""The config that a graph runs with: what it is given of a client's, and of its assistant's."""
 
 from __future__ import annotations
 
@@ -13,12 +9,11 @@ from tokenweir.serving.problems import InvalidError
 from tokenweir.serving.running.encoding import encode
 from tokenweir.serving.running.records import Assistant, Run, RunRequest
 
-__all__ = ["MOST_METADATA", "User", "carried", "check_config", "check_size", "config_of"]
+__all__ = ["MOST_METADATA", "User", "carried", "check_size", "config_of"]
 
 MOST_METADATA = 64 << 10
 """Bytes as JSON of what a client may have carried by every token, or kept with a thread."""
 
-_STEPS = 10_000
 _KEYS = ("tags", "metadata", "recursion_limit", "max_concurrency", "run_name")
 _OURS = ("__", "langgraph_auth_")
 
@@ -36,25 +31,6 @@ class User(dict[str, Any]):
             return self[name]
         except KeyError:
             raise AttributeError(name) from None
-
-
-def check_config(config: Mapping[str, Any]) -> None:
-    """Raise InvalidError for a client's config of which something has the wrong type.
-
-    Keys that are not known are left alone; null is as if the key were not there.
-    """
-    for key in ("configurable", "metadata"):
-        if not isinstance(config.get(key), (dict, type(None))):
-            raise InvalidError(f"config.{key} must be an object")
-    tags = config.get("tags")
-    if tags is not None and not _are_texts(tags):
-        raise InvalidError("config.tags must be a list of strings")
-    if not isinstance(config.get("run_name"), (str, type(None))):
-        raise InvalidError("config.run_name must be a string")
-    for key in ("recursion_limit", "max_concurrency"):
-        count = config.get(key)
-        if count is not None and not (type(count) is int and 0 < count <= _STEPS):
-            raise InvalidError(f"config.{key} must be a number from 1 to {_STEPS}")
 
 
 def check_size(fields: Mapping[str, Any]) -> None:
@@ -78,7 +54,8 @@ def config_of(run: Run, assistant: Assistant) -> dict[str, Any]:
     """The config with which a graph runs: the assistant's, the request's over it, and the ids."""
     config: dict[str, Any] = {}
     configurable: dict[str, Any] = {}
-    for source in (assistant.config, run.request.config):
+    sources: tuple[Mapping[str, Any], ...] = (assistant.config, run.request.config)
+    for source in sources:
         config |= {key: source[key] for key in _KEYS if source.get(key) is not None}
         configurable |= source.get("configurable") or {}
     # Names with two underscores are LangGraph's own machinery, no client's.
@@ -106,7 +83,3 @@ def config_of(run: Run, assistant: Assistant) -> dict[str, Any]:
     if run.attempt > 1:  # which attempt a checkpoint is of: see resuming.py
         config["metadata"]["run_attempt"] = run.attempt
     return {**config, "configurable": configurable}
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)

@@ -186,6 +186,8 @@ def _describe(value: Any) -> Any:
     for kind in kinds:  # their subclasses, such as LangChain's message.text
         if isinstance(value, kind):
             return kind(value)
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.asdict(value)
     if hasattr(value, "model_dump"):
         return value.model_dump()
     if hasattr(value, "_asdict"):

@@ -18,10 +18,10 @@ from tokenweir.errors import FilterError
 from tokenweir.serving.log.events import EventLog
 from tokenweir.serving.problems import InvalidError
 from tokenweir.serving.running.checkpoints import MemoryCheckpoints, SqliteCheckpoints
-from tokenweir.serving.running.configs import carried, check_config, check_size, config_of
+from tokenweir.serving.running.configs import carried, check_size, config_of
 from tokenweir.serving.running.encoding import encode, explain, plain
 from tokenweir.serving.running.recorder import Recorder
-from tokenweir.serving.running.records import Assistant, Run, RunRequest
+from tokenweir.serving.running.records import Assistant, Run, RunRequest, RunStatus
 from tokenweir.serving.running.resuming import Left, left_of
 from tokenweir.streaming.filters import as_filter
 from tokenweir.streaming.run import Plan
@@ -39,7 +39,7 @@ _logger = logging.getLogger("tokenweir.serving")
 class Outcome:
     """How a run ended, and what its thread holds then."""
 
-    status: str
+    status: RunStatus
     error: dict[str, str] | None = None
     values: Any = None
     interrupts: dict[str, Any] = field(default_factory=dict)
@@ -81,7 +81,6 @@ class Executor:
             raise InvalidError(f"stream modes are {', '.join(MODES)}; got {request.modes}")
         if request.durability not in ("sync", "async", "exit"):
             raise InvalidError("durability is sync, async or exit")
-        check_config(request.config)
         check_size(carried(request, metadata))
         command_of(request.command)
         try:
@@ -235,11 +234,11 @@ class Executor:
             for task in snapshot.tasks
             if task.interrupts
         }
-        status = "interrupted" if snapshot.next else "success"
+        status: RunStatus = "interrupted" if snapshot.next else "success"
         return Outcome(status, None, plain(snapshot.values), plain(interrupts), snapshot.next)
 
 
-def command_of(command: dict[str, Any] | None) -> Command[Any] | None:
+def command_of(command: Mapping[str, Any] | None) -> Command[Any] | None:
     """LangGraph's command from a client's; None for none. Raises InvalidError."""
     if not command:
         return None

@@ -7,24 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeAlias, TypedDict, TypeVar
 
 import msgspec
+from msgspec import Meta
+
+from tokenweir.serving.fields import said
 
 __all__ = [
     "FINAL",
     "Assistant",
+    "Command",
+    "Config",
     "Journal",
     "Records",
     "Run",
     "RunRequest",
+    "RunStatus",
     "RunTable",
     "Table",
     "Thread",
+    "ThreadStatus",
     "now",
 ]
 
-FINAL = frozenset({"success", "error", "timeout", "interrupted"})
+RunStatus: TypeAlias = Literal["pending", "running", "success", "error", "timeout", "interrupted"]
+ThreadStatus: TypeAlias = Literal["idle", "busy", "interrupted", "error"]
+
+FINAL: frozenset[RunStatus] = frozenset({"success", "error", "timeout", "interrupted"})
 """The statuses of runs that are over."""
 
 
@@ -33,14 +43,39 @@ def now(after: float = 0.0) -> str:
     return (datetime.now(timezone.utc) + timedelta(seconds=after)).isoformat()
 
 
+_Steps = Annotated[int, Meta(ge=1, le=10_000)]
+
+
+class Config(TypedDict, total=False):
+    """The config of a run, or of an assistant. Null is as if the key were not there."""
+
+    configurable: dict[str, Any] | None
+    tags: list[str] | None
+    metadata: dict[str, Any] | None
+    run_name: str | None
+    recursion_limit: _Steps | None
+    max_concurrency: _Steps | None
+
+
+class Command(TypedDict, total=False):
+    """What a run does instead of taking an input."""
+
+    resume: Annotated[Any, said("The answer to an interrupt.")]
+    update: Annotated[Any, said("A change of the state.")]
+    goto: Annotated[
+        str | dict[str, Any] | list[str | dict[str, Any]] | None,
+        said("Nodes to go to: names, or `{node, input}`."),
+    ]
+
+
 class RunRequest(msgspec.Struct, kw_only=True):
     """What a run is to do: all that is needed to do it again after the process was killed.
 
     Attributes:
         graph: The graph's name.
         input: The graph's input; None to go on from the thread's state.
-        command: Instead of an input: ``{"resume": ..., "update": ..., "goto": ...}``.
-        config: ``configurable``, ``tags``, ``metadata``, ``recursion_limit``; the rest is dropped.
+        command: Instead of an input.
+        config: What of it is not the server's own matter.
         context: The run's context, for graphs with a context schema.
         modes: LangGraph's stream modes: which events to record. ``messages`` is ``(chunk,
             metadata)``.
@@ -55,8 +90,8 @@ class RunRequest(msgspec.Struct, kw_only=True):
 
     graph: str
     input: Any = None
-    command: dict[str, Any] | None = None
-    config: dict[str, Any] = {}
+    command: Command | None = None
+    config: Config = {}
     context: Any = None
     modes: list[str] = msgspec.field(default_factory=lambda: ["messages"])
     asked: list[str] = []
@@ -69,14 +104,14 @@ class RunRequest(msgspec.Struct, kw_only=True):
 
 
 class Run(msgspec.Struct, kw_only=True):
-    """One run. ``status`` is ``pending``, ``running``, or one of ``FINAL``."""
+    """One run."""
 
     id: str
     thread_id: str
     request: RunRequest
     assistant_id: str
     owner: str = ""
-    status: str = "pending"
+    status: RunStatus = "pending"
     temporary: bool = False
     """Whether its thread was made for it alone, and goes when it ends."""
     attempt: int = 1
@@ -105,12 +140,12 @@ class Run(msgspec.Struct, kw_only=True):
 
 
 class Thread(msgspec.Struct, kw_only=True):
-    """One thread. ``status`` is ``idle``, ``busy``, ``interrupted`` or ``error``."""
+    """One thread."""
 
     id: str
     owner: str = ""
     metadata: dict[str, Any] = {}
-    status: str = "idle"
+    status: ThreadStatus = "idle"
     graph: str | None = None
     config: dict[str, Any] = {}
     values: Any = None
@@ -129,7 +164,7 @@ class Assistant(msgspec.Struct, kw_only=True):
     owner: str = ""
     name: str = ""
     description: str | None = None
-    config: dict[str, Any] = {}
+    config: Config = {}
     context: Any = None
     metadata: dict[str, Any] = {}
     version: int = 1

@@ -16,7 +16,7 @@ from tokenweir.serving.log.events import END, EventLog
 from tokenweir.serving.problems import Limits
 from tokenweir.serving.running.encoding import encode, explain
 from tokenweir.serving.running.execution import Executor, Outcome
-from tokenweir.serving.running.records import Records, Run, now
+from tokenweir.serving.running.records import Records, Run, ThreadStatus, now
 
 __all__ = ["Worker"]
 
@@ -286,7 +286,7 @@ class Worker:
         thread = self._records.threads.get(run.thread_id)
         if thread is not None:
             others = [other for other in self._order.get(run.thread_id, ()) if other != run.id]
-            statuses = {"success": "idle", "interrupted": "interrupted"}
+            statuses: dict[str, ThreadStatus] = {"success": "idle", "interrupted": "interrupted"}
             thread.status = "busy" if others else statuses.get(run.status, "error")
             if run.status == "interrupted" and not outcome.next:
                 thread.status = "busy" if others else "idle"

@@ -18,18 +18,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-import msgspec
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute
 
 from tokenweir.errors import FilterError
 from tokenweir.serving.graph_inputs import Key, from_text, keys_of
 from tokenweir.serving.graph_svg import graph_svg
 from tokenweir.serving.http.bodies import parse
+from tokenweir.serving.http.endpoints import Operation, routes_of
 from tokenweir.serving.http.event_parts import EventParts
 from tokenweir.serving.http.event_stream import EventStream
 from tokenweir.serving.problems import InvalidError, NotFoundError, ServingError
@@ -37,12 +38,20 @@ from tokenweir.serving.running.records import Run, RunRequest
 from tokenweir.serving.running.runs import Runs
 from tokenweir.serving.service import Service
 from tokenweir.serving.sse.frames import Frames
+from tokenweir.serving.sse.schema import (
+    Cancelled,
+    EventsAsked,
+    EventsQuery,
+    FollowQuery,
+    Graph,
+    Graphs,
+    LastEventId,
+)
 from tokenweir.streaming.filters import as_filter
 
 __all__ = ["ForeignPageError", "routes"]
 
-_BODY = ("input", "command", "config", "context", "only", "thread_id", "on_disconnect")
-_QUERY = ("only", "thread_id", "on_disconnect")
+_TAG = "Plain server-sent events"
 _RETRY = b"retry: 1000\n\n"
 """Milliseconds after which a browser comes back: soon, as the run goes on meanwhile."""
 
@@ -55,18 +64,14 @@ class ForeignPageError(ServingError):
     status = 403
 
 
+_PLACE = {"Content-Location": "The path of the run."}
+_OVER = {204: "The run is over and all of it was read: an `EventSource` stays away."}
+_streams = partial(Operation, sets=_PLACE, also=_OVER)
+
+
 def routes(service: Service) -> list[BaseRoute]:
     """The routes of this protocol."""
-    protocol = _Protocol(service)
-    return [
-        Route("/graphs", protocol.graphs),
-        Route("/graphs/{name}", protocol.graph),
-        Route("/graphs/{name}/picture.svg", protocol.svg),
-        Route("/graphs/{name}/picture.mermaid", protocol.mermaid),
-        Route("/graphs/{name}/events", protocol.run, methods=["GET", "POST"]),
-        Route("/runs/{id}/events", protocol.follow, methods=["GET"]),
-        Route("/runs/{id}/cancel", protocol.cancel, methods=["POST"]),
-    ]
+    return routes_of(_Protocol(service), _TAG)
 
 
 class _Protocol:
@@ -81,19 +86,26 @@ class _Protocol:
 
     # What there is
 
-    async def graphs(self, request: Request) -> Response:
+    @Operation("GET", "/graphs")
+    async def graphs(self, request: Request) -> Graphs:
+        """List the graphs, and what they take."""
         found = await asyncio.to_thread(lambda: [self._described(name) for name in self._names()])
-        return JSONResponse({"graphs": found})
+        return Graphs(graphs=found)
 
-    async def graph(self, request: Request) -> Response:
-        name = self._name(request)
-        return JSONResponse(await asyncio.to_thread(self._described, name))
+    @Operation("GET", "/graphs/{name}")
+    async def graph(self, request: Request) -> Graph:
+        """Read what a graph takes."""
+        return await asyncio.to_thread(self._described, self._name(request))
 
+    @Operation("GET", "/graphs/{name}/picture.svg", gives=str, kinds=["image/svg+xml"])
     async def svg(self, request: Request) -> Response:
+        """Read a picture of a graph."""
         picture = await self._picture(request, "svg", graph_svg)
         return Response(picture, media_type="image/svg+xml")
 
+    @Operation("GET", "/graphs/{name}/picture.mermaid", gives=str, kinds=["text/plain"])
     async def mermaid(self, request: Request) -> Response:
+        """Read a graph as Mermaid's text."""
         picture = await self._picture(
             request, "mermaid", lambda graph: str(graph.get_graph(xray=True).draw_mermaid())
         )
@@ -121,74 +133,97 @@ class _Protocol:
             self._keys[name] = keys_of(self._runs.graphs[name])
         return self._keys[name]
 
-    def _described(self, name: str) -> dict[str, Any]:
-        return {
-            "name": name,
-            "input": self._input_keys(name),
-            "picture": f"/graphs/{quote(name, safe='')}/picture.svg",
-            "events": f"/graphs/{quote(name, safe='')}/events",
-        }
+    def _described(self, name: str) -> Graph:
+        path = f"/graphs/{quote(name, safe='')}"
+        return Graph(
+            name=name,
+            input=self._input_keys(name),
+            picture=f"{path}/picture.svg",
+            events=f"{path}/events",
+        )
 
     # Runs
 
-    async def run(self, request: Request) -> Any:
-        """Start a run and stream it; or go on with the one that ``Last-Event-ID`` names."""
+    @_streams("GET", "/graphs/{name}/events", refuses=(404, 422, 503))
+    async def start(
+        self, request: Request, query: EventsQuery, headers: LastEventId
+    ) -> EventStream | Response:
+        """Start a run and stream it; or go on with the one that `Last-Event-ID` names.
+
+        Events are `run`, then `token`, `node`, `custom`, `remove`, and last `end` or `error`. Their
+        ids name the run and the place in it.
+        """
+        return await self.run(request, query, headers, EventsAsked())
+
+    @_streams(
+        "POST",
+        "/graphs/{name}/events",
+        refuses=(404, 422, 503),
+        example={"input": {"topic": "cats"}, "only": "tag:joke"},
+    )
+    async def run(
+        self, request: Request, query: EventsQuery, headers: LastEventId, body: EventsAsked
+    ) -> EventStream | Response:
+        """Start a run and stream it; or go on with the one that `Last-Event-ID` names.
+
+        What the URL says goes over what the body says.
+        """
         name = self._name(request)
         if request.method == "HEAD":  # what only looks starts nothing
             return Response(media_type="text/event-stream")
-        if known := _place(request):
-            return await self._stream(request, self._known(request, known[0], name), known[1])
-        _own_page(request, self._service.owner(request))
-        asked = await _body(request)
-        texts = dict(request.query_params.multi_items())
-        asked |= {key: texts.pop(key) for key in _QUERY if key in texts}
-        if whole := texts.pop("input", None):
-            asked["input"] = parse(whole, "input")
-        if texts:
-            given = asked.get("input") or {}
-            if not isinstance(given, dict):
+        if known := _place(headers):
+            run = self._known(request, known[0], name)
+            return await self._stream(request, run, query, known[1])
+        owner = self._service.owner(request)
+        _own_page(request, owner)
+        given = parse(query.input, "input") if query.input else body.input
+        if query.input_keys:
+            if not isinstance(given or {}, dict):
                 raise InvalidError("keys in the URL go over an input that is an object, not this")
             keys = await asyncio.to_thread(self._input_keys, name)
-            asked["input"] = {**given, **from_text(name, keys, texts)}
-        on_disconnect = asked.pop("on_disconnect", "continue")
-        if on_disconnect not in ("continue", "cancel"):
-            raise InvalidError('on_disconnect is "continue" or "cancel"')
-        thread = asked.pop("thread_id", None)
-        if thread is not None and not isinstance(thread, str):
-            raise InvalidError("thread_id is text")
-        asked = {key: value for key, value in asked.items() if value is not None}
-        if "input" not in asked and "command" not in asked and thread is None:
+            given = {**(given or {}), **from_text(name, keys, query.input_keys)}
+        thread = body.thread_id if query.thread_id is None else query.thread_id
+        if given is None and body.command is None and thread is None:
             keys = await asyncio.to_thread(self._input_keys, name)
             if keys:
                 there = ", ".join(key["name"] for key in keys)
                 raise InvalidError(f"{name} needs an input. Its keys: {there}")
-        try:
-            wanted = msgspec.convert({"graph": name, "modes": _MODES, **asked}, RunRequest)
-        except msgspec.ValidationError as error:
-            raise InvalidError(f"the request is not understood: {error}") from None
-        wanted.subgraphs = True
-        owner = self._service.owner(request)
+        wanted = RunRequest(
+            graph=name,
+            input=given,
+            command=body.command,
+            config=body.config or {},
+            context=body.context,
+            modes=_MODES,
+            subgraphs=True,
+            only=query.only or body.only,
+        )
         run = await self._runs.start(wanted, owner=owner, thread_id=thread)
-        leave = (lambda: self._cancel(run)) if on_disconnect == "cancel" else None
-        return await self._stream(request, run, 0, new=True, on_leave=leave)
+        leaves = (query.on_disconnect or body.on_disconnect) == "cancel"
+        leave = (lambda: self._cancel(run)) if leaves else None
+        return await self._stream(request, run, query, 0, new=True, on_leave=leave)
 
-    async def follow(self, request: Request) -> Any:
-        """Stream a run that has begun."""
+    @_streams("GET", "/runs/{id}/events")
+    async def follow(
+        self, request: Request, query: FollowQuery, headers: LastEventId
+    ) -> EventStream | Response:
+        """Follow a run from its beginning, or from after `Last-Event-ID`."""
         run = self._runs.get(request.path_params["id"], self._service.owner(request))
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
-        known = _place(request)
+        known = _place(headers)
         if known and known[0] not in ("", run.id):
             raise InvalidError(f"Last-Event-ID is of another run, {known[0]}")
-        return await self._stream(request, run, known[1] if known else 0)
+        return await self._stream(request, run, query, known[1] if known else 0)
 
-    async def cancel(self, request: Request) -> Response:
-        """Stop a run; one that is over already is no error."""
+    @Operation("POST", "/runs/{id}/cancel")
+    async def cancel(self, request: Request) -> Cancelled:
+        """Stop a run, if it is not over."""
         owner = self._service.owner(request)
         run = self._runs.get(request.path_params["id"], owner)
         if not run.final:
             await self._runs.cancel(run.id, owner, wait=True)
-        return JSONResponse({"run": run.id, "status": run.status})
+        return Cancelled(run=run.id, status=run.status)
 
     def _known(self, request: Request, run_id: str, graph: str) -> Run:
         run = self._runs.get(run_id, self._service.owner(request))
@@ -209,13 +244,14 @@ class _Protocol:
         self,
         request: Request,
         run: Run,
+        query: FollowQuery,
         after: int,
         *,
         new: bool = False,
         on_leave: Callable[[], Any] | None = None,
-    ) -> Any:
+    ) -> EventStream | Response:
         try:
-            only = as_filter(request.query_params.get("only"))
+            only = as_filter(query.only)
         except FilterError as error:
             raise InvalidError(str(error)) from None
         frames = Frames(run, only, after, greeted=new)
@@ -242,14 +278,11 @@ _BACKGROUND: set[asyncio.Task[None]] = set()
 """Tasks that nobody waits for; the loop itself would forget them."""
 
 
-def _place(request: Request) -> tuple[str, int] | None:
+def _place(headers: LastEventId) -> tuple[str, int] | None:
     """The run and the event after which to go on; "" for a run that the address names."""
-    given = request.headers.get("last-event-id")
-    if not given:
+    if headers.last_event_id is None:
         return None
-    run, _, number = given.rpartition(":")
-    if not (number.isascii() and number.isdigit()) or len(number) > 18:
-        raise InvalidError("Last-Event-ID is the id of an event, such as RUN:7")
+    run, _, number = headers.last_event_id.rpartition(":")
     return run, int(number)
 
 
@@ -272,20 +305,3 @@ def _own_page(request: Request, owner: str) -> None:
         raise ForeignPageError(
             "pages of other origins start runs by POST with JSON, as client.js does"
         )
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    if request.method != "POST":
-        return {}
-    text = await request.body()
-    if not text.strip():
-        return {}
-    body = parse(text, "the body")
-    if not isinstance(body, dict):
-        raise InvalidError('the body is a JSON object: {"input": {...}}')
-    if unknown := sorted(set(body) - set(_BODY)):
-        raise InvalidError(
-            f"the body has {', '.join(_BODY)}; not {', '.join(unknown)}. "
-            'The graph\'s own keys go into "input"'
-        )
-    return body

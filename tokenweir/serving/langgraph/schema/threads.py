@@ -1,0 +1,195 @@
+"""What the routes of threads take and give."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Struct, field
+
+from tokenweir.serving.fields import said
+from tokenweir.serving.langgraph.schema.common import (
+    Count,
+    Limited,
+    Metadata,
+    Order,
+    Page,
+    Place,
+    Selected,
+    Time,
+)
+from tokenweir.serving.running.records import Command, ThreadStatus
+
+
+class Checkpoint(Struct, kw_only=True):
+    """A place in a thread."""
+
+    thread_id: str
+    checkpoint_ns: str
+    checkpoint_id: str | None
+
+
+class Interrupt(Struct, kw_only=True):
+    """What a node asks, and waits for an answer to."""
+
+    id: str
+    value: Any
+
+
+class Thread(Struct, kw_only=True):
+    """A conversation, or whatever the graph's state is: runs on it go on from each other."""
+
+    thread_id: str
+    created_at: Time
+    updated_at: Time
+    state_updated_at: Time
+    metadata: dict[str, Any]
+    status: ThreadStatus
+    config: dict[str, Any]
+    values: Annotated[Any, said("The state; null before the first run.")]
+    interrupts: Annotated[dict[str, Any], said("By task.")]
+    error: Any
+
+
+class Update(Struct, kw_only=True):
+    """A change of the state, as a node would make it."""
+
+    values: Any = None
+    command: Command | None = None
+    as_node: str | None = None
+
+
+class Superstep(Struct, kw_only=True):
+    """Changes that are made at once."""
+
+    updates: list[Update]
+
+
+class ThreadCreate(Struct, kw_only=True):
+    """A thread to be."""
+
+    thread_id: Annotated[str | None, said("Its id; made if not told.")] = None
+    metadata: Metadata = None
+    graph_id: Annotated[str | None, said("The graph that it is for.")] = None
+    if_exists: Literal["raise", "do_nothing"] | None = "raise"
+    supersteps: Annotated[list[Superstep] | None, said("Changes that bring it to a state.")] = None
+
+
+class ThreadSearch(Page, kw_only=True):
+    """Which threads."""
+
+    ids: list[str] | None = None
+    status: str | None = None
+    metadata: Metadata = None
+    values: Annotated[dict[str, Any] | None, said("Of the state.")] = None
+    sort_by: (
+        Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"] | None
+    ) = "created_at"
+    sort_order: Order | None = "desc"
+    select: Selected = None
+    extract: Annotated[None, said("This server does not offer extract; select values instead.")] = (
+        None
+    )
+
+
+class ThreadChange(Struct, kw_only=True):
+    """What to change."""
+
+    metadata: Annotated[dict[str, Any] | None, said("Added to what is there.")] = None
+
+
+class ThreadsAsked(Struct, kw_only=True):
+    """Which threads to forget."""
+
+    thread_ids: list[str] | None = None
+    strategy: Literal["delete"] | None = "delete"
+
+
+class ThreadsPruned(Struct, kw_only=True):
+    """How many threads were forgotten."""
+
+    pruned_count: Count
+
+
+class Task(Struct, kw_only=True):
+    """A node that runs next, or ran."""
+
+    id: str
+    name: str
+    path: list[Any]
+    error: str | None
+    interrupts: list[Interrupt]
+    checkpoint: Checkpoint | None
+    state: Annotated[State | None, said("Of a subgraph, if it was asked for.")]
+    result: Any
+
+
+class State(Struct, kw_only=True):
+    """What a thread held at a checkpoint."""
+
+    values: Any
+    next: Annotated[list[str], said("The nodes that run next.")]
+    tasks: list[Task]
+    metadata: dict[str, Any] | None
+    created_at: str | None
+    checkpoint: Checkpoint | None
+    parent_checkpoint: Checkpoint | None
+    interrupts: list[Interrupt]
+    checkpoint_id: str | None
+    parent_checkpoint_id: str | None
+
+
+class StateQuery(Struct, kw_only=True):
+    subgraphs: Annotated[bool, said("Also the states of subgraphs.")] = False
+    select: Annotated[list[str], said("Only these keys.")] = field(default_factory=list)
+
+
+class StateAsked(Struct, kw_only=True):
+    """Which state; a checkpoint may be a subgraph's."""
+
+    checkpoint: Place | None = None
+    subgraphs: Annotated[bool | None, said("Also the states of subgraphs.")] = False
+    select: Selected = None
+
+
+class StateChange(Struct, kw_only=True):
+    """A change of the state."""
+
+    values: Annotated[Any, said("What the node would give.")] = None
+    as_node: Annotated[str | None, said("The node.")] = None
+    checkpoint: Place | None = None
+    checkpoint_id: str | None = None
+
+
+class StateChanged(Struct, kw_only=True):
+    """The checkpoint that was made."""
+
+    checkpoint: Checkpoint | None
+    configurable: Checkpoint | None
+    checkpoint_id: str | None
+
+
+class Before(Place, kw_only=True):
+    """A checkpoint, or the config of one."""
+
+    configurable: Place | None = None
+
+
+class HistoryQuery(Limited, kw_only=True):
+    before: Annotated[str | None, said("The id of a checkpoint: only older ones.")] = None
+
+
+class HistoryAsked(Limited, kw_only=True):
+    """Which states."""
+
+    before: Annotated[str | Before | None, said("A checkpoint, or its id: only older ones.")] = None
+    metadata: Metadata = None
+    checkpoint: Place | None = None
+    select: Selected = None
+
+    @property
+    def place(self) -> Place | None:
+        """The checkpoint that only older ones are asked for than, if any."""
+        if isinstance(self.before, str):
+            return Place(checkpoint_id=self.before)
+        found = self.before and (self.before.configurable or self.before)
+        return Place(checkpoint_id=found.checkpoint_id) if found else None

@@ -1,0 +1,86 @@
+"""What plain server-sent events' routes take and give."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from msgspec import Meta, Struct, field
+
+from tokenweir.serving.fields import said
+from tokenweir.serving.graph_inputs import Key
+from tokenweir.serving.running.records import Command, Config
+
+__all__ = [
+    "Cancelled",
+    "EventsAsked",
+    "EventsQuery",
+    "FollowQuery",
+    "Graph",
+    "Graphs",
+    "LastEventId",
+]
+
+_Thread: TypeAlias = Annotated[
+    str | None, said("A thread to run on, which is made if it is not there.")
+]
+_Leaving: TypeAlias = Annotated[
+    Literal["continue", "cancel"] | None, said("What becomes of the run if the connection ends.")
+]
+
+
+class Graph(Struct, kw_only=True):
+    """A graph. `input` is null if it does not say what it takes."""
+
+    name: str
+    input: list[Key] | None
+    picture: Annotated[str, said("A path.")]
+    events: Annotated[str, said("A path.")]
+
+
+class Graphs(Struct, kw_only=True):
+    """The graphs that are here."""
+
+    graphs: list[Graph]
+
+
+class FollowQuery(Struct, kw_only=True):
+    only: Annotated[
+        str | None,
+        said("Which model calls pass: `tag:joke`, `node:write`, joined by `|`, `&`, `~`."),
+    ] = None
+
+
+class EventsQuery(FollowQuery, kw_only=True):
+    thread_id: _Thread = None
+    on_disconnect: _Leaving = None
+    input: Annotated[str | None, said("The whole input, as JSON.")] = None
+    input_keys: Annotated[
+        dict[str, str],
+        said("The graph's input, key by key: `?topic=cats`. Values that are not text are JSON."),
+    ] = field(default_factory=dict)
+
+
+class LastEventId(Struct, kw_only=True):
+    last_event_id: Annotated[
+        Annotated[str, Meta(pattern="^(.*:)?[0-9]{1,18}$")] | None,
+        said("The id of the last event that came, such as RUN:7: go on after it."),
+    ] = field(default=None, name="Last-Event-ID")
+
+
+class EventsAsked(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A run to be. The graph's own keys go into "input"."""
+
+    input: Annotated[Any, said("The graph's input.")] = None
+    command: Annotated[Command | None, said("Instead of an input.")] = None
+    config: Config | None = None
+    context: Annotated[Any, said("For graphs with a context schema.")] = None
+    only: Annotated[str | None, said("Which model calls are recorded.")] = None
+    thread_id: _Thread = None
+    on_disconnect: _Leaving = "continue"
+
+
+class Cancelled(Struct, kw_only=True):
+    """The run that was stopped."""
+
+    run: str
+    status: str
