@@ -112,3 +112,23 @@ def test_a_reader_has_no_event_that_a_kill_takes_from_the_record(
     text = httpx.get(url, headers={"last-event-id": "-1"}, timeout=30).text
     found = [json.loads(line[5:]) for line in text.splitlines() if line.startswith("data: {")]
     assert found.count(seen) == 2  # of both attempts
+
+
+def test_space_is_given_back(serve: Callable[..., Any], http: httpx.Client, tmp_path: Path) -> None:
+    """Beyond ``--keep-mb`` the oldest go, with the checkpoints of their threads, and the files
+    become as small as what is kept; so do the write-ahead logs."""
+    folder = tmp_path / ".tokenweir"
+    server = serve("sample:writes")
+    topic = "x" * 1_000_000
+    body = {**BODY, "input": {"topic": topic}, "stream_mode": "values"}
+    made = [http.post(f"{server.url}/threads", json={}).json()["thread_id"] for _ in range(10)]
+    for thread in made:
+        http.post(f"{server.url}/threads/{thread}/runs/wait", json=body)
+    assert server.terminate() == 0
+    assert sum(path.stat().st_size for path in folder.iterdir()) > 40 << 20
+    server = serve("sample:writes", "--keep-mb", "8")
+    while sum(path.stat().st_size for path in folder.iterdir()) > 20 << 20:
+        time.sleep(0.1)  # a minute at most: the test's own time limit
+    newest = http.get(f"{server.url}/threads/{made[-1]}/state").json()
+    assert newest["values"] == {"topic": topic, "answer": "done"}
+    assert http.get(f"{server.url}/ok").status_code == 200

@@ -13,6 +13,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 
 from tokenweir.models.chat import chat_model
 from tokenweir.serving.log.sqlite import SqliteLog
+from tokenweir.serving.log.wal import WalKeeper
 from tokenweir.serving.running.checkpoints import SqliteCheckpoints
 from tokenweir.serving.running.configs import config_of
 from tokenweir.serving.running.execution import Executor
@@ -55,7 +56,8 @@ async def test_a_run_of_which_only_the_end_is_missing(durability: str, tmp_path:
     run = asked(durability)
     log = SqliteLog(tmp_path / "events.sqlite")
     async with aiosqlite.connect(tmp_path / "checkpoints.sqlite") as connection:
-        saver = SqliteCheckpoints(connection, log.saved, lambda pages: None)
+        wal = WalKeeper(tmp_path / "checkpoints.sqlite")
+        saver = SqliteCheckpoints(connection, log.saved, wal)
         executor = Executor({"talk": talk()}, log, saver)
         log.open(run.id)
         outcome = await executor.execute(run, ASSISTANT)
@@ -66,6 +68,7 @@ async def test_a_run_of_which_only_the_end_is_missing(durability: str, tmp_path:
         run.attempt = 2
         left = await left_of(run, executor.graphs["talk"], config_of(run, ASSISTANT), log, kept)
         await log.close()
+        await wal.close()
     assert kept > 2
     assert left.over
     assert left.void == []
@@ -80,7 +83,8 @@ async def test_a_run_killed_before_a_steps_checkpoint(
     run = asked("sync")
     log = SqliteLog(tmp_path / "events.sqlite")
     async with aiosqlite.connect(tmp_path / "checkpoints.sqlite") as connection:
-        saver = SqliteCheckpoints(connection, log.saved, lambda pages: None)
+        wal = WalKeeper(tmp_path / "checkpoints.sqlite")
+        saver = SqliteCheckpoints(connection, log.saved, wal)
         executor = Executor({"talk": talk()}, log, saver)
         log.open(run.id)
         await executor.execute(run, ASSISTANT)
@@ -104,5 +108,6 @@ async def test_a_run_killed_before_a_steps_checkpoint(
         assert len(left.void) == void
         outcome = await executor.execute(run, ASSISTANT)
         await log.close()
+        await wal.close()
     assert outcome.status == "success"
     assert len(outcome.values["messages"]) == 3

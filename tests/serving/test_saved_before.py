@@ -21,6 +21,7 @@ from tokenweir.nodes.node import node
 from tokenweir.serving.log.events import Event
 from tokenweir.serving.log.sqlite import SqliteLog
 from tokenweir.serving.log.sqlite_file import SqliteFile
+from tokenweir.serving.log.wal import WalKeeper
 from tokenweir.serving.running.checkpoints import SqliteCheckpoints
 from tokenweir.serving.running.records import RunRequest
 from tokenweir.serving.running.runs import Runs
@@ -128,10 +129,12 @@ class Place:
 
     def __init__(self, folder: Path, connection: aiosqlite.Connection) -> None:
         self.log = SqliteLog(folder / "events.sqlite")
-        self.saver = Watched(connection, self.log.saved, lambda pages: None)
+        self.wal = WalKeeper(folder / "events.sqlite")
+        self.saver = Watched(connection, self.log.saved, self.wal)
         self.saver.file = SqliteFile(folder / "events.sqlite")
 
     async def close(self) -> None:
+        await self.wal.close()
         await self.log.close()
         self.saver.file.close_writing()
         self.saver.file.reading.close()

@@ -139,7 +139,8 @@ class Limits:
         heartbeat_seconds: Between comments on a silent stream.
         assistants: Assistants that the clients of one key may make; nothing sweeps them.
         keep_seconds: How long finished runs and their events are kept.
-        keep_bytes: How many bytes of events are kept; the oldest finished runs go first.
+        keep_bytes: How many bytes of events, and of checkpoints in a folder, are kept; the oldest
+            finished runs go first, and a thread with the last of its runs.
     """
 
     body: int = 4 << 20

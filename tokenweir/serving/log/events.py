@@ -256,6 +256,10 @@ class EventLog(Protocol):
         """Why nothing can be written just now; None if all is well."""
         ...
 
+    async def tidy(self) -> None:
+        """Give the space of what was deleted back, if that is worth it."""
+        ...
+
     async def close(self) -> None:
         """Write what is not written, and cut off all readers."""
         ...

@@ -84,6 +84,9 @@ class MemoryLog:
     def problem(self) -> str | None:
         return None
 
+    async def tidy(self) -> None:
+        return
+
     async def close(self) -> None:
         for tail in self._tails.values():
             tail.suspend()

@@ -210,6 +210,9 @@ class SqliteLog:
         """Have it be a problem if something happens to a file of SQLite that is open."""
         self._watches.append(FileWatch(path))
 
+    async def tidy(self) -> None:
+        await self._wal.tidy()
+
     async def close(self) -> None:
         self._closing = True
         while self._writing is not None or self._next:

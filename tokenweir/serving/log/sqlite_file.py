@@ -220,6 +220,7 @@ def _stored(event: Event) -> _Stored:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file, for WalKeeper.tidy
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {MOST_PAGES}")

@@ -25,6 +25,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
+from tokenweir.serving.log.wal import WalKeeper
 from tokenweir.serving.running import former_writes
 
 __all__ = ["MemoryCheckpoints", "SqliteCheckpoints"]
@@ -50,7 +51,7 @@ class SqliteCheckpoints(AsyncSqliteSaver):
         self,
         connection: aiosqlite.Connection,
         saved: Callable[[str], Awaitable[None]],
-        wrote: Callable[[int], None],
+        wal: WalKeeper,
         *,
         serde: SerializerProtocol | None = None,
     ) -> None:
@@ -58,13 +59,13 @@ class SqliteCheckpoints(AsyncSqliteSaver):
         Args:
             connection: To the file.
             saved: Waits until the events of a run, given by its id, would survive.
-            wrote: Told about how many pages were written.
+            wal: Keeps the file short.
             serde: What turns values into bytes and back.
         """
         super().__init__(connection, serde=serde)
         self._recorded: Callable[[str], Awaitable[None]] = _at_once
         self._saved = saved
-        self._wrote = wrote
+        self._wal = wal
 
     def stay_behind(self, recorded: Callable[[str], Awaitable[None]]) -> None:
         """Save nothing of a run before ``recorded(run_id)`` has returned.
@@ -84,7 +85,7 @@ class SqliteCheckpoints(AsyncSqliteSaver):
     ) -> RunnableConfig:
         await self._said(config)
         put = await super().aput(config, checkpoint, metadata, new_versions)
-        self._wrote(_PAGES)
+        self._wal.wrote(_PAGES)
         return put
 
     async def aput_writes(
@@ -96,7 +97,7 @@ class SqliteCheckpoints(AsyncSqliteSaver):
     ) -> None:
         await self._said(config)
         await super().aput_writes(config, writes, task_id, task_path)
-        self._wrote(_PAGES)
+        self._wal.wrote(_PAGES)
 
     async def _said(self, config: RunnableConfig) -> None:
         if run_id := _run_of(config):
@@ -139,6 +140,14 @@ class SqliteCheckpoints(AsyncSqliteSaver):
             for run_id in run_ids:
                 await former_writes.put_back(cursor, run_id)
             await self.conn.commit()
+
+    async def asize(self) -> int:
+        """Bytes of all checkpoints, as they lie in the file."""
+        return await self._wal.used()
+
+    async def atidy(self) -> None:
+        """Give the space of what was deleted back, if that is worth it."""
+        await self._wal.tidy()
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy a thread's checkpoints and writes."""

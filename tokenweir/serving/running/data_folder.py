@@ -72,8 +72,9 @@ async def _checkpoints(
     async with aiosqlite.connect(path, timeout=_LOCKED) as connection:
         wal = WalKeeper(path)
         try:
-            checkpointer = SqliteCheckpoints(connection, log.saved, wal.wrote, serde=serde)
+            checkpointer = SqliteCheckpoints(connection, log.saved, wal, serde=serde)
             with _readable(path):
+                await connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 await checkpointer.setup()
                 await connection.execute("PRAGMA synchronous = NORMAL")
                 await connection.execute(f"PRAGMA wal_autocheckpoint = {MOST_PAGES}")

@@ -148,6 +148,16 @@ class Executor:
         if run.undone or run.status == "pending":
             outcome.interrupts, outcome.next = found.interrupts, found.next
 
+    async def size(self) -> int:
+        """Bytes of checkpoints in a file; those in memory are not counted."""
+        files = isinstance(self._checkpointer, SqliteCheckpoints)
+        return await self._checkpointer.asize() if files else 0
+
+    async def tidy(self) -> None:
+        """Give the space of what was forgotten back."""
+        if isinstance(self._checkpointer, SqliteCheckpoints):
+            await self._checkpointer.atidy()
+
     async def forget(self, thread_id: str) -> None:
         """Remove a thread's checkpoints."""
         await self._checkpointer.adelete_thread(thread_id)

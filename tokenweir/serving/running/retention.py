@@ -11,25 +11,33 @@ __all__ = ["sweep"]
 
 
 async def sweep(runs: Runs) -> int:
-    """Forget runs that are over, and idle threads, by age and by the size of all events.
+    """Forget runs that are over, and idle threads, by age and by the size of all that is kept.
 
     The oldest go first: runs with their events; a thread, with its checkpoints, when no run of it
-    is kept and it has not been touched for as long as a run is kept. How many went.
+    is kept and it has not been touched for as long as a run is kept, or too much is kept when its
+    last run goes. How many went. Their space is given back.
     """
     limits, records = runs.limits, runs.records
     oldest = datetime.now(timezone.utc) - timedelta(seconds=limits.keep_seconds)
     gone = 0
+    size = await runs.size()
     for run in records.runs.all():
         if not run.final or runs.worker.holds(run.id):
             continue
-        if _is_older(run, oldest) or runs.log.size > limits.keep_bytes:
+        if _is_older(run, oldest) or size > limits.keep_bytes:
             await runs.forget(run.id, run.owner)
             gone += 1
+            thread = records.threads.get(run.thread_id)
+            if size > limits.keep_bytes and thread and not records.runs.on_thread(thread.id):
+                await runs.forget_thread(thread.id, thread.owner)
+                gone += 1
+            size = await runs.size()
     with_runs = {run.thread_id for run in records.runs.all()}
     for thread in records.threads.all():
         if thread.id not in with_runs and _is_older(thread, oldest):
             await runs.forget_thread(thread.id, thread.owner)
             gone += 1
+    await runs.tidy()
     return gone
 
 

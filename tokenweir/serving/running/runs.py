@@ -275,3 +275,12 @@ class Runs:
         # The record goes last: until then nobody else can use the id, and read what is there.
         await self._executor.forget(thread_id)
         self.records.threads.remove(thread_id)
+
+    async def size(self) -> int:
+        """Bytes of all events, and of all checkpoints in a file."""
+        return self.log.size + await self._executor.size()
+
+    async def tidy(self) -> None:
+        """Give the space of what was forgotten back to the disk."""
+        await self.log.tidy()
+        await self._executor.tidy()
