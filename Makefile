@@ -10,7 +10,7 @@ export PYTHON
 ARGS ?=
 bin := .venv/bin
 
-.PHONY: help setup demo test lint types bench check-docs check-page notebooks docs clean
+.PHONY: help setup demo test lint types bench check-docs check-page notebooks pictures docs clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
@@ -45,7 +45,10 @@ bench: setup  ## The benchmarks
 	@scripts/setup .venv bench
 	@$(bin)/python -m benchmarks $(ARGS)
 
-check-docs: setup  ## Run the documentation's code, the notebooks, and build the site
+check-pictures: setup  ## Make README's moving pictures anew, from real runs
+	@$(bin)/python scripts/pictures.py
+
+docs: setup  ## Run the documentation's code, the notebooks, and build the site
 	@$(bin)/python -m pytest -m docs $(ARGS)
 
 check-page: setup  ## Drive the page in Chromium, if it is installed
@@ -53,6 +56,9 @@ check-page: setup  ## Drive the page in Chromium, if it is installed
 
 notebooks: setup  ## Execute the notebooks; ARGS=--write keeps their outputs
 	@$(bin)/python notebooks/execute.py $(ARGS)
+
+pictures: setup  ## Make README's moving pictures anew, from real runs
+	@$(bin)/python scripts/pictures.py
 
 docs: setup  ## Build the documentation into site/; any warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(bin)/python -m mkdocs build --strict --quiet
