@@ -38,7 +38,7 @@ DEPENDENTS = {
     "langchain_core": {"langchain_core", "langchain_openai", "langgraph"},
     "langchain_openai": {"langchain_openai"},
     "openai": {"openai", "langchain_openai"},
-    "httpx2": {"httpx2", "openai", "langchain_openai"},
+    "httpx2": {"httpx2", "httpx", "openai", "langchain_openai"},
     "aiohttp": {"aiohttp", "openai", "langchain_openai", "httpx2"},
 }
 """The packages that are imported anew where one is mutated."""
@@ -172,7 +172,7 @@ def _is_token(part: Any) -> bool:
 def mutant(label: str, modules: str, pattern: str, replacement: str) -> dict[str, Any]:
     """Stream in this process, once it is mutated."""
     mutation = Mutation(modules, pattern, replacement)
-    package = re.split(r"\W", modules)[0]
+    package = re.findall(r"\w+", modules)[0]
     for name in list(sys.modules):
         if name.partition(".")[0] in DEPENDENTS[package]:
             del sys.modules[name]
