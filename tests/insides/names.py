@@ -40,7 +40,14 @@ def private_names(room: str, inside: frozenset[str] = frozenset()) -> set[str]:
 
 def _defined(tree: ast.AST) -> Iterator[str]:
     """The private names that our own modules, classes and instances define."""
+    declared = {  # of somebody else's, to be read or added to
+        each.target
+        for each in ast.walk(tree)
+        if isinstance(each, ast.AugAssign) or (isinstance(each, ast.AnnAssign) and not each.value)
+    }
     for each in ast.walk(tree):
+        if each in declared:
+            continue
         if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield each.name
         elif isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store):
