@@ -5,6 +5,7 @@ That one model works in every loop and thread is in ``test_any_loop.py``.
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -12,14 +13,16 @@ from typing import Any
 
 import httpx2
 import pytest
+from langchain_core.load import dumps, loads
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import RunnableConfig
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, StreamChunkTimeoutError
 from langgraph.graph import MessagesState
 from pydantic import BaseModel, SecretStr
 
-from tokenweir.errors import ModelNameError, TokenweirError
+from tokenweir.errors import ModelNameError, StreamError, TokenweirError
 from tokenweir.models.chat import ChatModel, LocalChatModel, chat_model, default_model_name
+from tokenweir.models.completion import completion_model
 from tokenweir.streaming.stream import astream
 from tokenweir.testing import Provider, Reply, ToolCall
 
@@ -295,3 +298,49 @@ async def test_a_proxy_is_used(provider: Provider) -> None:
     assert [request.path for request in provider.requests] == [
         "http://models.example.com/v1/chat/completions"
     ] * 2
+
+
+# Dumped and loaded
+
+
+@pytest.mark.filterwarnings("ignore:The function `loads` is in beta")
+@pytest.mark.parametrize("name", ["openai:gpt-4o-mini", "qwen:qwen-plus", "local:smollm2"])
+@pytest.mark.parametrize("make", [chat_model, completion_model])
+def test_a_dumped_model_is_loaded_as_it_was(name: str, make: Any) -> None:
+    """``langchain_core.load`` gives the same model back; keys are written as names."""
+    kwargs = {} if name.startswith("local") else {"api_key": "sk-secret-key"}
+    headers = {"x-key": "sk-other-key"}
+    model = make(
+        name, temperature=0.5, first_token_timeout=7, default_headers=headers, tags=["a"], **kwargs
+    )
+    written = dumps(model)
+    assert "sk-" not in written
+    key = "DASHSCOPE_API_KEY" if name.startswith("qwen") else "OPENAI_API_KEY"
+    secrets: Any = {"default_headers": headers, key: "sk-secret-key"}
+    read: Any = loads(
+        written,
+        secrets_map=secrets,
+        valid_namespaces=["tokenweir"],
+        allowed_objects=[type(model)],
+    )
+    assert type(read) is type(model)
+    assert read.model_dump() == model.model_dump()
+
+
+async def test_a_chunk_timeout_is_langchains(provider: Provider, one_node: Any) -> None:
+    """``stream_chunk_timeout`` holds on both paths where it is set; 0 takes the gap's limit off."""
+    provider.default = Reply("a b c", hold_after=1)
+    model = ask(provider, stream_chunk_timeout=0.2)
+
+    async def node(state: MessagesState, config: RunnableConfig) -> Any:
+        return {"messages": [await model.ainvoke(state["messages"], config)]}
+
+    with pytest.raises(StreamChunkTimeoutError):
+        async for _ in model.astream("hello"):
+            pass
+    with pytest.raises(StreamError) as caught:
+        async for _ in astream(one_node(node), {"messages": [("user", "hello")]}):
+            pass
+    assert isinstance(caught.value.__cause__, StreamChunkTimeoutError)
+    assert ask(provider).stream_chunk_timeout == 120
+    assert ask(provider, stream_chunk_timeout=0).new_call_state().policy.gap == math.inf

@@ -13,13 +13,13 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk
-from langchain_core.outputs import LLMResult
+from langchain_core.outputs import ChatGenerationChunk, LLMResult
 from langchain_core.runnables.config import RunnableConfig, ensure_config
 
 from tokenweir.errors import ModelNameError
-from tokenweir.models._calls.policy import CallPolicy
 from tokenweir.models._openai.managed import EmbeddedModel, ManagedModel, make_model
 from tokenweir.models._openai.reasoning import KeepsReasoning
+from tokenweir.models._openai.requests import chunk_timeout_of
 from tokenweir.models._openai.streamed_calls import StreamedCalls
 from tokenweir.models.providers import (
     PACKAGES,
@@ -40,15 +40,17 @@ class ChatModel(ManagedModel, StreamedCalls, KeepsReasoning):
     HTTP clients that were passed in are used as they are; then their rules hold.
     """
 
-    def _call_policy(self) -> CallPolicy:
-        policy = self.call_policy(
-            timeout=self.request_timeout,
-            # LangChain's own limit, which knows neither a first token nor sync calls.
-            gap=self.stream_chunk_timeout,
-            retries=2 if self.max_retries is None else self.max_retries,
-        )
-        self.stream_chunk_timeout = None
-        return policy
+    @property
+    def _default_gap(self) -> float:
+        off = "stream_chunk_timeout" in self.model_fields_set and not self.stream_chunk_timeout
+        return 0.0 if off else super()._default_gap
+
+    def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+        """As ChatOpenAI; its ``stream_chunk_timeout`` holds where somebody has set it."""
+        model = self
+        if chunk_timeout_of(self) is None and self.stream_chunk_timeout is not None:
+            model = self.model_copy(update={"stream_chunk_timeout": None})
+        return super(ChatModel, model)._astream(*args, **kwargs)
 
     if not CONFIG_TRAVELS:
 

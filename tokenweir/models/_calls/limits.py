@@ -31,9 +31,7 @@ class Limits(BaseModel):
     longest_retry_wait: float = Field(default=30.0, ge=0)
     """The longest wait before a retry, whatever the provider asks for."""
 
-    def call_policy(
-        self, *, timeout: Any = None, gap: float | None = GAP, retries: int = 2
-    ) -> CallPolicy:
+    def call_policy(self, *, timeout: Any = None, gap: float = GAP, retries: int = 2) -> CallPolicy:
         """The limits as numbers.
 
         Args:
@@ -45,7 +43,7 @@ class Limits(BaseModel):
         return CallPolicy(
             connect=_limit(self.connect_timeout, connect, CONNECT),
             first_token=_limit(self.first_token_timeout, read, FIRST_TOKEN),
-            gap=_limit(self.token_gap_timeout, read, GAP if gap is None else gap),
+            gap=_limit(self.token_gap_timeout, read, gap),
             retries=retries,
             longest_wait=self.longest_retry_wait,
         )

@@ -19,7 +19,7 @@ from pydantic import (
 from typing_extensions import Self
 
 from tokenweir.models._calls.limits import Limits
-from tokenweir.models._calls.policy import CallPolicy
+from tokenweir.models._calls.policy import GAP, CallPolicy
 from tokenweir.models._calls.state import CallState, ClientAdapter
 from tokenweir.models._openai.adapter import adapter_of
 from tokenweir.models._openai.clients import CallRules, make_clients
@@ -41,7 +41,9 @@ class ManagedModel(Limits, BaseLanguageModel[Any]):
     openai SDK that were passed in are left alone.
     """
 
-    _provider: str = PrivateAttr(default="openai")
+    provider: str = "openai"
+    """Who answers, as ``ls_provider`` in a token's metadata."""
+
     _policy: CallPolicy = PrivateAttr(default_factory=CallPolicy)
     _adapter: ClientAdapter = PrivateAttr(default=None)  # type: ignore[assignment]
     _base_url: str = PrivateAttr(default="")
@@ -84,7 +86,13 @@ class ManagedModel(Limits, BaseLanguageModel[Any]):
         """The limits and retries that the fields ask for."""
         model: Any = self
         retries = 2 if model.max_retries is None else model.max_retries
-        return self.call_policy(timeout=model.request_timeout, retries=retries)
+        gap = self._default_gap
+        return self.call_policy(timeout=model.request_timeout, gap=gap, retries=retries)
+
+    @property
+    def _default_gap(self) -> float:
+        """Seconds from one token to the next unless told; 0 for no limit."""
+        return GAP
 
     def _prepare(self) -> None:
         """Called before each call; may block."""
@@ -98,7 +106,7 @@ class ManagedModel(Limits, BaseLanguageModel[Any]):
     def new_call_state(self) -> CallState:
         """The state of a new call of this model."""
         model: Any = self
-        return CallState(self._policy, self._provider, model.model_name)
+        return CallState(self._policy, self.provider, model.model_name)
 
     @field_serializer("default_headers", check_fields=False)
     def _hide_headers(self, headers: Mapping[str, Any] | None) -> Any:
@@ -121,12 +129,24 @@ class ManagedModel(Limits, BaseLanguageModel[Any]):
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> Any:
         params = super()._get_ls_params(stop=stop, **kwargs)
-        return {**params, "ls_provider": self._provider}
+        return {**params, "ls_provider": self.provider}
 
     @classmethod
-    def is_lc_serializable(cls) -> bool:
-        """Serialised by its own name, it could not be read back by LangChain."""
-        return False
+    def get_lc_namespace(cls) -> list[str]:
+        """Where ``langchain_core.load`` finds the class: ``valid_namespaces=["tokenweir"]``."""
+        return cls.__module__.split(".")
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """What ``langchain_core.load`` writes as a name, and reads from ``secrets_map``."""
+        return {"default_headers": "default_headers"}
+
+    def to_json(self) -> Any:
+        """As LangChain; the key goes by the name of its variable."""
+        made: Any = super().to_json()
+        if self.provider == "qwen":
+            made["kwargs"]["openai_api_key"]["id"] = ["DASHSCOPE_API_KEY"]
+        return made
 
 
 class EmbeddedModel(ManagedModel):
@@ -135,13 +155,22 @@ class EmbeddedModel(ManagedModel):
     ``openai_api_base`` is its address as soon as it has started.
     """
 
-    _gguf: str = PrivateAttr(default="smollm2")
+    provider: str = "llama.cpp"
+
+    gguf: str = "smollm2"
+    """The model's name, or the path of its file."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _needs_nothing(cls, values: Any) -> Any:
+        """It needs no key, and has no address until it has started."""
+        return {"base_url": UNSTARTED, "api_key": SecretStr("none"), **values}
 
     def _prepare(self) -> None:
         """Start the model; should its process have died, it is started anew, elsewhere."""
         from tokenweir.models.embedded.model import start_model
 
-        url = start_model(self._gguf).base_url
+        url = start_model(self.gguf).base_url
         if self._base_url != url:
             model: Any = self
             for client in self._clients:
@@ -171,18 +200,12 @@ def make_model(
         kwargs["tags"] = list(tags)
     if name.provider == "openai":
         return remote(**{"model": name.model, **openai_arguments(name.model, kwargs)})
+    arguments: dict[str, Any] = {"stream_usage": True}
     if name.provider == "qwen":
-        arguments: dict[str, Any] = {"model": name.model, "stream_usage": True}
-        made = remote(**arguments | qwen_arguments(name.model, kwargs))
-        made._provider = "qwen"
-        return made
+        arguments |= {"model": name.model, "provider": "qwen"}
+        return remote(**arguments | qwen_arguments(name.model, kwargs))
     if name.provider == "local":
-        arguments = {"base_url": UNSTARTED, "api_key": SecretStr("none"), "stream_usage": True}
         # The rest of a path is nobody's business.
         arguments["model"] = os.path.basename(name.model)  # noqa: PTH119
-        made = embedded(**arguments | kwargs)
-        made._provider = "llama.cpp"
-        assert isinstance(made, EmbeddedModel)
-        made._gguf = name.model
-        return made
+        return embedded(**arguments | {"gguf": name.model} | kwargs)
     return None

@@ -32,6 +32,7 @@ else:
     _RAISES = True
 
 __all__ = [
+    "chunk_timeout_of",
     "converter",
     "events_request",
     "missing_names",
@@ -48,6 +49,19 @@ def missing_names() -> list[str]:
     return missing if _RAISES else [*missing, "_handle_openai_api_error"]
 
 
+def chunk_timeout_of(model: ChatOpenAI) -> float | None:
+    """``stream_chunk_timeout`` as somebody has set it; None for LangChain's default.
+
+    The default would cut off models that think for longer, which ``first_token_timeout`` allows.
+    """
+    given = model.stream_chunk_timeout
+    by_argument = "stream_chunk_timeout" in model.model_fields_set
+    return given if by_argument or given != _DEFAULT_CHUNK_TIMEOUT else None
+
+
+_DEFAULT_CHUNK_TIMEOUT = 120.0
+
+
 def step_aside(model: ChatOpenAI, run_manager: Any, kwargs: dict[str, Any], is_async: bool) -> str:
     """Why LangChain must make this call itself; "" if its events may be read here."""
     if run_manager is None:
@@ -58,6 +72,8 @@ def step_aside(model: ChatOpenAI, run_manager: Any, kwargs: dict[str, Any], is_a
         return "the rate is limited"
     if model.output_version == "v1":
         return "the output version is v1"
+    if is_async and chunk_timeout_of(model):
+        return "the gap between chunks is LangChain's to limit"
     if model.include_response_headers or model._uses_gateway:
         return "response headers are asked for"
     if model._should_use_protocol_streaming(async_api=is_async, run_manager=run_manager, **kwargs):
