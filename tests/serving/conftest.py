@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tests import fork_server
 from tokenweir.testing import Provider
 
 GRAPHS = Path(__file__).parent / "served_graphs.py"
@@ -34,24 +31,16 @@ class Server:
     ) -> None:
         """``files`` limits how many it may open: soft and hard, as ``ulimit -n``."""
         words = [word.replace("sample:", f"{GRAPHS}:") for word in words]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tokenweir", "serve", "--port", "0", *words],
-            cwd=folder,
-            env={**os.environ, "PYTHONWARNINGS": "default", **environ},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=files and partial(resource.setrlimit, resource.RLIMIT_NOFILE, files),
+        self.process = fork_server.start(
+            ["serve", "--port", "0", *words], folder, {**os.environ, **environ}, files
         )
         self.errors: list[str] = []
         self._heard = threading.Condition()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
-        assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
 
     def _listen(self) -> None:
-        assert self.process.stderr is not None
         for line in self.process.stderr:
             with self._heard:
                 self.errors.append(line)
@@ -82,9 +71,8 @@ class Server:
             self.process.kill()
         self.process.wait(10)
         print(self.stderr())  # shown with a test that fails
-        for pipe in (self.process.stdout, self.process.stderr):
-            assert pipe is not None
-            pipe.close()
+        self.process.stdout.close()
+        self.process.stderr.close()
 
 
 @pytest.fixture

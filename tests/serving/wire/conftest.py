@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.serving.conftest import Server
 from tokenweir.testing import Provider
 
 SAMPLES = Path(__file__).parent / "sample_graphs.py"
@@ -30,22 +28,12 @@ GRAPHS = (*READY, *(f"{name}={SAMPLES}:{name}" for name in OWN), f"{QUOTED}={SAM
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Provider]]:
     """A server without keys, and the scripted provider behind its graphs."""
     with Provider() as provider:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tokenweir", "serve", "--port", "0", *GRAPHS],
-            cwd=tmp_path_factory.mktemp("server"),
-            env={**os.environ, **provider.environ},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
+        server = Server([*GRAPHS], tmp_path_factory.mktemp("server"), provider.environ)
         try:
-            url = process.stdout.readline().strip()
-            assert url.startswith("http://"), "the server did not start; what it says is above"
-            yield url, provider
+            assert server.url.startswith("http://"), server.stderr()
+            yield server.url, provider
         finally:
-            process.kill()
-            process.wait()
-            process.stdout.close()
+            server.close()
 
 
 @pytest.fixture
