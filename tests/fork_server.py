@@ -71,35 +71,38 @@ class _ForkServer:
         )
         theirs.close()
         self._lock = threading.Lock()
-        self._started: dict[int, ForkedProcess] = {}
-        self._begun: list[ForkedProcess] = []
+        self._pipes: dict[int, tuple[TextIO, TextIO]] = {}
+        self._begun: dict[int, ForkedProcess] = {}
+        self._running: dict[int, ForkedProcess] = {}
         self._news = threading.Condition()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
         atexit.register(self._close)
 
     def start(self, order: dict[str, Any]) -> ForkedProcess:
-        message = json.dumps(order).encode()
-        with self._lock:  # one start at a time: the answers come in their order
-            (out, out_end), (err, err_end) = os.pipe(), os.pipe()
+        (out, out_end), (err, err_end) = os.pipe(), os.pipe()
+        pipes = os.fdopen(out, encoding="utf-8"), os.fdopen(err, encoding="utf-8")
+        with self._lock:
+            number = len(self._pipes)
+            self._pipes[number] = pipes
+            message = json.dumps({"number": number, **order}).encode()
             socket.send_fds(self._socket, [message], [out_end, err_end])
-            os.close(out_end)
-            os.close(err_end)
-            with self._news:
-                self._pipes = os.fdopen(out, encoding="utf-8"), os.fdopen(err, encoding="utf-8")
-                assert self._news.wait_for(lambda: bool(self._begun), 60)
-                return self._begun.pop()
+        os.close(out_end)
+        os.close(err_end)
+        with self._news:
+            self._news.wait_for(lambda: number in self._begun)
+            return self._begun.pop(number)
 
     def _listen(self) -> None:
         while message := self._socket.recv(1 << 16):
-            pid, status = json.loads(message)
+            number, pid, status = json.loads(message)
             with self._news:
-                if status is None:
-                    process = self._started[pid] = ForkedProcess(pid, *self._pipes)
-                    self._begun.append(process)
-                    self._news.notify()
-                else:
-                    self._started.pop(pid).ended(status)
+                if status is not None:
+                    self._running.pop(pid).ended(status)
+                    continue
+                process = ForkedProcess(pid, *self._pipes[number])
+                self._running[pid] = self._begun[number] = process
+                self._news.notify_all()
 
     def _close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)
@@ -153,13 +156,15 @@ def _serve(connection: socket.socket) -> None:
             message, fds = _received(connection)
             if not message:
                 return
+            order = json.loads(message)
             if not (pid := os.fork()):
                 os.close(wake)
+                os.close(woken)
                 connection.close()
-                _run(json.loads(message), fds)
+                _run(order, fds)
             for fd in fds:
                 os.close(fd)
-            connection.send(json.dumps([pid, None]).encode())
+            connection.send(json.dumps([order["number"], pid, None]).encode())
 
 
 def _received(connection: socket.socket) -> tuple[bytes, list[int]]:
@@ -178,7 +183,7 @@ def _tell_ended(connection: socket.socket) -> None:
             return
         if not pid:
             return
-        connection.send(json.dumps([pid, status]).encode())
+        connection.send(json.dumps([None, pid, status]).encode())
 
 
 def _run(order: dict[str, Any], fds: list[int]) -> None:

@@ -100,6 +100,7 @@ def test_openais_clients_are_told_in_their_shape(
     server = serve("talk=sample:talk", "--memory", "--max-per-address", "1")
     with httpx.stream("GET", f"{server.url}/graphs/talk/events?messages=held") as answer:
         assert answer.status_code == 200
+        provider.wait_for_requests(1)
         with (
             openai.OpenAI(base_url=f"{server.url}/v1", api_key="-", max_retries=0) as client,
             pytest.raises(openai.InternalServerError, match="as one address can") as refused,
