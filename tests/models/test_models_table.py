@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
 
+from tokenweir.errors import UnmatchedFilterWarning
 from tokenweir.models.chat import chat_model
 from tokenweir.models.completion import completion_model
 from tokenweir.streaming.collect import collect
