@@ -284,7 +284,7 @@ def check_health(url: str) -> None:
     with httpx.Client(base_url=url, timeout=20) as http:
         assert http.get("/ok").json() == {"ok": True}
         metrics = http.get("/metrics").text
-        for nothing in ("runs_running 0", "runs_waiting 0", "threads 0"):
+        for nothing in ("runs_running 0.0", "runs_waiting 0.0", "threads 0.0"):
             assert f"\ntokenweir_{nothing}\n" in metrics
         assert not re.search(r"runs_kept{.*} [1-9]", metrics)
 

@@ -553,5 +553,5 @@ def test_chaos(serve: Callable[..., Any], provider: Provider) -> None:
             assert sorted(each.said()) == sorted(said[name] for name in names)
             assert each.ids == sorted(set(each.ids))
     metrics = httpx.get(f"{server.url}/metrics", verify=TLS).text
-    assert "\ntokenweir_runs_running 0\n" in metrics
-    assert f'tokenweir_runs_kept{{status="success"}} {RUNS}\n' in metrics
+    assert "\ntokenweir_runs_running 0.0\n" in metrics
+    assert f'tokenweir_runs_kept{{status="success"}} {RUNS}.0\n' in metrics

@@ -18,7 +18,7 @@ def test_it_says_its_url_and_answers(serve: Callable[..., Any], http: httpx.Clie
     assert http.get(f"{server.url}/ok").json() == {"ok": True}
     assert http.get(f"{server.url}/info").json()["graphs"] == ["joke_poem", "chat"]
     metrics = http.get(f"{server.url}/metrics").text
-    assert "\ntokenweir_runs_running 0\n" in metrics
+    assert "\ntokenweir_runs_running 0.0\n" in metrics
     assert http.get(f"{server.url}/nothing").status_code == 404
     http.close()  # an idle connection that is kept alive does not hold the server up
     assert server.terminate() == 0

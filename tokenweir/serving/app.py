@@ -14,6 +14,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
@@ -42,6 +43,9 @@ _logger = logging.getLogger("tokenweir.serving")
 _NOT_IN_NAMES = "/\\:?#%"
 """Servers and proxies decode %2F before they look for the route, browsers take \\ for /, and some
 clients put a name into a URL as it is."""
+
+_EXPOSED = ["Content-Location", "Location", "X-Pagination-Total", "X-Pagination-Next"]
+"""What pages of other origins may read of an answer's headers."""
 
 _SWEEP = 60.0
 """Seconds between looks for what need not be kept any more."""
@@ -80,7 +84,7 @@ def create_app(
         GraphNameError: If a graph's name cannot be part of a URL.
     """
     _check_names(graphs)
-    limits, keys = limits or Limits(), list(keys)
+    limits, keys, origins = limits or Limits(), list(keys), list(cors)
     if not all(key.strip() for key in keys):
         raise EmptyKeyError("an API key is empty; leave it out, or say what it is")
 
@@ -106,7 +110,16 @@ def create_app(
         routes=protocol_routes(service),
         lifespan=lifespan,
         exception_handlers={HTTPException: _as_json},
-        middleware=[Middleware(Guard, keys=keys, cors=list(cors), limits=limits, local=local)],
+        middleware=[
+            Middleware(
+                CORSMiddleware,
+                allow_origins=origins,
+                allow_methods=["*"],
+                allow_headers=["*"],
+                expose_headers=_EXPOSED,
+            ),
+            Middleware(Guard, keys=keys, cors=origins, limits=limits, local=local),
+        ],
     )
     app.state.service = service
     return app

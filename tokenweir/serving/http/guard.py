@@ -30,10 +30,6 @@ __all__ = ["Guard", "needs_no_key", "owner_of"]
 
 _OPEN = frozenset({"/ok", "/", "/docs", "/openapi.json"})
 
-_EXPOSED = b"Content-Location, Location, X-Pagination-Total, X-Pagination-Next"
-_METHODS = b"GET, POST, PUT, PATCH, DELETE, OPTIONS"
-_HEADERS = b"content-type, authorization, x-api-key, last-event-id, cache-control"
-
 _OWNERS = b"tokenweir owner"
 _ROUNDS = 50_000
 """Of hashing a key into its owner's id: some 20 ms a key, at the start only. The id is kept with
@@ -58,7 +54,7 @@ def owner_of(scope: Any) -> str:
 
 
 class Guard:
-    """The outermost middleware."""
+    """The middleware around the routes; only that for CORS is around it."""
 
     def __init__(
         self,
@@ -81,7 +77,6 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        shared = self._shared(headers)
         path = route_path(scope)
         started = False
 
@@ -89,14 +84,9 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                if shared:
-                    message["headers"] = [*message.get("headers", ()), *shared]
             await send(message)
 
         try:
-            if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
-                await answer(sending, 200 if shared else 400, {}, _preflight(headers))
-                return
             self._check_origin(headers)
             scope["tokenweir.owner"] = self._owner(path, headers)
             limited = self._limited(headers, receive)
@@ -169,18 +159,6 @@ class Guard:
 
         return receiving
 
-    def _shared(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-        """The CORS headers for this request's origin; none if it is not listed."""
-        origin = headers.get(b"origin", b"").decode("latin-1")
-        if not origin or ("*" not in self._cors and origin not in self._cors):
-            return []
-        allowed = b"*" if "*" in self._cors else origin.encode("latin-1")
-        return [
-            (b"access-control-allow-origin", allowed),
-            (b"access-control-expose-headers", _EXPOSED),
-            (b"vary", b"Origin"),
-        ]
-
 
 def _owner_id(key: str) -> str:
     """Who a key stands for: the same at every start, 128 bits, of no use for finding the key."""
@@ -190,15 +168,6 @@ def _owner_id(key: str) -> str:
 def _is_loopback(host: str) -> bool:
     name = host[: host.rfind(":")] if re.search(r":\d+$", host) else host
     return name in ("localhost", "[::1]", "") or re.fullmatch(r"127(\.\d+){3}", name) is not None
-
-
-def _preflight(headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-    wanted = headers.get(b"access-control-request-headers", _HEADERS)
-    return [
-        (b"access-control-allow-methods", _METHODS),
-        (b"access-control-allow-headers", wanted),
-        (b"access-control-max-age", b"600"),
-    ]
 
 
 def _extra(error: ServingError) -> list[tuple[bytes, bytes]]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from tokenweir._version import __version__
@@ -42,10 +46,12 @@ def routes(service: Service) -> list[BaseRoute]:
     return routes_of(_Health(service), "Server")
 
 
-class _Health:
+class _Health(Collector):
     def __init__(self, service: Service) -> None:
         self._service = service
         self._started = time.monotonic()
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
 
     @Operation("GET", "/ok", also={503: "It is stopping, or cannot write."})
     async def ok(self, request: Request) -> Health | Response:
@@ -68,30 +74,30 @@ class _Health:
     @Operation("GET", "/metrics", gives=str, kinds=["text/plain"])
     async def metrics(self, request: Request) -> Response:
         """Say how busy the server is, for Prometheus."""
+        form = CONTENT_TYPE_PLAIN_0_0_4
+        return Response(generate_latest(self._registry), media_type=form)
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics as they are now: the registry asks for them."""
         runs = self._service.runs
         ended = Counter(run.status for run in runs.records.runs.all())
-        lines = [
-            "# HELP tokenweir_runs_running Runs that run now.",
-            "# TYPE tokenweir_runs_running gauge",
-            f"tokenweir_runs_running {runs.worker.active}",
-            "# HELP tokenweir_runs_waiting Runs that wait for their turn.",
-            "# TYPE tokenweir_runs_waiting gauge",
-            f"tokenweir_runs_waiting {runs.worker.waiting}",
-            "# HELP tokenweir_runs_kept Runs that are over and kept, by status.",
-            "# TYPE tokenweir_runs_kept gauge",
-            *(f'tokenweir_runs_kept{{status="{name}"}} {ended[name]}' for name in sorted(FINAL)),
-            "# HELP tokenweir_threads Threads that are kept.",
-            "# TYPE tokenweir_threads gauge",
-            f"tokenweir_threads {len(runs.records.threads)}",
-            "# HELP tokenweir_events_total Events recorded by this process.",
-            "# TYPE tokenweir_events_total counter",
-            f"tokenweir_events_total {runs.events}",
-            "# HELP tokenweir_uptime_seconds Since this process serves.",
-            "# TYPE tokenweir_uptime_seconds gauge",
-            f"tokenweir_uptime_seconds {time.monotonic() - self._started:.3f}",
-        ]
-        text = "\n".join(lines) + "\n"
-        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+        kept = GaugeMetricFamily(
+            "tokenweir_runs_kept", "Runs that are over and kept, by status.", labels=["status"]
+        )
+        for status in sorted(FINAL):
+            kept.add_metric([status], ended[status])
+        uptime = time.monotonic() - self._started
+        active, waiting = runs.worker.active, runs.worker.waiting
+        yield GaugeMetricFamily("tokenweir_runs_running", "Runs that run now.", active)
+        yield GaugeMetricFamily("tokenweir_runs_waiting", "Runs that wait for their turn.", waiting)
+        yield kept
+        yield GaugeMetricFamily(
+            "tokenweir_threads", "Threads that are kept.", len(runs.records.threads)
+        )
+        yield CounterMetricFamily(
+            "tokenweir_events", "Events recorded by this process.", runs.events
+        )
+        yield GaugeMetricFamily("tokenweir_uptime_seconds", "Since this process serves.", uptime)
 
 
 def _unwell(**more: Any) -> Response:
