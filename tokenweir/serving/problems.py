@@ -138,6 +138,8 @@ class Limits:
             long the head of a request, or the next part of its body, may take.
         heartbeat_seconds: Between comments on a silent stream.
         assistants: Assistants that the clients of one key may make; nothing sweeps them.
+        threads: Threads that the clients of one key may have.
+        keep_runs: How many finished runs are kept; the oldest go first.
         keep_seconds: How long finished runs and their events are kept.
         keep_bytes: How many bytes of events, and of checkpoints in a folder, are kept; the oldest
             finished runs go first, and a thread with the last of its runs.
@@ -152,5 +154,7 @@ class Limits:
     slow_seconds: float = 30.0
     heartbeat_seconds: float = 5.0
     assistants: int = 1000
+    threads: int = 100_000
+    keep_runs: int = 100_000
     keep_seconds: float = 7 * 86400.0
     keep_bytes: int = 4 << 30

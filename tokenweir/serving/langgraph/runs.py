@@ -101,7 +101,9 @@ class _Handlers:
         A run without a thread is on one of its own, which goes when the run ends.
         """
         run = await self._start(request, self._asked(request, body))
-        return Response(encode(_shown(run)), media_type=JSON, headers=_headers(run, "stream"))
+        return Response(
+            encode(await self._told(run)), media_type=JSON, headers=_headers(run, "stream")
+        )
 
     @Operation("POST", "/runs/batch", refuses=(422, 429, 503))
     async def create_several(
@@ -109,7 +111,8 @@ class _Handlers:
     ) -> list[schema.Run]:
         """Start several runs, each on a thread of its own, and do not wait."""
         several = [self._asked(request, each) for each in body]  # all or none
-        return [_shown(await self._start(request, asked)) for asked in several]
+        runs = [await self._start(request, asked) for asked in several]
+        return [await self._told(run) for run in runs]
 
     @Operation("POST", "/runs/cancel")
     async def cancel_several(
@@ -136,12 +139,12 @@ class _Handlers:
         thread = self._runs.thread(request.path_params["thread_id"], owner)
         runs = self._runs.records.runs_of(thread.id, owner)
         found, _ = query.of([run for run in runs if query.status in (None, run.status)])
-        return [_shown(run) for run in found]
+        return [await self._told(run) for run in found]
 
     @Operation("GET", _ONE)
     async def get(self, request: Request) -> schema.Run:
         """Read a run."""
-        return _shown(self._run(request))
+        return await self._told(self._run(request))
 
     @Operation("DELETE", _ONE, refuses=(404, 409))
     async def delete(self, request: Request) -> None:
@@ -216,6 +219,9 @@ class _Handlers:
         if run.thread_id != request.path_params["thread_id"]:
             raise NotFoundError(f"there is no run {run.id} on this thread")
         return run
+
+    async def _told(self, run: Run) -> schema.Run:
+        return _shown(await self._runs.records.runs.whole(run))
 
     def _on_leave(self, run: Run, stops: bool) -> Callable[[], None] | None:
         return (lambda: self._runs.worker.cancel(run.id)) if stops else None

@@ -69,6 +69,7 @@ class _Threads:
             return _shown(known)
         metadata = body.metadata or {}
         check_size({"metadata": metadata})
+        self._runs.check_threads(owner)
         made = Thread(id=thread_id, owner=owner, metadata=metadata)
         graph = body.graph_id or metadata.get("graph_id")
         made.graph = graph if graph in self._runs.graphs else None

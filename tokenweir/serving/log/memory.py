@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tokenweir.serving.log.events import END, Envelope, Event, EventReader
 from tokenweir.serving.log.tail import Tail
 
@@ -9,9 +11,13 @@ __all__ = ["MemoryLog"]
 
 
 class MemoryLog:
-    """An event log in memory: gone with the process. Finished runs are kept until deleted."""
+    """An event log in memory, and a journal of records: gone with the process.
+
+    Finished runs are kept until deleted.
+    """
 
     def __init__(self) -> None:
+        self._records: dict[tuple[str, str], bytes] = {}
         self._tails: dict[str, Tail] = {}
         self._size = 0
 
@@ -75,6 +81,24 @@ class MemoryLog:
     def suspend(self, run_id: str) -> None:
         if tail := self._tails.get(run_id):
             tail.suspend()
+
+    # The journal
+
+    def save(self, table: str, id: str, record: bytes) -> None:
+        self.remove(table, id)
+        self._records[table, id] = record
+        self._size += len(record)
+
+    def remove(self, table: str, id: str) -> None:
+        self._size -= len(self._records.pop((table, id), b""))
+
+    async def read(self, table: str, id: str) -> bytes | None:
+        return self._records.get((table, id))
+
+    def load(self, table: str) -> Iterable[bytes]:
+        return [record for (kind, _), record in self._records.items() if kind == table]
+
+    # The event log
 
     @property
     def size(self) -> int:

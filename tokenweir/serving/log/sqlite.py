@@ -249,6 +249,9 @@ class SqliteLog:
     def remove(self, table: str, id: str) -> None:
         self._put(id, "DELETE FROM records WHERE kind = ? AND id = ?", (table, id))
 
+    async def read(self, table: str, id: str) -> bytes | None:
+        return await self._fetch(lambda: self._file.record(table, id))
+
     def load(self, table: str) -> Iterable[bytes]:
         return self._file.records(table)
 

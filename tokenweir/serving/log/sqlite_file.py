@@ -201,7 +201,13 @@ class SqliteFile:
     def records(self, table: str) -> Iterable[bytes]:
         """All records of a table, oldest first."""
         sql = "SELECT data FROM records WHERE kind = ? ORDER BY place"
-        return [data for (data,) in self.reading.execute(sql, (table,))]
+        return (data for (data,) in self.reading.execute(sql, (table,)))
+
+    def record(self, table: str, id: str) -> bytes | None:
+        """One record of a table."""
+        sql = "SELECT data FROM records WHERE kind = ? AND id = ?"
+        found = self.reading.execute(sql, (table, id)).fetchone()
+        return None if found is None else found[0]
 
     def _events(self, key: int, stored: Sequence[_Stored]) -> list[Event]:
         sql = "SELECT head, tail FROM envelopes WHERE key = ? AND id = ?"

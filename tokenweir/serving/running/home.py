@@ -29,6 +29,6 @@ async def in_memory() -> AsyncIterator[Home]:
     """A home in memory: gone with the process."""
     log = MemoryLog()
     try:
-        yield Home(log, MemoryCheckpoints(), Records())
+        yield Home(log, MemoryCheckpoints(), Records(log))
     finally:
         await log.close()

@@ -5,6 +5,7 @@ No I/O here: a journal is told of every change and takes care of the disk.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any, Generic, Literal, Protocol, TypeAlias, TypedDict, TypeVar
@@ -28,6 +29,7 @@ __all__ = [
     "Table",
     "Thread",
     "ThreadStatus",
+    "ThreadTable",
     "now",
 ]
 
@@ -183,6 +185,10 @@ class Journal(Protocol):
         """Forget a record."""
         ...
 
+    async def read(self, table: str, id: str) -> bytes | None:
+        """A record as it is there, which may not be the last; None if there is none."""
+        ...
+
     def load(self, table: str) -> Iterable[bytes]:
         """All records of a table, oldest first. May take its time: called once, at the start."""
         ...
@@ -200,8 +206,7 @@ class Table(Generic[R]):
         self._records: dict[str, R] = {}
         if journal is not None:
             for data in journal.load(name):
-                record: R = msgspec.json.decode(data, type=kind)
-                self._records[record.id] = record
+                self._keep(msgspec.json.decode(data, type=kind))
 
     def get(self, id: str) -> R | None:
         return self._records.get(id)
@@ -213,9 +218,9 @@ class Table(Generic[R]):
     def save(self, record: R) -> R:
         """Keep a record that is new or was changed."""
         record.updated_at = now()
-        self._records[record.id] = record
         if self._journal is not None:
             self._journal.save(self._name, record.id, msgspec.json.encode(record))
+        self._keep(record)
         return record
 
     def remove(self, id: str) -> None:
@@ -225,24 +230,33 @@ class Table(Generic[R]):
     def __len__(self) -> int:
         return len(self._records)
 
+    def _keep(self, record: R) -> None:
+        self._records[record.id] = record
+
 
 class RunTable(Table[Run]):
-    """Runs by id, and by the thread that they are on."""
+    """Runs by id, and by the thread that they are on.
+
+    Of a run that is over only the journal has what it was asked: inputs are large, and runs many.
+    """
 
     def __init__(self, journal: Journal | None) -> None:
-        super().__init__("runs", Run, journal)
         self._on_thread: dict[str, list[str]] = {}
-        for run in self.all():
-            self._on_thread.setdefault(run.thread_id, []).append(run.id)
+        super().__init__("runs", Run, journal)
 
     def on_thread(self, thread_id: str) -> list[Run]:
         """A thread's runs, oldest first."""
         return [self._records[run_id] for run_id in self._on_thread.get(thread_id, ())]
 
-    def save(self, record: Run) -> Run:
-        if record.id not in self._records:
-            self._on_thread.setdefault(record.thread_id, []).append(record.id)
-        return super().save(record)
+    async def whole(self, run: Run) -> Run:
+        """A run with all that it was asked."""
+        if self._journal is None or not run.final:
+            return run
+        data = await self._journal.read(self._name, run.id)
+        if data is None:
+            return run
+        known = msgspec.json.decode(data, type=Run)
+        return msgspec.structs.replace(run, request=known.request, metadata=known.metadata)
 
     def remove(self, id: str) -> None:
         if (run := self.get(id)) is not None:
@@ -252,13 +266,46 @@ class RunTable(Table[Run]):
                 del self._on_thread[run.thread_id]
         super().remove(id)
 
+    def _keep(self, record: Run) -> None:
+        if record.id not in self._records:
+            self._on_thread.setdefault(record.thread_id, []).append(record.id)
+        super()._keep(record)
+        if record.final and self._journal is not None:
+            asked = record.request
+            record.request = RunRequest(
+                graph=asked.graph, modes=asked.modes, asked=asked.asked, subgraphs=asked.subgraphs
+            )
+            record.metadata = {}
+
+
+class ThreadTable(Table[Thread]):
+    """Threads by id, and how many each owner has."""
+
+    def __init__(self, journal: Journal | None) -> None:
+        self._owned = Counter[str]()
+        super().__init__("threads", Thread, journal)
+
+    def owned(self, owner: str) -> int:
+        """How many threads somebody has."""
+        return self._owned[owner]
+
+    def remove(self, id: str) -> None:
+        if (thread := self.get(id)) is not None:
+            self._owned[thread.owner] -= 1
+        super().remove(id)
+
+    def _keep(self, record: Thread) -> None:
+        if record.id not in self._records:
+            self._owned[record.owner] += 1
+        super()._keep(record)
+
 
 class Records:
     """The tables of one server."""
 
     def __init__(self, journal: Journal | None = None) -> None:
         self.runs = RunTable(journal)
-        self.threads: Table[Thread] = Table("threads", Thread, journal)
+        self.threads = ThreadTable(journal)
         self.assistants: Table[Assistant] = Table("assistants", Assistant, journal)
 
     def runs_of(self, thread_id: str, owner: str) -> list[Run]:

@@ -128,7 +128,7 @@ class Runs:
 
         Raises:
             InvalidError: If the request cannot be understood, or there is no such graph.
-            ConflictError: If the thread is busy, with ``reject``.
+            ConflictError: If the thread is busy, with ``reject``; or it would be one too many.
             TooBusyError: If too many runs of the owner wait already, or the server is stopping.
             TooManyError: If too many runs of the owner are not due.
             StoreError: If it cannot be written down.
@@ -162,6 +162,8 @@ class Runs:
             due_at=now(after_seconds) if after_seconds else None,
         )
         if not run.temporary:
+            if known is None:
+                self.check_threads(owner)
             thread = known or Thread(id=thread_id, owner=owner)
             thread.graph = request.graph
             about = {"graph_id": request.graph, "assistant_id": assistant.id}
@@ -182,6 +184,13 @@ class Runs:
     def _check_writable(self) -> None:
         if self.log.problem is not None:
             raise StoreError
+
+    def check_threads(self, owner: str) -> None:
+        """Raise ConflictError if an owner has as many threads as there may be."""
+        if self.records.threads.owned(owner) >= self.limits.threads:
+            raise ConflictError(
+                f"there are {self.limits.threads} threads already, which is the most; delete some"
+            )
 
     def _check_waiting(self, owner: str, after_seconds: float) -> None:
         waiting, delayed = self.worker.waiting_of(owner)
@@ -257,6 +266,7 @@ class Runs:
         """A new thread with what a thread holds: metadata, state and history, no runs."""
         known = self.thread(thread_id, owner)
         self._check_writable()
+        self.check_threads(owner)
         made = msgspec.structs.replace(known, id=new_id(), created_at=now())
         made.status = "interrupted" if known.interrupts else "idle"
         await self._executor.copy(thread_id, made.id)
