@@ -8,9 +8,10 @@ graph TD;
     tools --> call_model;
 ```
 
-The embedded model is too small to choose tools by itself. It is made to call one first (llama.cpp
-lets it write nothing but a valid call) and to answer afterwards. It often takes the wrong tool, or
-misreads the result; larger models get both right.
+The embedded model is too small to be an agent. It is made to call a tool first (llama.cpp lets it
+write nothing but a call) and to answer afterwards, and still it mostly takes the wrong tool: of 20
+sums and questions about the time it answered 3 right. It shows how tool calls are streamed; for
+right answers take a larger model.
 """
 
 from __future__ import annotations
