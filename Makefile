@@ -10,11 +10,11 @@ export PYTHON
 ARGS ?=
 bin := .venv/bin
 
-.PHONY: help setup demo test lint types bench check-docs check-page notebooks pictures docs clean
+.PHONY: help setup demo test lint types bench check-docs check-foreign check-page notebooks pictures docs clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
-		printf '  make %-9s  %s\n' "$$name" "$$text"; done
+		printf '  make %-13s  %s\n' "$$name" "$$text"; done
 
 setup:
 	@scripts/setup
@@ -50,6 +50,9 @@ check-pictures: setup  ## Make README's moving pictures anew, from real runs
 
 docs: setup  ## Run the documentation's code, the notebooks, and build the site
 	@$(bin)/python -m pytest -m docs $(ARGS)
+
+check-foreign: setup  ## Run other packages' own tests on Tokenweir; they are fetched
+	@$(bin)/python -m pytest -m foreign --numprocesses=0 $(ARGS)
 
 check-page: setup  ## Drive the page in Chromium, if it is installed
 	@$(bin)/python -m pytest -m browser --numprocesses=0 $(ARGS)
