@@ -1,3 +1,4 @@
+# mypy: disable-error-code="misc"
 """LangChain's standard tests of chat models, for ours; ``test_standard.py`` runs them."""
 
 from __future__ import annotations
