@@ -66,7 +66,7 @@ def test_a_picture_in_the_terminal(tokenweir: Run) -> None:
     ("file", "start"),
     [
         ("g.png", b"\x89PNG"),
-        ("g.svg", b"<?xml"),
+        ("g.svg", b"<svg"),
         ("g.mmd", b"---\nconfig"),
         ("G.MERMAID", b"---\nconfig"),
         ("g.txt", b" "),

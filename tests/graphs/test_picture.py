@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from typing import Any, Literal, TypedDict
 from xml.etree import ElementTree
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langgraph.graph import END, START, StateGraph
 
+from tokenweir.errors import PictureError
 from tokenweir.graphs.picture import draw, in_ascii
 
 
@@ -102,6 +104,15 @@ def test_svg() -> None:
     assert ElementTree.fromstring(picture).tag.endswith("svg")
     assert draw(winding(), "svg") == picture
     assert "<image" not in picture
+
+
+def test_only_png_needs_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where matplotlib is not installed SVG is the same, and PNG says what to install."""
+    picture = draw(winding(), "svg")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert draw(winding(), "svg") == picture
+    with pytest.raises(PictureError, match=r"tokenweir\[draw\]"):
+        draw(winding(), "png")
 
 
 def test_png() -> None:

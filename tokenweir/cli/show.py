@@ -40,7 +40,7 @@ def show(graph: str, output: Path | None, kind: Kind | None) -> None:
     """Show GRAPH's nodes and edges: in the terminal, or as a file.
 
     Dashed edges are conditional. Subgraphs are drawn inside their node. Everything is drawn here,
-    without any web service; .svg and .png need `pip install 'tokenweir[draw]'`.
+    without any web service; .png needs `pip install 'tokenweir[draw]'`.
 
     \b
     Examples:

@@ -7,25 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from tokenweir.errors import PictureError
 from tokenweir.graphs.picture import draw
 
 __all__ = ["load_ipython_extension"]
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Show a compiled graph as a picture if it is the result of a cell. IPython calls this.
-
-    The picture is SVG, or text where matplotlib is not installed.
-    """
+    """Show a compiled graph as a picture if it is the result of a cell. IPython calls this."""
     formatter = shell.display_formatter.mimebundle_formatter
     formatter.for_type_by_name("langgraph.pregel.main", "Pregel", _bundle)
 
 
 def _bundle(graph: Any, **kwargs: Any) -> dict[str, Any]:
-    bundle = {"text/plain": draw(graph, "text")}
-    try:
-        bundle["image/svg+xml"] = draw(graph, "svg")
-    except PictureError:
-        return bundle
-    return bundle
+    return {"text/plain": draw(graph, "text"), "image/svg+xml": draw(graph, "svg")}

@@ -1,6 +1,6 @@
 """Pictures of graphs, drawn on this machine: text, mermaid, SVG and PNG.
 
-grandalf places the nodes, matplotlib draws the images.
+grandalf places the nodes; matplotlib paints PNG files.
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from tokenweir.errors import PictureError
-from tokenweir.graphs._image import draw_image
+from tokenweir.graphs._drawing import drawing_of
 from tokenweir.graphs._layout import place
+from tokenweir.graphs._png import png_of
+from tokenweir.graphs._svg import svg_of
 from tokenweir.graphs._text import draw_text, in_ascii
 
 __all__ = ["Kind", "draw", "in_ascii"]
@@ -29,18 +31,20 @@ def draw(graph: Any, kind: Kind = "text") -> str | bytes:
         ``bytes`` for ``png``, else ``str``.
 
     Raises:
-        PictureError: If an image needs matplotlib and it is not installed.
+        PictureError: For ``png``, if matplotlib is not installed.
     """
     drawable = graph.get_graph(xray=True)
     if kind == "mermaid":
         return str(drawable.draw_mermaid())
     if kind == "text":
         return draw_text(*place(drawable, whole_names=True))
+    drawing = drawing_of(*place(drawable))
+    if kind == "svg":
+        return svg_of(drawing)
     try:
-        image = draw_image(*place(drawable), kind)
+        return png_of(drawing)
     except ImportError as error:
         raise PictureError(
-            f"a picture as {kind} needs matplotlib: pip install 'tokenweir[draw]'; "
-            "text and mermaid need nothing more"
+            "a picture as png needs matplotlib: pip install 'tokenweir[draw]'; "
+            "svg, text and mermaid need nothing more"
         ) from error
-    return image if kind == "png" else image.decode()

@@ -27,8 +27,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 
 from tokenweir.errors import FilterError
+from tokenweir.graphs.picture import Kind, draw
 from tokenweir.serving.graph_inputs import Key, from_text, keys_of
-from tokenweir.serving.graph_svg import graph_svg
 from tokenweir.serving.http.bodies import parse
 from tokenweir.serving.http.endpoints import Operation, routes_of
 from tokenweir.serving.http.event_parts import EventParts
@@ -78,7 +78,7 @@ class _Protocol:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._keys: dict[str, list[Key] | None] = {}
-        self._pictures: dict[tuple[str, str], str] = {}
+        self._pictures: dict[tuple[str, Kind], str | bytes] = {}
 
     @property
     def _runs(self) -> Runs:
@@ -100,22 +100,19 @@ class _Protocol:
     @Operation("GET", "/graphs/{name}/picture.svg", gives=str, kinds=["image/svg+xml"])
     async def svg(self, request: Request) -> Response:
         """Read a picture of a graph."""
-        picture = await self._picture(request, "svg", graph_svg)
+        picture = await self._picture(request, "svg")
         return Response(picture, media_type="image/svg+xml")
 
     @Operation("GET", "/graphs/{name}/picture.mermaid", gives=str, kinds=["text/plain"])
     async def mermaid(self, request: Request) -> Response:
         """Read a graph as Mermaid's text."""
-        picture = await self._picture(
-            request, "mermaid", lambda graph: str(graph.get_graph(xray=True).draw_mermaid())
-        )
-        return PlainTextResponse(picture)
+        return PlainTextResponse(await self._picture(request, "mermaid"))
 
-    async def _picture(self, request: Request, kind: str, draw: Callable[[Any], str]) -> str:
+    async def _picture(self, request: Request, kind: Kind) -> str | bytes:
         name = self._name(request)
         if (name, kind) not in self._pictures:
             # Drawing a large graph takes long: not in the loop that serves tokens.
-            drawn = await asyncio.to_thread(draw, self._runs.graphs[name])
+            drawn = await asyncio.to_thread(draw, self._runs.graphs[name], kind)
             self._pictures[name, kind] = drawn
         return self._pictures[name, kind]
 
