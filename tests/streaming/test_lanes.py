@@ -164,3 +164,29 @@ def test_together_the_lanes_are_the_stream(tags: list[str], buffer: int) -> None
             assert part == [str(n) for n, other in enumerate(tags, 1) if other == name]
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("both", [False, True])
+async def test_a_reader_that_fails(caplog: pytest.LogCaptureFixture, both: bool) -> None:
+    """In ``async with`` it closes its own lane alone, and the other has all of its tokens; when the
+    other lane is closed, too, so is the stream. Nothing is logged of either."""
+    caplog.set_level("DEBUG")
+
+    async def fail(lane: TokenStream[Any]) -> None:
+        async with lane:
+            async for _ in lane:
+                raise ValueError("the reader")
+
+    source = Source(["a", "b"] * 20, endless=both)
+    a, b = lanes(source(), tag("a"), tag("b"), buffer=2)
+    if both:
+        async with b:
+            with pytest.raises(ValueError, match="the reader"):
+                await asyncio.gather(fail(a), anext(b))
+    else:
+        failed, texts = await asyncio.gather(fail(a), read(b), return_exceptions=True)
+        assert isinstance(failed, ValueError)
+        assert len(texts) == 20  # type: ignore[arg-type]
+    await source.closed.wait()
+    gc.collect()
+    assert not [each for each in caplog.records if "selector" not in each.message]
