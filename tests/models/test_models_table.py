@@ -13,7 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
 
 from tokenweir.errors import UnmatchedFilterWarning
-from tokenweir.models.chat import chat_model
+from tokenweir.models.chat import ChatModel, chat_model
 from tokenweir.models.completion import completion_model
 from tokenweir.streaming.collect import collect
 from tokenweir.streaming.filters import tag
@@ -181,11 +181,10 @@ async def test_a_row(provider: Provider, form: str) -> None:
 def test_the_page_shows_what_there_is() -> None:
     """The names, limits and errors that the page speaks of exist."""
     from tokenweir import errors
-    from tokenweir.models._calls.limits import Limits
 
     text = PAGE.read_text(encoding="utf-8")
     for name in re.findall(r"`(\w+_timeout|longest_retry_wait)`", text):
-        assert name in Limits.model_fields
+        assert name in ChatModel.model_fields
     for name in re.findall(r"`(\w+Error)`", text):
         assert name in errors.__all__
     for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
