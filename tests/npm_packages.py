@@ -1,6 +1,6 @@
 """The packages of LangGraph's npm clients, React and esbuild, for tests.
 
-Installed once into ``.cache``, as ``serving/npm/package-lock.json`` says.
+Installed once into ``.cache``, as ``serving/langgraph/npm/package-lock.json`` says.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 
 __all__ = ["SOURCES", "installed"]
 
-SOURCES = Path(__file__).parent / "serving" / "npm"
+SOURCES = Path(__file__).parent / "serving" / "langgraph" / "npm"
 _CACHE = Path(__file__).parent.parent / ".cache"
 _UNREACHABLE = ("ENOTFOUND", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "EAI_AGAIN", "ENETUNREACH")
 

@@ -6,7 +6,6 @@ import http.client
 import json
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +13,7 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
 from langchain_core.messages.tool import tool_call_chunk
 
+from tests.serving.one_server import SAMPLES
 from tokenweir.serving.log.events import Event
 from tokenweir.serving.running.encoding import TokenEncoder
 from tokenweir.serving.running.records import Run, RunRequest
@@ -22,8 +22,6 @@ from tokenweir.serving.sse.token_records import record_of
 from tokenweir.streaming.content import token_record
 from tokenweir.streaming.filters import reasoning, tag, text
 from tokenweir.testing import Provider, Reply, ToolCall
-
-SAMPLES = Path(__file__).parent / "sample_graphs.py"
 
 
 class Said:
