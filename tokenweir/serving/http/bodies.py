@@ -1,7 +1,7 @@
 """Requests' bodies and parameters, decoded into the types that a handler asks for.
 
-What does not fit is told as JSON Schema words it, from the same types that the description is
-made of.
+An error names the field and what it must be. That text is made from the field's JSON Schema, as
+the description is.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ async def read_body(request: Request, kind: type[T]) -> T:
 
 
 def parse(data: bytes | str, what: str, kind: Any = Any) -> Any:
-    """A client's JSON, which is neither endless nor bottomless when it is written again.
+    """Decode a client's JSON.
 
     Args:
         data: The JSON.
@@ -63,7 +63,7 @@ def parse(data: bytes | str, what: str, kind: Any = Any) -> Any:
         raise InvalidError(_told(str(error), what, kind)) from None
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise InvalidError(f"{what} is not JSON: {error}") from None
-    # What opens few brackets is not deep; most bodies are spared the walk.
+    # A body with few opening brackets cannot be deep, so most bodies are not walked through.
     if data.count(b"[") + data.count(b"{") > _DEEP and _depth(value) > _DEEP:
         raise InvalidError(f"{what} is nested more than {_DEEP} deep")
     return value
@@ -95,7 +95,7 @@ def read_parameters(given: QueryParams | Headers, kind: type[S]) -> S:
 
 @cache
 def _types(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """The types of a Struct's fields by their names in requests, without what is said of them."""
+    """The types of a Struct's fields, without annotations, by the fields' names in requests."""
     return {
         each.encode_name: get_args(each.type)[0]
         if get_origin(each.type) is Annotated
@@ -105,7 +105,7 @@ def _types(kind: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def _depth(body: Any) -> int:
-    """How deep a value is nested, counted level by level: recursion is what it guards against."""
+    """How deep a value is nested. It goes level by level, as recursion would hit Python's limit."""
     depth, level = 0, [body]
     while level and depth <= _DEEP:
         depth += 1

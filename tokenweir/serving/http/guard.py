@@ -54,7 +54,7 @@ def owner_of(scope: Any) -> str:
 
 
 class Guard:
-    """The middleware around the routes; only that for CORS is around it."""
+    """The middleware that decides whether a request reaches the routes. CORS comes before it."""
 
     def __init__(
         self,

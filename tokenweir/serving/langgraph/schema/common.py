@@ -11,7 +11,7 @@ from tokenweir.serving.fields import said
 
 T = TypeVar("T")
 _MOST = 1000
-"""Of anything on one page."""
+"""The most items on one page, whatever a request asks for."""
 
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Time: TypeAlias = Annotated[str, said("ISO 8601.")]
