@@ -6,10 +6,12 @@ import dataclasses
 from typing import Any, TypedDict
 
 import pytest
+from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.cache.memory import InMemoryCache
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.graph.message import push_message
 from langgraph.runtime import Runtime
 from langgraph.store.memory import InMemoryStore
 
@@ -158,3 +160,33 @@ async def test_messages_of_a_remote_graph_in_a_node(mode: Any, sync: bool) -> No
         theirs = [part async for part in graph.astream(**kwargs)]
     assert ours == theirs
     assert ["hi", {}] in [part[-1] for part in ours]
+
+
+@pytest.mark.parametrize("subgraphs", [False, True])
+@pytest.mark.parametrize("mode", ["messages", ["messages", "updates"]], ids=str)
+@pytest.mark.parametrize("sync", [False, True])
+async def test_pushed_messages(mode: Any, sync: bool, subgraphs: bool) -> None:
+    """What a node pushes with ``push_message`` comes out of the stream, from subgraphs too."""
+
+    def push(state: MessagesState) -> Any:
+        push_message(AIMessage("hi", id="pushed"), state_key=None)
+        return {}
+
+    def graph_with(node: Any) -> Any:
+        return StateGraph(MessagesState).add_node("n", node).add_edge(START, "n").compile()
+
+    for graph in (graph_with(push), graph_with(graph_with(push))):
+        kwargs: Any = {"input": {"messages": []}, "stream_mode": mode, "subgraphs": subgraphs}
+        if sync:
+            ours, theirs = list(stream(graph, **kwargs)), list(graph.stream(**kwargs))
+        else:
+            ours = [part async for part in astream(graph, **kwargs)]
+            theirs = [part async for part in graph.astream(**kwargs)]
+        assert without_run_ids(ours) == without_run_ids(theirs)
+
+
+async def test_the_mode_tools() -> None:
+    """LangGraph's mode for tools is one, though its type does not name it."""
+    graph = graph_of([])
+    ours = [part async for part in astream(graph, {"messages": []}, stream_mode=["tools"])]  # type: ignore[list-item]
+    assert ours == []

@@ -16,6 +16,7 @@ from langgraph.types import Durability, StreamMode
 __all__ = ["check_arguments"]
 
 _OURS = ("only", "buffer")
+_MODES = (*get_args(StreamMode), "tools")  # LangGraph has it, but its type does not name it
 _DEPRECATED = ("checkpoint_during",)
 """Keywords that LangGraph still takes, although they are not in its signature."""
 
@@ -45,7 +46,7 @@ def check_arguments(
     if isinstance(stream_mode, str) or not isinstance(stream_mode, (Sequence, type(None))):
         stream_mode = [stream_mode]
     for mode in stream_mode or ():
-        _check_choice("stream_mode", mode, get_args(StreamMode))
+        _check_choice("stream_mode", mode, _MODES)
     _check_choice("version", version, ("v1", "v2"))
     if options.get("durability") is not None:
         _check_choice("durability", options["durability"], get_args(Durability))

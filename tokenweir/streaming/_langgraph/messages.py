@@ -29,6 +29,7 @@ from tokenweir.streaming.completions import completion_chunk, completion_message
 from tokenweir.streaming.flow_control import FlowControl
 from tokenweir.streaming.route import CallbackRoute, Route, Shape, StreamRoute
 from tokenweir.streaming.run_filter import RunFilter
+from tokenweir.types import Metadata, Namespace
 
 _MISSING: str | None = None
 try:
@@ -101,6 +102,8 @@ class MessagesHandler(CallHandler, StreamMessagesHandler):
         if message.id is None:
             message.id = str(uuid4())
         self.seen.add(message.id)
+        if not isinstance(meta, StreamRoute):  # of push_message, which a node calls
+            meta = self._new_route(None, *meta)
         meta.send(message)
 
     def route(self, run_id: UUID, message_id: str) -> Route:
@@ -118,16 +121,22 @@ class MessagesHandler(CallHandler, StreamMessagesHandler):
     def _keep_route(self, run_id: UUID, call: Call | None) -> None:
         """Replace what LangGraph has kept of a call or node, if it streams it, by a route."""
         if (kept := self.metadata.get(run_id)) is not None:
+            self._routes[run_id] = self._new_route(call, *kept)
+
+    def _new_route(
+        self, call: Call | None, namespace: Namespace, metadata: Metadata
+    ) -> StreamRoute:
+        return StreamRoute(
+            self.flow,
+            call,
+            namespace,
+            metadata,
+            shape=self._shape,
+            only=self._only,
             # A node rarely returns messages: its filter is asked when it does.
-            self._routes[run_id] = StreamRoute(
-                self.flow,
-                call,
-                *kept,
-                shape=self._shape,
-                only=self._only,
-                by_message=call is None,
-                seen=self.seen,
-            )
+            by_message=call is None,
+            seen=self.seen,
+        )
 
     def on_chat_model_start(
         self,
