@@ -78,8 +78,8 @@ def test_a_lane_for_each_tag() -> None:
     assert page.lanes == {"joke": "Why not?", "poem": "In"}
     plain = page.outputs[-1]["text/plain"]
     assert plain.startswith("joke\nWhy not?\n\npoem\nIn\n\n")
-    assert re.search(r"joke +1 +2 +[\d.]+ m?s", plain)
-    assert re.search(r"joke +1 +2 +[\d.]+ m?s", page.html)
+    assert re.search(r"all +2 +3 +[\d.]+ m?s", plain)
+    assert re.search(r"all +2 +3 +[\d.]+ m?s", page.html)
 
 
 def test_tokens_are_shown_while_they_come() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -146,6 +147,23 @@ async def test_broken_http_is_told(call: Call, broken: bytes) -> None:
         with pytest.raises(openai.APIConnectionError) as caught:
             await call(model_of(heads))
     assert "sk-secret-key" not in repr(caught.value)
+
+
+async def test_a_refused_connection_is_told_in_plain_words() -> None:
+    """Where nobody listens on an http URL, nothing is said of TLS."""
+    with socket.socket() as unheard:  # bound, so that nobody else takes the port
+        unheard.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{unheard.getsockname()[1]}"
+        model = chat_model(
+            "openai:m", base_url=f"http://{place}/v1", api_key="sk-secret-key", max_retries=0
+        )
+        with pytest.raises(openai.APIConnectionError) as caught:
+            await model.ainvoke("hi")
+    told: Any = caught.value
+    causes = []
+    while (told := told.__cause__) is not None:
+        causes.append(str(told))
+    assert any(f"Cannot connect to host {place} [" in said for said in causes), causes
 
 
 @every_way

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import random
 import statistics
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
 from langchain_core.messages.tool import tool_call_chunk
+from langgraph.types import StreamMode
 
+from tokenweir.graphs import joke_poem, joke_poem_custom
 from tokenweir.streaming.meter import Meter
+from tokenweir.streaming.stream import astream
+from tokenweir.testing import Provider, Reply
 
 
 def chunk(text: str = "word", id: str = "1", **kwargs: Any) -> AIMessageChunk:
@@ -23,7 +28,7 @@ POEM: dict[str, Any] = {"tags": ["poem"], "langgraph_node": "write"}
 
 
 def test_one_call() -> None:
-    """Time to the first token counts from the start; the rate counts the gaps after it."""
+    """Time to the first token counts from the head of the answer; the rate counts the gaps."""
     meter = Meter(clock=lambda: 10.0)
     meter.start()
     meter.feed(chunk(""), JOKE, at=10.2)
@@ -33,7 +38,8 @@ def test_one_call() -> None:
     meter.feed(last, JOKE, at=11.0)
     report = meter.report().by_tag["joke"]
     assert (report.calls, report.tokens, report.characters) == (1, 5, 20)
-    assert report.time_to_first_token == pytest.approx(0.5)
+    assert report.time_to_first_token == pytest.approx(0.3)
+    assert meter.report().total.time_to_first_token == pytest.approx(0.5)
     assert report.latency_p50 == pytest.approx(0.1, rel=0.01)
     assert report.latency_p99 == pytest.approx(0.1, rel=0.01)
     assert report.tokens_per_second == pytest.approx(10)
@@ -106,6 +112,8 @@ def test_the_table() -> None:
     """One row per tag and one for all, in columns."""
     meter = Meter(clock=lambda: 0.0)
     meter.start()
+    meter.feed(chunk("", id="a"), JOKE, at=0.0)
+    meter.feed(chunk("", id="b"), POEM, at=1.5)
     for number in range(3):
         meter.feed(chunk(id="a"), JOKE, at=1.5 + number * 0.02)
         meter.feed(chunk(id="b"), POEM, at=2.5 + number * 0.04)
@@ -113,9 +121,42 @@ def test_the_table() -> None:
     cells = [[cell.strip() for cell in row if cell.strip()] for row in rows]
     assert cells[0] == ["calls", "tokens", "first token", "gap p50", "gap p99", "tokens/s"]
     assert [row[0] for row in cells[1:]] == ["joke", "poem", "all"]
-    assert [row[3] for row in cells[1:]] == ["1.50 s", "2.50 s", "1.50 s"]
+    assert [row[3] for row in cells[1:]] == ["1.50 s", "1.00 s", "1.50 s"]
     assert [row[6] for row in cells[1:]] == ["50.0", "25.0", "33.3"]
     assert len({len(line) for line in str(meter.report()).splitlines()}) == 1
+
+
+def test_a_call_whose_start_is_not_known() -> None:
+    """A stream that begins a call with a token does not tell how long the call took to give it."""
+    meter = Meter(clock=lambda: 0.0)
+    meter.start()
+    meter.feed(chunk(), JOKE, at=1.5)
+    report = meter.report()
+    assert report.by_tag["joke"].time_to_first_token is None
+    assert report.total.time_to_first_token == 1.5
+
+
+@pytest.mark.parametrize(("make", "mode"), [(joke_poem, "messages"), (joke_poem_custom, "custom")])
+async def test_the_first_token_counts_from_the_call(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, make: Any, mode: StreamMode
+) -> None:
+    """A poem that is asked for after a slow joke is not charged with the joke."""
+    slow = 0.3
+    for name, value in provider.environ.items():
+        monkeypatch.setenv(name, value)
+    provider.reply(Reply("Why?", first_after=slow), Reply("In sunlit patches"))
+    meter, began = Meter(), time.perf_counter()
+    came: dict[str, float] = {}
+    async for token, metadata in meter.watch(
+        astream(make.build("openai:gpt-4o-mini"), {"topic": "cats"}, stream_mode=mode)
+    ):
+        if token.content:
+            came.setdefault(metadata["tags"][0], time.perf_counter() - began)
+    report = meter.report()
+    first = {name: each.time_to_first_token or 0 for name, each in report.by_tag.items()}
+    assert slow < first["joke"] < came["joke"]
+    assert 0 < first["poem"] < came["poem"] - slow
+    assert first["joke"] < (report.total.time_to_first_token or 0) < came["joke"]
 
 
 async def test_watching_passes_everything_on() -> None:

@@ -55,7 +55,11 @@ __all__ = ["run"]
     "ended, if the checkpointer keeps it beyond this process. Default: a new one.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line (see below).")
-@click.option("--stats", is_flag=True, help="Say on stderr how fast the tokens came.")
+@click.option(
+    "--stats",
+    is_flag=True,
+    help="Say on stderr how soon after a call's start, and how fast, tokens came.",
+)
 def run(
     graph: str,
     words: tuple[str, ...],

@@ -27,6 +27,7 @@ from langgraph.config import get_config, get_stream_writer
 from tokenweir.errors import StreamError, TokenweirError
 from tokenweir.models.reasoning import reasoning_in
 from tokenweir.streaming.any_stream import ReadyIterator, close_stream, complete
+from tokenweir.streaming.calls import CallMetadata
 from tokenweir.streaming.flow_control import wait_for_reader
 from tokenweir.types import Metadata
 
@@ -146,12 +147,14 @@ class _Answer:
                 "write_tokens cannot find the node it is called in: take `writer` and `config` in "
                 "the node and pass them on, write_tokens(response, writer, config)"
             ) from error
-        self.metadata: Metadata = {
-            **self.config.get("metadata", {}),
-            "ls_provider": "openai",
-            "ls_model_type": "chat",
-            "tags": list(tags),
-        }
+        self.metadata: Metadata = CallMetadata(
+            {
+                **self.config.get("metadata", {}),
+                "ls_provider": "openai",
+                "ls_model_type": "chat",
+                "tags": list(tags),
+            }
+        )
         self.chunks: list[AIMessageChunk] = []
         self.characters = 0
 

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from tokenweir.serving.http.bodies import parse
 from tokenweir.serving.problems import InvalidError
 
-__all__ = ["MESSAGES", "Key", "from_text", "keys_of"]
+__all__ = ["MESSAGES", "Key", "empty_input", "from_text", "keys_of"]
 
 MESSAGES = "messages"
 """The key that holds a conversation; LangGraph takes one string for it, too."""
@@ -74,6 +74,23 @@ def from_text(graph: str, keys: list[Key] | None, texts: Mapping[str, str]) -> d
             raise InvalidError(f"{graph} has no input {name!r}{meant}. Its keys: {there}")
         found[name] = _value(known[name], text)
     return found
+
+
+def empty_input(graph: str, keys: list[Key]) -> dict[str, Any]:
+    """The input of a graph if none was given: ``{}``, if no key must be there.
+
+    Raises:
+        InvalidError: If a key must be there.
+    """
+    needed = [key["name"] for key in keys if key["required"]]
+    if not needed:
+        return {}
+    optional = ", ".join(key["name"] for key in keys if not key["required"])
+    there = ", ".join(needed) + (f" (optional: {optional})" if optional else "")
+    raise InvalidError(
+        f"{graph} needs an input. Its keys: {there}. Give them in the URL, ?{needed[0]}=..., "
+        f'or in the body, {{"input": {{"{needed[0]}": ...}}}}'
+    )
 
 
 def _value(key: Key, text: str) -> Any:

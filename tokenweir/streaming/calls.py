@@ -5,13 +5,29 @@ Callback handlers feed it. It is asked once, when the run has failed.
 
 from __future__ import annotations
 
+import time
+from typing import Any
 from uuid import UUID
 
 from tokenweir.errors import ProviderError, StreamError, TokenweirError
 from tokenweir.streaming.content import tags_of
 from tokenweir.types import ReadOnlyMetadata
 
-__all__ = ["Call", "Calls", "Received"]
+__all__ = ["Call", "CallMetadata", "Calls", "Received"]
+
+
+class CallMetadata(dict[str, Any]):
+    """The metadata of one call, made when the call starts.
+
+    Attributes:
+        started: When the call started, by ``time.perf_counter``.
+    """
+
+    __slots__ = ("started",)
+
+    def __init__(self, metadata: ReadOnlyMetadata) -> None:
+        super().__init__(metadata)
+        self.started = time.perf_counter()
 
 
 class Received:

@@ -17,6 +17,7 @@ __all__ = [
     "Kind",
     "Piece",
     "call_of",
+    "is_cut",
     "is_last",
     "pieces",
     "reasoning_of",
@@ -129,6 +130,11 @@ def is_last(chunk: Any) -> bool:
     if isinstance(chunk, BaseMessage) and not isinstance(chunk, BaseMessageChunk):
         return True
     return getattr(chunk, "chunk_position", None) == "last"
+
+
+def is_cut(chunk: Any) -> bool:
+    """Whether a chunk ends an answer that the limit of its tokens cut off."""
+    return bool((_get(chunk, "response_metadata") or {}).get("finish_reason") == "length")
 
 
 def token_record(

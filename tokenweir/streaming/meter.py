@@ -17,6 +17,7 @@ from typing import Any, overload
 from langchain_core.messages import BaseMessageChunk
 
 from tokenweir.streaming.any_stream import close_stream, complete, is_async, token_of
+from tokenweir.streaming.calls import CallMetadata
 from tokenweir.streaming.content import call_of, pieces, text_of
 from tokenweir.streaming.token_stream import SyncTokenStream, TokenStream
 from tokenweir.types import ReadOnlyMetadata, StreamStatistics, Token
@@ -33,7 +34,10 @@ class TagReport:
         tokens: Chunks that held something.
         characters: Characters of text in them.
         output_tokens: Tokens by the provider's own count, or None if it did not say.
-        time_to_first_token: Seconds from the start of the watch to the first token.
+        time_to_first_token: Of a tag, seconds from the start of its first call to the token; of
+            all, from the start of the watch. Streams of Tokenweir's know when a call started. In
+            another stream a call starts with its first chunk, if that is empty: the head of the
+            answer.
         latency_p50: The median gap between two tokens of one call, in seconds.
         latency_p99: The 99th percentile of these gaps, in seconds.
         tokens_per_second: Tokens after the first of each call, divided by the time they took.
@@ -147,11 +151,12 @@ class Meter:
             names = metadata.get("tags") or [metadata.get("langgraph_node") or "(no node)"]
             gauges = [self._gauges.setdefault(str(name), _Gauge()) for name in dict.fromkeys(names)]
             call = self._calls[key] = _MeteredCall([self._total, *gauges])
+            call.started = self._start_of(metadata, None if is_token else now)
             for gauge in call.gauges:
                 gauge.calls += 1
         for gauge in call.gauges:
             if is_token:
-                gauge.token(now, now - self._started, call.last, len(text))
+                gauge.token(now, call.last, len(text))
                 if call.tokens == 0:
                     gauge.alone += 1  # until a second token comes
                 elif call.tokens == 1:
@@ -160,8 +165,22 @@ class Meter:
             if usage:
                 gauge.output_tokens = (gauge.output_tokens or 0) + usage["output_tokens"]
         if is_token:
+            if call.tokens == 0:
+                self._first_token(call, now)
             call.last = now
             call.tokens += 1
+
+    def _start_of(self, metadata: ReadOnlyMetadata, head: float | None) -> float | None:
+        """When a call started, by the meter's clock; ``head`` if its metadata does not know."""
+        if isinstance(metadata, CallMetadata):
+            return self._clock() - (time.perf_counter() - metadata.started)
+        return head
+
+    def _first_token(self, call: _MeteredCall, now: float) -> None:
+        for gauge in call.gauges:
+            since = self._started if gauge is self._total else call.started
+            if gauge.first is None and since is not None:
+                gauge.first = now - since
 
     @overload
     def watch(self, stream: AsyncIterator[Token]) -> TokenStream[Token]: ...
@@ -253,6 +272,7 @@ def _statistics_of(stream: Any) -> StreamStatistics:
 @dataclass
 class _MeteredCall:
     gauges: list[_Gauge]
+    started: float | None = None
     last: float | None = None
     tokens: int = 0
 
@@ -269,11 +289,9 @@ class _Gauge:
     first: float | None = None
     gaps: _Histogram = field(default_factory=lambda: _Histogram())
 
-    def token(self, now: float, since_start: float, last: float | None, characters: int) -> None:
+    def token(self, now: float, last: float | None, characters: int) -> None:
         self.tokens += 1
         self.characters += characters
-        if self.first is None:
-            self.first = since_start
         if last is not None:
             self.gaps.add(now - last)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage, RemoveMessage
 
-from tokenweir.streaming.calls import Call, Received
+from tokenweir.streaming.calls import Call, CallMetadata, Received
 from tokenweir.streaming.filters import Filter
 from tokenweir.streaming.flow_control import FlowControl
 from tokenweir.streaming.run_filter import RunFilter
@@ -164,7 +164,7 @@ class StreamRoute(FlowRoute):
     ) -> None:
         super().__init__(flow, call)
         self._namespace = namespace
-        self._metadata = metadata
+        self._metadata = metadata if call is None else CallMetadata(metadata)
         self._shape = shape
         self._seen = seen
         self._channel = flow.channel

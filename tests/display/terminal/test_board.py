@@ -65,6 +65,17 @@ def test_a_void_message_goes() -> None:
     assert board.lanes[0].wrapped(20).height == 3
 
 
+def test_an_answer_that_was_cut_says_so() -> None:
+    """An ellipsis ends an answer that the limit of its tokens cut off, and no other."""
+    board = Board()
+    for call, reason in (("1", "length"), ("2", "stop")):
+        feed(board, "joke", "Why", call)
+        end = AIMessageChunk(content="", id=call, response_metadata={"finish_reason": reason})
+        board.feed(end, {"tags": ["joke"]})
+        feed(board, "joke", "", call, last=True)
+    assert [lane.text for lane in board.lanes] == ["Why…\n\nWhy"]
+
+
 def test_chunks_that_say_nothing_make_no_lane() -> None:
     """A chunk with usage alone shows nothing, but may end its call."""
     board = Board()

@@ -52,6 +52,25 @@ async def test_a_void_message_is_marked() -> None:
     assert file.getvalue() == "Why|[void]\nWho|\nIn|\njoke [void]\n"
 
 
+async def test_an_answer_that_was_cut_says_so() -> None:
+    """Where the limit of tokens ended an answer, its line ends with an ellipsis."""
+
+    async def cut() -> AsyncIterator[tuple[Any, Any]]:
+        at_limit = {"finish_reason": "length"}
+        yield AIMessageChunk(content="Why", id="1"), JOKE
+        yield AIMessageChunk(content="", id="1", response_metadata=at_limit), JOKE
+        yield AIMessageChunk(content="In", id="2"), POEM
+        yield AIMessageChunk(content="", id="2", response_metadata={"finish_reason": "stop"}), POEM
+        yield AIMessageChunk(content="Who", id="3"), JOKE
+        yield AIMessageChunk(content="sun", id="4"), POEM
+        yield AIMessageChunk(content="", id="3", response_metadata=at_limit), JOKE
+
+    file = io.StringIO()
+    with redirect_stdout(file):
+        await show(cut())
+    assert file.getvalue() == "Why|…\nIn|\nWho|\nsun|\njoke …\n"
+
+
 async def test_what_failed_comes_after_what_was_said() -> None:
     """An error of the stream passes through, and the line is ended."""
 

@@ -334,6 +334,13 @@ def test_tokens_written_by_hand_are_tokens(server: str) -> None:
     assert "".join(said_text(events).values()) == "by hand"
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_graph_that_needs_no_key_needs_no_input(server: str, method: str) -> None:
+    """Without a body and without parameters it runs, as all its keys are optional."""
+    with Stream(server, method, "/graphs/by_hand/events") as stream:
+        assert "".join(said_text(list(stream.events())).values()) == "by hand"
+
+
 def test_a_silent_stream_is_kept_alive(serve: Callable[..., Any], provider: Provider) -> None:
     """While nothing happens comments come, which readers of SSE skip."""
     provider.reply(Reply("one", first_after=60))
@@ -346,6 +353,7 @@ REFUSED = [
     ("GET", "/graphs/none/events?topic=a", None, 404, "there is no graph 'none'"),
     ("GET", "/graphs/none/picture.svg", None, 404, "there is no graph 'none'"),
     ("GET", "/graphs/joke_poem/events", None, 422, "joke_poem needs an input. Its keys: topic"),
+    ("POST", "/graphs/joke_poem/events", None, 422, 'in the body, {"input": {"topic": ...}}'),
     ("GET", "/graphs/joke_poem/events?topc=a", None, 422, "did you mean topic?"),
     ("GET", "/graphs/repeat/events?count=x", None, 422, "count takes integer as JSON"),
     ("GET", "/graphs/joke_poem/events?topic=a&only=tag", None, 422, "cannot read 'tag'"),

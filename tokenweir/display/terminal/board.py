@@ -13,7 +13,7 @@ from langchain_core.messages import RemoveMessage
 
 from tokenweir.display.terminal.wrap import Wrap
 from tokenweir.display.visible import visible
-from tokenweir.streaming.content import Kind, Piece, call_of, is_last, pieces, tags_of
+from tokenweir.streaming.content import Kind, Piece, call_of, is_cut, is_last, pieces, tags_of
 
 __all__ = ["Board", "Lane", "lane_name"]
 
@@ -74,6 +74,11 @@ class Lane:
         self._kind = piece.kind
         self._add(visible(piece.text, self._encoding))
         self.tokens += 1
+
+    def cut(self, call: Hashable) -> None:
+        """The answer of the call was cut off: ``…`` says so."""
+        if call == self._call:
+            self._add(visible("…", self._encoding))
 
     def end(self, call: Hashable) -> None:
         """The call is over; the next one of this name may follow here."""
@@ -152,9 +157,14 @@ class Board:
             lane.touched = self._tokens
             for piece in found:
                 lane.write(piece, call, turn)
-        if lane is not None and is_last(chunk):
+        if lane is None:
+            return None
+        cut = is_cut(chunk)
+        if cut:
+            lane.cut(call)
+        if is_last(chunk):
             lane.end(call)
-        return lane if found else None
+        return lane if found or cut else None
 
     def shown(self, places: int) -> list[Lane]:
         """The lanes to show in so many places. A running lane keeps its place."""

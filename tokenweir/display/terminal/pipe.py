@@ -12,7 +12,7 @@ from langchain_core.messages import RemoveMessage
 from tokenweir.display.display import Display
 from tokenweir.display.terminal.board import lane_name
 from tokenweir.display.visible import visible
-from tokenweir.streaming.content import call_of, pieces
+from tokenweir.streaming.content import call_of, is_cut, pieces
 
 __all__ = ["PipeDisplay"]
 
@@ -27,9 +27,9 @@ class PipeDisplay(Display):
 
     A new line begins where the next token belongs to another model call, so calls that run at the
     same time take turns line by line; filter the stream to see one alone. ``[void]`` ends the line
-    of an answer that does not count, because its call failed and is repeated. Reasoning, tool calls
-    and tool results are not the model's answer and are left out. A context manager; the line is
-    ended on leaving.
+    of an answer that does not count, because its call failed and is repeated; ``…`` ends one that
+    the limit of its tokens cut off. Reasoning, tool calls and tool results are not the model's
+    answer and are left out. A context manager; the line is ended on leaving.
 
     Args:
         file: Where to write; standard output by default. On a terminal (one that cannot show lanes)
@@ -53,12 +53,7 @@ class PipeDisplay(Display):
         """
         call = call_of(chunk, metadata)
         if isinstance(chunk, RemoveMessage):
-            if not self._open or call != self._call:
-                self.close()
-                self._write(self._escaped(lane_name(metadata)) + " ")
-            self._open = True
-            self._write("[void]")
-            self.close()
+            self._end_line("[void]", call, metadata)
             return
         for piece in pieces(chunk):
             if piece.kind != "text":
@@ -66,6 +61,17 @@ class PipeDisplay(Display):
             turn = "\n" if self._open and call != self._call else ""
             self._call, self._open = call, True
             self._write(f"{turn}{self._escaped(piece.text)}{self._separator}")
+        if is_cut(chunk):
+            self._end_line("…", call, metadata)
+
+    def _end_line(self, mark: str, call: Hashable, metadata: Mapping[str, Any]) -> None:
+        """End the line of a call with a mark; if it is not the last line, name the call."""
+        if not self._open or call != self._call:
+            self.close()
+            self._write(self._escaped(lane_name(metadata)) + " ")
+        self._open = True
+        self._write(self._escaped(mark))
+        self.close()
 
     def close(self) -> None:
         """End the line."""

@@ -52,7 +52,9 @@ def _httpx_errors() -> Iterator[None]:
 def _httpx_error(error: aiohttp.ClientError) -> httpx2.TransportError:
     kind = next(ours for theirs, ours in _ERRORS if isinstance(error, theirs))
     # The text of an error of HTTP begins with a status code that nobody sent.
-    return kind(getattr(error, "message", "") or str(error))
+    said: str = getattr(error, "message", "") or str(error)
+    # aiohttp adds this to every refusal, of an http URL as well.
+    return kind(said.replace(" ssl:default", ""))
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):

@@ -28,7 +28,7 @@ from starlette.routing import BaseRoute
 
 from tokenweir.errors import FilterError
 from tokenweir.graphs.picture import Kind, draw
-from tokenweir.serving.graph_inputs import Key, from_text, keys_of
+from tokenweir.serving.graph_inputs import Key, empty_input, from_text, keys_of
 from tokenweir.serving.http.bodies import parse
 from tokenweir.serving.http.endpoints import Operation, routes_of
 from tokenweir.serving.http.event_parts import EventParts
@@ -183,8 +183,7 @@ class _Protocol:
         if given is None and body.command is None and thread is None:
             keys = await asyncio.to_thread(self._input_keys, name)
             if keys:
-                there = ", ".join(key["name"] for key in keys)
-                raise InvalidError(f"{name} needs an input. Its keys: {there}")
+                given = empty_input(name, keys)
         wanted = RunRequest(
             graph=name,
             input=given,
