@@ -24,7 +24,10 @@ from tokenweir.serving.http.event_stream import EventStream
 from tokenweir.serving.http.guard import needs_no_key
 from tokenweir.serving.http.refusals import OPENAI, OpenAIProblem, Problem
 
-__all__ = ["describe"]
+__all__ = [
+    "Event",
+    "describe",
+]
 
 Schema = dict[str, Any]
 _EVENTS = "text/event-stream"

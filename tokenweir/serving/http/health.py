@@ -21,7 +21,11 @@ from tokenweir.serving.http.endpoints import JSON, Operation, routes_of
 from tokenweir.serving.running.records import FINAL
 from tokenweir.serving.service import Service
 
-__all__ = ["routes"]
+__all__ = [
+    "Health",
+    "Info",
+    "routes",
+]
 
 
 class Health(Struct, kw_only=True):

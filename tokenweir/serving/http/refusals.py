@@ -10,7 +10,16 @@ from starlette.types import Send
 
 from tokenweir.serving.problems import InvalidError, ServingError
 
-__all__ = ["OPENAI", "OpenAIProblem", "Problem", "answer", "body_of", "openai_body", "status_of"]
+__all__ = [
+    "OPENAI",
+    "OpenAIError",
+    "OpenAIProblem",
+    "Problem",
+    "answer",
+    "body_of",
+    "openai_body",
+    "status_of",
+]
 
 OPENAI = "/v1/"
 """What the paths of OpenAI's protocol begin with."""

@@ -16,10 +16,12 @@ __all__ = [
     "ChatRequest",
     "Choice",
     "Completion",
+    "Function",
     "Message",
     "Model",
     "Models",
     "Said",
+    "StreamOptions",
     "ToolCall",
     "Usage",
 ]

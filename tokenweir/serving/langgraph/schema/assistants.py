@@ -10,6 +10,18 @@ from tokenweir.serving.fields import said
 from tokenweir.serving.langgraph.schema.common import Context, Metadata, Order, Page, Selected, Time
 from tokenweir.serving.running.records import Config
 
+__all__ = [
+    "Assistant",
+    "AssistantChange",
+    "AssistantCreate",
+    "AssistantSearch",
+    "Drawn",
+    "GraphQuery",
+    "GraphSchemas",
+    "Schemas",
+    "SubgraphsQuery",
+]
+
 
 class Assistant(Struct, kw_only=True):
     """A graph with a config."""

@@ -9,6 +9,13 @@ from msgspec import Meta, Struct
 
 from tokenweir.serving.fields import said
 
+__all__ = [
+    "Limited",
+    "Page",
+    "Place",
+    "only",
+]
+
 T = TypeVar("T")
 _MOST = 1000
 """The most items on one page, whatever a request asks for."""

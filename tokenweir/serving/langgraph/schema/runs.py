@@ -10,6 +10,18 @@ from tokenweir.serving.fields import said
 from tokenweir.serving.langgraph.schema.common import Context, Metadata, Page, Place, Time
 from tokenweir.serving.running.records import Command, Config, RunStatus
 
+__all__ = [
+    "CancelQuery",
+    "JoinQuery",
+    "LastEventId",
+    "Run",
+    "RunCreate",
+    "RunsAsked",
+    "RunsQuery",
+    "StreamQuery",
+    "UndoQuery",
+]
+
 _Mode: TypeAlias = Literal[
     "values",
     "updates",

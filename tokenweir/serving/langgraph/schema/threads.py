@@ -19,6 +19,28 @@ from tokenweir.serving.langgraph.schema.common import (
 )
 from tokenweir.serving.running.records import Command, ThreadStatus
 
+__all__ = [
+    "Before",
+    "Checkpoint",
+    "HistoryAsked",
+    "HistoryQuery",
+    "Interrupt",
+    "State",
+    "StateAsked",
+    "StateChange",
+    "StateChanged",
+    "StateQuery",
+    "Superstep",
+    "Task",
+    "Thread",
+    "ThreadChange",
+    "ThreadCreate",
+    "ThreadSearch",
+    "ThreadsAsked",
+    "ThreadsPruned",
+    "Update",
+]
+
 
 class Checkpoint(Struct, kw_only=True):
     """A place in a thread."""
