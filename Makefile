@@ -45,10 +45,7 @@ bench: setup  ## The benchmarks
 	@scripts/setup .venv bench
 	@$(bin)/python -m benchmarks $(ARGS)
 
-check-pictures: setup  ## Make README's moving pictures anew, from real runs
-	@$(bin)/python scripts/pictures.py
-
-docs: setup  ## Run the documentation's code, the notebooks, and build the site
+check-docs: setup  ## Run the documentation's code, the notebooks, and build the site
 	@$(bin)/python -m pytest -m docs $(ARGS)
 
 check-foreign: setup  ## Run other packages' own tests on Tokenweir; they are fetched
