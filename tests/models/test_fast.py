@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 from tests.models.alike import as_openais
 from tokenweir.errors import UnmatchedFilterWarning
+from tokenweir.models._openai.probe import probe
 from tokenweir.models._openai.streamed_calls import StreamedCalls
 from tokenweir.models.chat import ChatModel, chat_model
 from tokenweir.streaming.filters import tag
@@ -104,6 +105,7 @@ async def test_both_paths_are_equal(
     provider: Provider, reply: Reply, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Chunks, metadata and final message, to the field, whatever the answer holds."""
+    assert probe() is None  # tried by whichever test comes first, and logs
     caplog.set_level(logging.DEBUG, "tokenweir")
     provider.default = reply
     model = model_of(provider, logprobs=reply.logprobs or None)
