@@ -11,7 +11,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
-from langchain_core.runnables.config import RunnableConfig
+from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import StreamWriter
 from langsmith import tracing_context
@@ -146,7 +146,9 @@ def _graph(name: str) -> Any:
         await run.on_llm_end(LLMResult(generations=[[ChatGeneration(message=sent)]]))
         return {"messages": [sent, AIMessage("whole", id=f"whole-{name}")]}
 
-    def write(state: MessagesState, writer: StreamWriter) -> None:
+    def write(state: MessagesState, config: RunnableConfig, writer: StreamWriter) -> None:
+        # LangGraph's writer looks here for its node; before Python 3.11 nobody has put it there.
+        var_child_runnable_config.set(config)
         writer(name)
 
     builder: Any = StateGraph(MessagesState).add_node(f"call_{name}", call)
