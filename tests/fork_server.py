@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import atexit
+import itertools
 import json
 import os
 import random
@@ -76,6 +77,7 @@ class _ForkServer:
         )
         theirs.close()
         self._lock = threading.Lock()
+        self._numbers = itertools.count()
         self._pipes: dict[int, tuple[TextIO, TextIO]] = {}
         self._begun: dict[int, ForkedProcess] = {}
         self._running: dict[int, ForkedProcess] = {}
@@ -88,7 +90,7 @@ class _ForkServer:
         (out, out_end), (err, err_end) = os.pipe(), os.pipe()
         pipes = os.fdopen(out, encoding="utf-8"), os.fdopen(err, encoding="utf-8")
         with self._lock:
-            number = len(self._pipes)
+            number = next(self._numbers)
             self._pipes[number] = pipes
             message = json.dumps({"number": number, **order}).encode()
             socket.send_fds(self._socket, [message], [out_end, err_end])
@@ -105,7 +107,7 @@ class _ForkServer:
                 if status is not None:
                     self._running.pop(pid).ended(status)
                     continue
-                process = ForkedProcess(pid, *self._pipes[number])
+                process = ForkedProcess(pid, *self._pipes.pop(number))
                 self._running[pid] = self._begun[number] = process
                 self._news.notify_all()
 
@@ -194,8 +196,7 @@ def _tell_ended(connection: socket.socket) -> None:
 def _run(order: dict[str, Any], fds: list[int]) -> None:
     """Become the command."""
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for fd, place in zip(fds, (1, 2), strict=True):
         os.dup2(fd, place)

@@ -141,7 +141,6 @@ class StreamRoute(FlowRoute):
         "_channel",
         "_metadata",
         "_namespace",
-        "_newest",
         "_only",
         "_seen",
         "_shape",
@@ -169,8 +168,7 @@ class StreamRoute(FlowRoute):
         self._seen = seen
         self._channel = flow.channel
         self._write: Callable[[str], bool] | None = None
-        self._newest: str | None = None
-        self._shown: list[str] = []
+        self._shown: dict[str | None, None] = {}  # the ids of messages that were sent, in order
         decided = True if only is None else None if by_message else only.decide(metadata)
         self.wanted = decided is not False
         self._only: RunFilter | Filter | None = None
@@ -186,9 +184,7 @@ class StreamRoute(FlowRoute):
         metadata = self._metadata
         if self._only is not None and not self._only(metadata, message):
             return
-        if message.id != self._newest and message.id is not None:
-            self._newest = message.id
-            self._shown.append(message.id)
+        self._shown[message.id] = None
         token = (message, metadata)
         self._channel.send_nowait(
             token if self._shape is None else self._shape(self._namespace, token)
@@ -197,12 +193,13 @@ class StreamRoute(FlowRoute):
     def retract(self) -> None:
         """Tell the reader that the messages which were sent are void."""
         for message_id in self._shown:
+            if message_id is None:
+                continue
             token = (RemoveMessage(id=message_id), self._metadata)
             self._channel.send_nowait(
                 token if self._shape is None else self._shape(self._namespace, token)
             )
         self._shown.clear()
-        self._newest = None
 
     def send_text(self, text: str) -> bool:
         return self._write is not None and self._write(text)

@@ -12,28 +12,10 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.serving.page.actions import Page, expect, run
 from tokenweir.testing import Provider, Reply
 
 pytestmark = pytest.mark.browser
-
-Page = Any
-
-
-def expect(locator: Any) -> Any:
-    """Playwright's waiting assertions."""
-    from playwright.sync_api import expect as waiting
-
-    return waiting(locator)
-
-
-def run(page: Page, graph: str, **fields: str) -> None:
-    """Pick a graph, type its input, press Enter: at once, as its picture need not be there."""
-    page.locator("#fields label").first.wait_for()
-    page.select_option("#graph", graph)
-    for name, text in fields.items():
-        page.fill(f"#field-{name}", text)
-    page.keyboard.press("Enter")
-
 
 MARKUP = "<img src=x onerror=alert(1)><b>bold</b>"
 

@@ -153,9 +153,10 @@ class MessagesHandler(CallHandler, StreamMessagesHandler):
             serialized, messages, run_id=run_id, tags=tags, metadata=metadata, **kwargs
         )
         self._keep_route(run_id, call)
-        in_subgraph = metadata and run_id not in self.metadata and TAG_NOSTREAM not in (tags or ())
-        if in_subgraph and self._only is not None:
-            self._only.not_streamed({**(metadata or {}), "tags": tags})
+        if self._only is None or run_id in self.metadata or TAG_NOSTREAM in (tags or ()):
+            return
+        if metadata:
+            self._only.not_streamed({**metadata, "tags": tags})
 
     def on_llm_start(
         self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any
