@@ -10,7 +10,7 @@ export PYTHON
 ARGS ?=
 bin := .venv/bin
 
-.PHONY: help setup demo test lint types bench check-docs check-foreign check-page notebooks pictures docs clean
+.PHONY: help setup demo cluster test lint types bench check-docs check-foreign check-page notebooks pictures docs clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
@@ -28,6 +28,11 @@ demo:  ## A joke and a poem, token by token, from a real model on this machine
 	@$(bin)/tokenweir run joke_poem topic=cats --stats
 	@printf '\n%s\n\n' '$$ tokenweir run joke_poem topic=cats --only tag:joke'
 	@$(bin)/tokenweir run joke_poem topic=cats --only tag:joke
+
+cluster: export LANGSMITH_TRACING := false
+cluster:  ## Three servers on one Postgres, one killed while it streams: every text exact
+	@scripts/setup .venv cluster
+	@$(bin)/python scripts/cluster.py
 
 test:  ## The test suite
 	@scripts/setup .venv test

@@ -180,7 +180,7 @@ SCENARIOS = (
         {"us/token": "us"},
         _burst("text", 3000, 500),
         _per_token,
-        (*CLIENTS, *GRAPHS, *SYNC),
+        (*CLIENTS, *GRAPHS, *SYNC, "ours-guard", "plain-events", "ours-events"),
         peers=True,
     ),
     Scenario(
@@ -246,7 +246,7 @@ SCENARIOS = (
             GROWTH_UNITS,
             _growth(kind),
             _marginal_by_size,
-            THROUGH,
+            (*THROUGH, *(("ours-objects",) if kind == "tools" else ())),
             ("raw", *GRAPHS),
             task={"tools": kind != "text"},
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.results import Results, Sample
+from benchmarks.serving.run import ENCODERS
 from benchmarks.ways import PEERS
 
 __all__ = ["TARGETS", "Target", "missed"]
@@ -51,6 +52,7 @@ TARGETS = (
     Target("burst", "us/token", "plain", "ours", 25, 35),
     Target("burst", "us/token", "plain", "plain+model", 14, 20),
     Target("burst", "us/token", "ours", "raw", 2, 1.3, at_most=True),
+    Target("burst", "us/token", "plain-events", "ours-events", 10, 15),
     Target("paced", "us/token", "plain", "ours", 5, 10),
     Target("paced", "us/token", "plain", "plain+model", 3, 4),
     Target("paced", "us/token", "ours", "raw", 2, 1.3, at_most=True),
@@ -74,6 +76,13 @@ TARGETS = (
             Target(f"serve-{streams}", "us/token", "serve", "serve-memory", 1.3, at_most=True),
         )
     ),
+    *(
+        Target("serve-protocols-100", "us/token", way, "serve", 1.5, at_most=True)
+        for way in ENCODERS
+    ),
+    Target("cluster-100", "us/token", "serve-postgres", "serve", 1.3, at_most=True),
+    Target("cluster-100", "p99", "serve-elsewhere", None, 20, at_most=True),
+    Target("cluster-100", "p99", "serve-elsewhere-nats", None, 5, at_most=True),
     Target("serve-200", "p99", "serve", None, 5, at_most=True),
     Target("serve-800", "pace", "serve", None, 99),
     Target("serve-1500", "pace", "serve", None, 99),
@@ -85,6 +94,7 @@ TARGETS = (
         for way in ("ours", "ours-collect", "ours-lanes")
         if (scenario, way) != ("growth-streams", "ours-collect")
     ),
+    Target("growth-tools", "growth", "ours-objects", None, 1.3, at_most=True),
 )
 
 

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from langchain_core.messages import BaseMessage
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.store.memory import InMemoryStore
 
 from tokenweir.models.chat import ChatModel, chat_model
 from tokenweir.testing import Provider, Reply, ToolCall
+
+# Tests start some hundred Pythons. Where an image forbids to keep what was compiled, as most do,
+# each would compile all that it imports: three seconds.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# How long an example takes to make or to run says how busy the machine is, and nothing of our code;
+# fixtures such as a provider are the same for all examples.
+settings.register_profile(
+    "patient",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import array
 import atexit
+import gc
+import importlib
 import itertools
 import json
 import os
@@ -25,6 +27,16 @@ from pathlib import Path
 from typing import Any, TextIO
 
 __all__ = ["ForkedProcess", "start"]
+
+_IMPORTED = (
+    "httpcore2",
+    "tokenweir.cli.serve",
+    "tokenweir.models.chat",
+    "tokenweir.serving.app",
+    "tokenweir.serving.running.data_folder",
+    "uvicorn",
+)
+"""What a server imports as it starts."""
 
 _ROOT = Path(__file__).parent.parent
 
@@ -72,7 +84,8 @@ class _ForkServer:
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__, str(theirs.fileno())],
             cwd=_ROOT,
-            env={**os.environ, "PYTHONWARNINGS": "default"},
+            # With threads of its own numpy could not be forked.
+            env={**os.environ, "PYTHONWARNINGS": "default", "OPENBLAS_NUM_THREADS": "1"},
             pass_fds=[theirs.fileno()],
         )
         theirs.close()
@@ -143,11 +156,9 @@ def start(
 
 def _serve(connection: socket.socket) -> None:
     """Fork for every message; tell which processes began, and how they ended."""
-    import tokenweir.cli
-    import tokenweir.cli.serve
-    import tokenweir.models.chat
-    import tokenweir.serving.app
-    import tokenweir.serving.running.home  # noqa: F401
+    for name in _IMPORTED:
+        importlib.import_module(name)
+    gc.freeze()  # what is there is shared, and not looked through by each process
 
     wake, woken = os.pipe()
     os.set_blocking(woken, False)

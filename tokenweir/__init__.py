@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tokenweir._version import __version__
     from tokenweir.display.show import show
+    from tokenweir.encoders.functions import encode_agui, encode_ai_sdk
     from tokenweir.errors import (
         ConnectTimeoutError,
         DashScopeError,
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
         FilterError,
         FirstTokenTimeoutError,
         GraphLoadError,
+        GuardError,
         MissingConfigWarning,
         ModelNameError,
+        ObjectError,
         PictureError,
         ProviderError,
         StreamError,
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from tokenweir.nodes.node import node
     from tokenweir.nodes.write_tokens import write_tokens
     from tokenweir.streaming.collect import collect
+    from tokenweir.streaming.events import astream_events, stream_events
     from tokenweir.streaming.filters import (
         Filter,
         from_agent,
@@ -52,8 +56,10 @@ if TYPE_CHECKING:
         tag,
         text,
     )
+    from tokenweir.streaming.guard import guard
     from tokenweir.streaming.lanes import lanes
     from tokenweir.streaming.meter import Meter
+    from tokenweir.streaming.objects import objects
     from tokenweir.streaming.stream import astream, stream
     from tokenweir.streaming.token_stream import SyncTokenStream, TokenStream
     from tokenweir.types import Token
@@ -66,9 +72,11 @@ __all__ = [
     "FilterError",
     "FirstTokenTimeoutError",
     "GraphLoadError",
+    "GuardError",
     "Meter",
     "MissingConfigWarning",
     "ModelNameError",
+    "ObjectError",
     "PictureError",
     "ProviderError",
     "StreamError",
@@ -81,20 +89,26 @@ __all__ = [
     "UnmatchedFilterWarning",
     "__version__",
     "astream",
+    "astream_events",
     "chat_model",
     "collect",
     "completion_model",
+    "encode_agui",
+    "encode_ai_sdk",
     "from_agent",
     "from_model",
     "from_node",
     "from_tool",
+    "guard",
     "in_namespace",
     "lanes",
     "node",
+    "objects",
     "reasoning",
     "show",
     "start_model",
     "stream",
+    "stream_events",
     "tag",
     "text",
     "write_tokens",
@@ -108,21 +122,27 @@ _MODULES = {
     "TokenStream": "streaming.token_stream",
     "__version__": "_version",
     "astream": "streaming.stream",
+    "astream_events": "streaming.events",
     "chat_model": "models.chat",
     "collect": "streaming.collect",
     "completion_model": "models.completion",
     "from_model": "streaming.filters",
+    "encode_agui": "encoders.functions",
+    "encode_ai_sdk": "encoders.functions",
     "from_agent": "streaming.filters",
     "from_node": "streaming.filters",
     "from_tool": "streaming.filters",
+    "guard": "streaming.guard",
     "in_namespace": "streaming.filters",
     "lanes": "streaming.lanes",
     "load_ipython_extension": "graphs.notebook",  # for IPython: %load_ext tokenweir
     "node": "nodes.node",
+    "objects": "streaming.objects",
     "reasoning": "streaming.filters",
     "show": "display.show",
     "start_model": "models.embedded.model",
     "stream": "streaming.stream",
+    "stream_events": "streaming.events",
     "tag": "streaming.filters",
     "text": "streaming.filters",
     "write_tokens": "nodes.write_tokens",

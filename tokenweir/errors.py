@@ -13,8 +13,10 @@ __all__ = [
     "FilterError",
     "FirstTokenTimeoutError",
     "GraphLoadError",
+    "GuardError",
     "MissingConfigWarning",
     "ModelNameError",
+    "ObjectError",
     "PictureError",
     "ProviderError",
     "StreamError",
@@ -60,11 +62,32 @@ class GraphLoadError(TokenweirError):
     """
 
 
+class GuardError(TokenweirError):
+    """Raised at the reader of a guarded stream when a model writes what the guard forbids.
+
+    The text before it has been read; the run was stopped. The message does not repeat the text.
+    """
+
+
 class PictureError(TokenweirError):
     """Raised when a graph cannot be drawn because a package is missing.
 
     The message says what to install.
     """
+
+
+class ObjectError(TokenweirError, ValueError):
+    """Raised at the end of ``objects`` when a model's answer is no object of the type asked for.
+
+    The message says what is wrong with it; ``__cause__`` is pydantic's or msgspec's own error.
+
+    Attributes:
+        text: The answer, or the arguments of its tool call; "" if none of the answers was JSON.
+    """
+
+    def __init__(self, message: str, text: str = "") -> None:
+        self.text = text
+        super().__init__(message)
 
 
 class StreamError(TokenweirError):

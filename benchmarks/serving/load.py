@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import re
 import select
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-__all__ = ["Job", "Load", "Seen"]
+__all__ = ["STREAM", "Job", "Load", "Seen"]
+
+STREAM = "of-this-stream--"
+"""In a request: becomes an id that no other stream has, as long as this."""
 
 _SENT_AT = re.compile(rb"@(\d{10}\.\d{6})")
 _LONGEST = 18
@@ -33,20 +38,24 @@ class Job:
     Args:
         port: The server's.
         pid: The server's process, whose CPU time and memory are taken.
-        request: What to send, all of it.
+        request: What to send for a stream, all of it.
+        starting: What to send before that, on a connection of its own; "" if nothing.
         streams: How many.
         settle: Seconds between the last stream's first token and the measurement.
         seconds: Of the measurement.
         patience: Seconds until it begins in any case, however many streams have begun.
+        beside: Processes whose CPU time is taken, too, with their children's.
     """
 
     port: int
     pid: int
     request: str
+    starting: str
     streams: int
     settle: float
     seconds: float
     patience: float
+    beside: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,7 @@ class Seen:
         starting: Seconds of the server's CPU time until all streams had begun.
         p50, p99, most: Seconds from the scripted server's write to our read, of these tokens.
         before, after: Bytes of the server's memory, before all streams and at the end.
+        beside: Seconds of CPU time of the processes beside it.
     """
 
     streams: int
@@ -75,6 +85,7 @@ class Seen:
     most: float
     before: int
     after: int
+    beside: float = 0.0
 
 
 class _Stream:
@@ -115,9 +126,11 @@ class Load:
         there = [stream for stream in self._streams.values() if stream.first]
         for stream in there:
             stream.tokens = 0
+        beside = _with_children(job.beside)
         cpu, started = _cpu(job.pid), time.monotonic()
         self._read_for(job.seconds)
         cpu, lasted = _cpu(job.pid) - cpu, time.monotonic() - started
+        beside = _with_children(job.beside) - beside
         late = sorted(self._late)
         after = _memory(job.pid)
         for stream in self._streams.values():
@@ -136,15 +149,26 @@ class Load:
             most=late[-1],
             before=before,
             after=after,
+            beside=beside,
         )
 
     def _open(self) -> None:
-        connected = socket.create_connection(("127.0.0.1", self._job.port), timeout=10)
-        connected.sendall(self._job.request.encode())
+        own = f"{os.getpid():08x}{len(self._streams):08x}"
+        if self._job.starting:
+            with self._send(self._job.starting, own) as first:
+                answer = b"".join(iter(lambda: first.recv(65536), b""))
+            if not answer.startswith(b"HTTP/1.1 200") or b'"success"' not in answer:
+                raise RuntimeError(f"no run was started: {answer[:300]!r}")
+        connected = self._send(self._job.request, own)
         connected.setblocking(False)
         self._streams[connected.fileno()] = _Stream(connected)
         self._poll.register(connected.fileno(), select.EPOLLIN)
         self._waiting += 1
+
+    def _send(self, request: str, own: str) -> socket.socket:
+        connected = socket.create_connection(("127.0.0.1", self._job.port), timeout=10)
+        connected.sendall(request.replace(STREAM, own).encode())
+        return connected
 
     def _read_for(self, seconds: float) -> None:
         clock, poll, streams, found = time.monotonic, self._poll.poll, self._streams, _SENT_AT
@@ -179,6 +203,15 @@ class Load:
 def _cpu(pid: int) -> float:
     """Seconds of CPU time of a process: Linux has a clock of this number for each."""
     return time.clock_gettime((~pid << 3) | 2)
+
+
+def _with_children(pids: Sequence[int]) -> float:
+    """The same of processes and their children."""
+    found = 0.0
+    for pid in pids:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        found += sum(_cpu(each) for each in (pid, *map(int, children)))
+    return found
 
 
 def _memory(pid: int) -> int:

@@ -16,10 +16,11 @@ from benchmarks.script import Script
 from benchmarks.serving.load import Job, Seen
 from benchmarks.serving.servers import Running, more_files, pin
 
-__all__ = ["SCENARIOS", "UNITS", "WAYS", "run"]
+__all__ = ["ENCODERS", "SCENARIOS", "UNITS", "WAYS", "run"]
 
 UNITS = {
     "us/token": "us",
+    "us/beside": "us",
     "p50": "ms",
     "p99": "ms",
     "kB/stream": "kB",
@@ -31,15 +32,29 @@ _RATE = 20
 _COMPARED = (50, 100, 200, 500)
 _HELD = (800, 1500)
 
+_PROTOCOLS = "serve-protocols-100"
+_CLUSTER = "cluster-100"
+
 SCENARIOS = {
     f"serve-{streams}": f"a server with {streams} streams of {_RATE} tokens/s each"
     for streams in (*_COMPARED, *_HELD)
 }
+SCENARIOS[_CLUSTER] = "the same with 100 streams, on Postgres"
+SCENARIOS[_PROTOCOLS] = "the same with 100 streams, in each protocol"
 _ALL = ("fastapi", "proxy", "proxy-asyncio", "serve", "serve-memory")
-WAYS = {
+WAYS: dict[str, tuple[str, ...]] = {
     f"serve-{streams}": _ALL if streams in _COMPARED else ("proxy", "proxy-asyncio", "serve")
     for streams in (*_COMPARED, *_HELD)
 }
+ENCODERS = (
+    "serve-langgraph",
+    "serve-event-protocol",
+    "serve-openai",
+    "serve-agui",
+    "serve-ai-sdk",
+)
+WAYS[_CLUSTER] = ("serve", "serve-postgres", "serve-elsewhere", "serve-elsewhere-nats")
+WAYS[_PROTOCOLS] = ("serve", *ENCODERS)
 
 
 def run(
@@ -81,11 +96,13 @@ def _measure(way: str, streams: int, upstream: str, *, quick: bool) -> Seen:
         tempfile.TemporaryDirectory() as folder,
         Running(way, upstream, Path(folder)) as server,
     ):
-        request = server.request(script.prompt())
-        job = Job(server.port, server.pid, request, 5, 0.2, 0.3, patience)
+        prompt = script.prompt()
+        requests = server.request(prompt), server.starting(prompt)
+        job = Job(server.port, server.pid, *requests, 5, 0.2, 0.3, patience)
         _load(job)  # all imported, and run once
         settle = 0.5 if quick else 1.5
-        job = Job(server.port, server.pid, request, streams, settle, seconds, patience)
+        beside = tuple(server.beside)
+        job = Job(server.port, server.pid, *requests, streams, settle, seconds, patience, beside)
         return _load(job)
 
 
@@ -111,6 +128,7 @@ def _load(job: Job) -> Seen:
 def _metrics(seen: Seen, streams: int) -> dict[str, float]:
     return {
         "us/token": 1e6 * seen.cpu / seen.tokens,
+        "us/beside": 1e6 * seen.beside / seen.tokens,
         "p50": 1e3 * seen.p50,
         "p99": 1e3 * seen.p99,
         "kB/stream": (seen.after - seen.before) / streams / 1e3,

@@ -8,6 +8,7 @@ import resource
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from pathlib import Path
 from types import TracebackType
 
 from benchmarks.processes import ROOT, environment
+from benchmarks.serving.load import STREAM
 from benchmarks.ways.base import MODEL
+from tokenweir.serving.postgres.embedded import EmbeddedPostgres
 
 __all__ = ["MEANINGS", "SERVERS", "Kind", "Running", "more_files", "pin"]
 
@@ -29,7 +32,8 @@ class Kind:
 
     Args:
         meaning: What it is, in a few words.
-        command: Behind ``python -m``; ``{port}`` and ``{folder}`` are filled in.
+        command: Behind ``python -m``; ``{port}``, ``{folder}``, ``{postgres}`` and ``{nats}``, a
+            port, are filled in.
         path: Where to POST.
         body: What to POST, by the prompt.
     """
@@ -38,6 +42,10 @@ class Kind:
     command: tuple[str, ...]
     path: str
     body: Callable[[str], object]
+    elsewhere: tuple[str, ...] = ()
+    """The command of another server, which executes the runs that are read at this one."""
+    starts: tuple[str, Callable[[str], object]] | None = None
+    """Where to POST what, by the prompt, to start the run that is then read."""
 
 
 def _message(prompt: str) -> dict[str, object]:
@@ -62,8 +70,31 @@ def _run(prompt: str) -> object:
     return {"assistant_id": "say", "input": _message(prompt), **more}
 
 
+def _agui(prompt: str) -> object:
+    message = {"id": "1", "role": "user", "content": prompt}
+    return {"threadId": STREAM, "runId": "1", "messages": [message]}
+
+
+def _command(prompt: str) -> object:
+    params = {"assistant_id": "say", "input": _message(prompt)}
+    return {"id": 1, "method": "run.start", "params": params}
+
+
+def _channels(prompt: str) -> object:
+    return {"channels": ["messages", "lifecycle"]}
+
+
+def _ai_sdk(prompt: str) -> object:
+    message = {"id": "1", "role": "user", "parts": [{"type": "text", "text": prompt}]}
+    return {"id": STREAM, "messages": [message]}
+
+
+_THREAD = "0" * 16 + STREAM
 _ON_DISK = (*_TOKENWEIR, "--data", "{folder}", "--port", "{port}")
 _IN_MEMORY = (*_TOKENWEIR, "--memory", "--port", "{port}")
+_ON_POSTGRES = (*_TOKENWEIR, "--data", "{postgres}", "--port", "{port}")
+_ELSEWHERE = (*_ON_POSTGRES, "--max-runs", "0")
+_BY_NATS = ("--live", "nats://127.0.0.1:{nats}")
 _FASTAPI = ("benchmarks.serving.fastapi_server", "{port}")
 _PROXIES = "benchmarks.serving.proxies"
 
@@ -87,6 +118,34 @@ SERVERS = {
     "serve-openai": Kind(
         "tokenweir serve, OpenAI's protocol", _ON_DISK, "/v1/chat/completions", _model
     ),
+    "serve-postgres": Kind(
+        "tokenweir serve on Postgres, plain SSE", _ON_POSTGRES, "/graphs/say/events", _graph_input
+    ),
+    "serve-elsewhere": Kind(
+        "the same, read at another server",
+        _ELSEWHERE,
+        "/graphs/say/events",
+        _graph_input,
+        elsewhere=_ON_POSTGRES,
+    ),
+    "serve-elsewhere-nats": Kind(
+        "the same, by NATS",
+        (*_ELSEWHERE, *_BY_NATS),
+        "/graphs/say/events",
+        _graph_input,
+        elsewhere=(*_ON_POSTGRES, *_BY_NATS),
+    ),
+    "serve-event-protocol": Kind(
+        "tokenweir serve, LangGraph's event protocol",
+        _ON_DISK,
+        f"/threads/{_THREAD}/stream/events",
+        _channels,
+        starts=(f"/threads/{_THREAD}/commands", _command),
+    ),
+    "serve-agui": Kind("tokenweir serve, AG-UI", _ON_DISK, "/agui/say?on_disconnect=cancel", _agui),
+    "serve-ai-sdk": Kind(
+        "tokenweir serve, the AI SDK's stream", _ON_DISK, "/ai/say?on_disconnect=cancel", _ai_sdk
+    ),
 }
 
 MEANINGS = {name: kind.meaning for name, kind in SERVERS.items()}
@@ -97,43 +156,88 @@ class Running:
 
     def __init__(self, name: str, upstream: str, folder: Path) -> None:
         self._kind = SERVERS[name]
-        self.port = _free_port()
-        words = [word.format(port=self.port, folder=folder) for word in self._kind.command]
+        self._folder, self._upstream = folder, upstream
+        self._postgres: EmbeddedPostgres | None = None
+        self.beside: list[int] = []
+        """Processes of whose CPU time some is this server's: a Postgres, another server."""
+        if "{postgres}" in self._kind.command:
+            self._postgres = EmbeddedPostgres(folder / "postgres")
+            self._postgres.start()
+            said = (folder / "postgres" / "data" / "postmaster.pid").read_text().split("\n")[0]
+            self.beside.append(int(said))
+        self._processes = list[subprocess.Popen[bytes]]()
         self._said = folder / "said"
+        self._said.touch()
+        self._nats = _free_port()
+        if "--live" in self._kind.command:
+            command = [f"{sysconfig.get_path('scripts')}/nats-server", "--addr", "127.0.0.1"]
+            self._processes.append(
+                subprocess.Popen([*command, "--port", str(self._nats), "-l", os.devnull])
+            )
+            self._wait(self._processes[-1], self._nats)
+        if self._kind.elsewhere:
+            self._wait(self._start(self._kind.elsewhere), self.port)
+        self.beside += [each.pid for each in self._processes]
+        self.pid = self._start(self._kind.command).pid
+        pin(self.pid, 0)
+        for each in self.beside:
+            pin(each, 1)
+
+    def _start(self, command: tuple[str, ...]) -> subprocess.Popen[bytes]:
+        self.port = _free_port()
+        url = "" if self._postgres is None else self._postgres.url()
+        given = {"port": self.port, "folder": self._folder, "postgres": url, "nats": self._nats}
+        words = [word.format(**given) for word in command]
+        self._said = self._folder / f"said-{self.port}"
         # Clients that leave in the middle are told of by some, at length.
         with self._said.open("w") as said:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-m", *words],
                 cwd=ROOT,
-                env={**environment(), "BENCH_UPSTREAM": upstream},
+                env={**environment(), "BENCH_UPSTREAM": self._upstream},
                 stdout=said,
                 stderr=said,
             )
-        self.pid = self._process.pid
-        pin(self.pid, 0)
+        self._processes.append(process)
+        return process
 
     def request(self, prompt: str) -> str:
         """All of a request for one stream."""
-        body = json.dumps(self._kind.body(prompt))
+        return self._post(self._kind.path, self._kind.body(prompt), "keep-alive")
+
+    def starting(self, prompt: str) -> str:
+        """All of the request that comes before; "" if none does."""
+        if self._kind.starts is None:
+            return ""
+        path, body = self._kind.starts
+        return self._post(path, body(prompt), "close")
+
+    def _post(self, path: str, given: object, connection: str) -> str:
+        body = json.dumps(given)
         head = (
-            f"POST {self._kind.path} HTTP/1.1\r\nhost: 127.0.0.1:{self.port}\r\n"
+            f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{self.port}\r\n"
+            f"connection: {connection}\r\n"
             f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         return head + body
 
     def __enter__(self) -> Running:
+        self._wait(self._processes[-1], self.port)
+        return self
+
+    def _wait(self, process: subprocess.Popen[bytes], port: int) -> None:
         deadline = time.monotonic() + _PATIENCE
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                socket.create_connection(("127.0.0.1", port), 1).close()
             except OSError:
-                if self._process.poll() is not None or time.monotonic() > deadline:
+                if process.poll() is not None or time.monotonic() > deadline:
                     self._end()
                     reason = self._said.read_text()[-2000:]
                     raise RuntimeError(f"{self._kind.meaning} did not start: {reason}") from None
                 time.sleep(0.05)
             else:
-                return self
+                return
 
     def __exit__(
         self,
@@ -144,8 +248,11 @@ class Running:
         self._end()
 
     def _end(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        for process in self._processes:
+            process.kill()
+            process.wait()
+        if self._postgres is not None:
+            self._postgres.stop("immediate")
 
 
 def pin(pid: int, core: int) -> None:

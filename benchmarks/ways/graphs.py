@@ -62,7 +62,8 @@ class GraphWay(Way):
         ours: By our ``astream``; else by the graph's own.
         own_model: With our chat model; else with ChatOpenAI.
         after: Filter after our stream, not at its source.
-        through: What our stream goes through: ``collect`` or ``lanes``.
+        through: What our stream goes through: ``collect``, ``guard``, ``lanes`` or ``objects``. Or
+            ``events``: what is read is LangGraph's v3 run stream, or ours, event by event.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class GraphWay(Way):
         self._at_source = ours and task.filtered and not after
         self._after = task.filtered and not self._at_source
         self._through = through
+        self.exact = through != "objects"
 
     def _stream(self, prompt: str) -> AsyncIterator[Any]:
         inputs = {"messages": [("user", prompt)]}
@@ -91,6 +93,8 @@ class GraphWay(Way):
         return astream(self._graph, inputs, only="tag:poem" if self._at_source else None)
 
     async def reply(self, prompt: str, first: Callable[[], object]) -> int:
+        if self._through == "events":
+            return await self._reply_by_events(prompt, first)
         if self._through:
             return await self._reply_through(prompt, first)
         count = 0
@@ -106,9 +110,33 @@ class GraphWay(Way):
                     first()
         return count
 
-    async def _reply_through(self, prompt: str, first: Callable[[], object]) -> int:
-        from tokenweir import collect, lanes
+    async def _reply_by_events(self, prompt: str, first: Callable[[], object]) -> int:
+        from tokenweir import astream_events
 
+        inputs: Any = {"messages": [("user", prompt)]}
+        if self._ours:
+            started = astream_events(self._graph, inputs)
+        else:
+            started = self._graph.astream_events(inputs, version="v3")
+        count = 0
+        async with await started as run:
+            async for event in run:
+                if event["method"] == "messages":
+                    told, _ = event["params"]["data"]
+                    if told["event"] == "content-block-delta":
+                        count += 1
+                        if count == 1:
+                            first()
+        return count
+
+    async def _reply_through(self, prompt: str, first: Callable[[], object]) -> int:
+        from tokenweir import collect, guard, lanes, objects
+
+        if self._through == "objects":
+            count = 0
+            async for _ in objects(self._stream(prompt), dict[str, str], tool="write"):
+                count += 1
+            return count
         if self._through == "collect":
             message: Any
             [(message, _)] = await collect(self._stream(prompt))
@@ -116,14 +144,19 @@ class GraphWay(Way):
             usage = getattr(message, "usage_metadata", None)
             called = message.tool_calls or message.invalid_tool_calls
             return int(usage["output_tokens"]) + bool(called) if usage else 0
-        joke, poem = lanes(self._stream(prompt), "tag:joke", "tag:poem")
+        others: list[Any] = []
+        if self._through == "guard":
+            passed = guard(None, r"sk-\w{20,}|(?:\d{4}[ -]?){4}")(self._stream(prompt))
+        else:
+            passed, *others = lanes(self._stream(prompt), "tag:joke", "tag:poem")
         count = 0
-        async for chunk, _ in joke:
+        async for chunk, _ in passed:
             if chunk.content or getattr(chunk, "tool_call_chunks", None):
                 count += 1
                 if count == 1:
                     first()
-        await poem.aclose()
+        for other in others:
+            await other.aclose()
         return count
 
 
@@ -161,6 +194,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "ours+chatopenai": {"ours": True, "own_model": False},
     "ours-after": {"ours": True, "own_model": True, "after": True},
     "ours-collect": {"ours": True, "own_model": True, "through": "collect"},
+    "ours-objects": {"ours": True, "own_model": True, "through": "objects"},
+    "plain-events": {"ours": False, "own_model": False, "through": "events"},
+    "ours-events": {"ours": True, "own_model": True, "through": "events"},
+    "ours-guard": {"ours": True, "own_model": True, "through": "guard"},
     "ours-lanes": {"ours": True, "own_model": True, "through": "lanes"},
 }
 _SYNC = ("plain", "plain+model", "ours")

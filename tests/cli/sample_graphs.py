@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Annotated, Any, TypedDict
 
+from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
@@ -59,6 +60,19 @@ def nested() -> Any:
     inner = StateGraph(Written).add_node("joking", _writing("joke")).add_edge(START, "joking")
     builder = StateGraph(Written).add_node("editor", inner.compile())
     return builder.add_edge(START, "editor")
+
+
+def with_agent() -> Any:
+    """An agent that is a node, and a model beside it."""
+    researcher = create_agent(chat_model("openai:gpt-4o-mini"), name="researcher")
+    model = chat_model("openai:gpt-4o-mini")
+
+    async def talk(state: MessagesState, config: RunnableConfig) -> None:
+        await model.ainvoke("hello", config)
+
+    builder: Any = StateGraph(MessagesState).add_node("research", researcher)
+    builder.add_node("talk", talk).add_edge(START, "research").add_edge(START, "talk")
+    return builder.compile()
 
 
 def chat(checkpointer: Any = None) -> Any:

@@ -85,6 +85,18 @@ def test_tokens_of_subgraphs(tokenweir: Run) -> None:
     assert re.fullmatch(r"editor:[0-9a-f-]{36}", *namespace)
 
 
+@pytest.mark.skipif(
+    sys.version_info < (3, 11),
+    reason="before Python 3.11 an async node does not know its config by itself",
+)
+def test_tokens_of_an_agent(tokenweir: Run, provider: Provider) -> None:
+    """An agent is a filter by its name, also where it is a node of the graph."""
+    provider.on("cats", "They sleep.")
+    provider.on("hello", "Hi.")
+    only = ("--only", "agent:researcher & text")
+    assert tokenweir("run", "sample:with_agent", "cats?", *only).out == "They| sleep.|\n"
+
+
 def test_json(tokenweir: Run) -> None:
     """Each line is an object with a type; the last one tells how the run ended."""
     ended = tokenweir("run", "sample:in_turn", "topic=cats", "--only", "tag:joke", "--json")

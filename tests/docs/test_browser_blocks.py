@@ -7,11 +7,9 @@ Their files stand on a web server of another origin than the graphs' server, whi
 from __future__ import annotations
 
 import http.server
-import os
 import re
 import shutil
 import socketserver
-import subprocess
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -28,11 +26,6 @@ DOCS = Path(__file__).parents[2] / "docs"
 JOKE = "Why did the cat sit down? It was tired."
 LANGUAGES = ("html", "js", "jsx", "tsx")
 """Languages of blocks that Python's tests do not run."""
-
-_BUNDLE = (
-    *("--bundle", "--format=esm", "--jsx=automatic"),
-    *("--outfile=bundle.js", "--log-level=warning"),
-)
 
 pytestmark = [pytest.mark.docs, pytest.mark.browser]
 
@@ -101,27 +94,13 @@ def window(chromium: Any) -> Iterator[Any]:
     assert troubles == []
 
 
-def bundle(folder: Path, script: str) -> None:
-    """Make ``bundle.js`` of a script and the packages that it imports."""
-    packages = npm_packages.installed() / "node_modules"
-    done = subprocess.run(
-        [str(packages / ".bin" / "esbuild"), script, *_BUNDLE],
-        cwd=folder,
-        env={**os.environ, "NODE_PATH": str(packages)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 def test_every_block_is_run() -> None:
     """No page has a block for a browser that the tests below do not run."""
     pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
     found = {page: len(browser_blocks(page)) for page in pages}
     assert {page: count for page, count in found.items() if count} == {
         "how-to/browser.md": 3,
-        "clients.md": 3,
+        "clients.md": 5,
     }
     readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
     assert not any(block.language in LANGUAGES for block in blocks.blocks_of(readme))
@@ -157,7 +136,7 @@ def test_a_page_with_react(graphs: served.Servers, files: str, window: Any, tmp_
     """What is typed into the chat is answered, and both stand in the page."""
     [_, _, block] = browser_blocks("how-to/browser.md")
     (tmp_path / block.title).write_text(graphs.here(block.text), encoding="utf-8")
-    bundle(tmp_path, block.title)
+    npm_packages.bundle(tmp_path, block.title)
     page = '<!doctype html><body><script type="module" src="bundle.js"></script>'
     (tmp_path / "index.html").write_text(page, encoding="utf-8")
     window.goto(f"{files}/index.html")
@@ -182,7 +161,7 @@ def test_the_client_module_from_the_server(
     graphs: served.Servers, files: str, window: Any, tmp_path: Path
 ) -> None:
     """A page imports the module from another origin, and logs the tokens and the end."""
-    [_, block, _] = browser_blocks("clients.md")
+    [_, block, *_] = browser_blocks("clients.md")
     script = graphs.here(block.text)
     page = f'<script type="module">{script}</script>'
     (tmp_path / "index.html").write_text(page, encoding="utf-8")
@@ -196,11 +175,38 @@ def test_langgraphs_npm_client(
     graphs: served.Servers, files: str, window: Any, tmp_path: Path
 ) -> None:
     """The client's tokens are logged as they come, joke and poem."""
-    [_, _, block] = browser_blocks("clients.md")
+    [_, _, block, *_] = browser_blocks("clients.md")
     (tmp_path / "script.js").write_text(graphs.here(block.text), encoding="utf-8")
-    bundle(tmp_path, "script.js")
+    npm_packages.bundle(tmp_path, "script.js")
     page = '<script type="module" src="bundle.js"></script>'
     (tmp_path / "index.html").write_text(page, encoding="utf-8")
     with window.expect_console_message(lambda message: message.text == " sly."):
         window.goto(f"{files}/index.html")
     assert "".join(window.said) == f"{JOKE}In sunlit patches, sleek and sly."
+
+
+def test_the_ai_sdks_hook(graphs: served.Servers, files: str, window: Any, tmp_path: Path) -> None:
+    """The button says hello, and the answer stands under it."""
+    [*_, block, _] = browser_blocks("clients.md")
+    (tmp_path / block.title).write_text(graphs.here(block.text), encoding="utf-8")
+    npm_packages.bundle(tmp_path, block.title, npm_packages.FRONT_ENDS)
+    page = '<!doctype html><body><script type="module" src="bundle.js"></script>'
+    (tmp_path / "index.html").write_text(page, encoding="utf-8")
+    window.goto(f"{files}/index.html")
+    window.click("button")
+    window.wait_for_function("document.querySelectorAll('p').length === 2")
+    window.wait_for_selector("button:enabled")
+    assert window.locator("p").all_text_contents() == ["Hello", "Good morning."]
+
+
+def test_ag_uis_client(graphs: served.Servers, files: str, window: Any, tmp_path: Path) -> None:
+    """The answer is logged when the run has ended; loaded again, the page has the thread."""
+    [*_, block] = browser_blocks("clients.md")
+    (tmp_path / block.title).write_text(graphs.here(block.text), encoding="utf-8")
+    npm_packages.bundle(tmp_path, block.title, npm_packages.FRONT_ENDS)
+    page = '<script type="module" src="bundle.js"></script>'
+    (tmp_path / "index.html").write_text(page, encoding="utf-8")
+    for _ in range(2):
+        with window.expect_console_message(lambda message: message.type == "log"):
+            window.goto(f"{files}/index.html")
+    assert window.said == ["Good morning."] * 2

@@ -6,9 +6,11 @@ that one. A block of output after a Python block is compared, with ``...`` for w
 
 from __future__ import annotations
 
+import ast
 import doctest
 import json
 import os
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -85,7 +87,7 @@ def test_pages_install_from_the_repository() -> None:
         for block in blocks.blocks_of(page.read_text(encoding="utf-8")):
             for line in block.text.splitlines():
                 if "pip install" in line and "tokenweir" in line:
-                    assert "@ git+https://" in line, f"{page.name}: {line}"
+                    assert re.search(r"@ (git\+)?https://", line), f"{page.name}: {line}"
 
 
 def complaint(wanted: str, got: str) -> str:
@@ -93,6 +95,15 @@ def complaint(wanted: str, got: str) -> str:
     if doctest.OutputChecker().check_output(f"{wanted.rstrip()}\n", f"{got.rstrip()}\n", _FLAGS):
         return ""
     return f"the page says:\n{wanted}\nbut it is:\n{got}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_this_python_understands_the_code(page: Path) -> None:
+    """Each Python block compiles. The code runs on one Python, and this test on each."""
+    for block in blocks.blocks_of(page.read_text(encoding="utf-8")):
+        if block.language == "python":
+            where = f"{page}:{block.line}"
+            compile(block.text, where, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 @pytest.mark.parametrize("page", marked(PAGES))
@@ -135,7 +146,7 @@ def test_a_page(page: Path, environment: dict[str, str], tmp_path: Path) -> None
         if not settings.exists():  # the page has none of its own
             settings.write_text(_PYTEST, encoding="utf-8")
         ended = python("-m", "pytest", "-q", "-p", "no:cacheprovider", ".")
-        assert ended.returncode == 0, ended.stdout
+        assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout + ended.stderr
 
 
 @pytest.mark.local

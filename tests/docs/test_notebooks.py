@@ -20,6 +20,8 @@ TOKENS = r"([^|]+\|){2,}\s*"
 
 REPORT = r".*\n +calls +tokens +first token .+"
 PICTURE = r".*┌─+┐.*"
+PLOT = r"<Figure size .+>"
+NUMBERS = "one two three four five six "
 STREAMED = r"streamed: True\n"
 
 SHAPES: dict[str, dict[str, str]] = {
@@ -38,7 +40,7 @@ SHAPES: dict[str, dict[str, str]] = {
         "as-text": TOKENS,
         "lanes": r"['\"].+['\"]\n['\"].+['\"]\n",
         "meter": r" +calls +tokens .+\nall +2 .+\n",
-        "plot": r"<Figure size .+>",
+        "plot": PLOT,
     },
     "03_without_langchain": {
         "client": r"'SmolLM2.+'",
@@ -72,8 +74,15 @@ SHAPES: dict[str, dict[str, str]] = {
         "cut": r"([^|]+\|){8}\nlast event: [-0-9a-f]{36}:\d+\n",
         "resume": TOKENS,
         "again": r"True\n",
+        "late": rf"the same text: True\n{PLOT}",
         "remote": rf"joke\n.+\n\npoem\n{REPORT}",
         "stop": r"exit code 0\n",
+    },
+    "07_what_a_reader_has_seen": {
+        "retraction": rf"\['one two three ', '{NUMBERS}'\]\n\['{NUMBERS}'\]\n{PLOT}",
+        "stop": r"\|one \|two \|three \|\n.+\nai 'one two three ' True\n.+\nai 'Seven.' \n",
+        "guard": rf"\[.+ key is sk-abcdef1234\.'\]\n\[.+ key is \[key\]'\]\n{PLOT}",
+        "objects": rf"setup='Why .+' punchline='It .+' tags=\['cat', 'nap'\]\n{PLOT}",
     },
 }
 """What each cell that prints or shows something must look like, whole."""
@@ -102,7 +111,7 @@ def check(book: Any, shapes: dict[str, str]) -> None:
         pictures = [o.data for o in cell.outputs if o.output_type != "stream"]
         if shape == PICTURE:
             assert "<svg" in pictures[0]["image/svg+xml"], cell.id
-        elif cell.id == "plot":
+        elif shape.endswith(PLOT):
             assert "image/png" in pictures[0], cell.id
         elif shape.endswith(REPORT):
             assert "<div" in pictures[0]["text/html"], cell.id

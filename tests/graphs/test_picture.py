@@ -126,7 +126,7 @@ def test_png() -> None:
     assert len(picture.convert("RGB").getcolors(100_000)) > 10
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 6).flatmap(
         lambda count: st.tuples(

@@ -127,7 +127,7 @@ async def test_the_agent_calls_a_tool_and_answers(scripted: Provider) -> None:
     asking, result, answer = [message for message, _ in results]
     assert isinstance(asking, AIMessage)
     assert asking.tool_calls[0]["args"] == {"expression": "12 * 7"}
-    assert (result.type, result.content) == ("tool", "84")
+    assert (result.type, result.content) == ("tool", "12 * 7 = 84")
     assert answer.content == "It is 84."
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, StateGraph
 
+from tests.waiting import pause
 from tokenweir.nodes.node import node
 
 
@@ -36,7 +37,7 @@ async def swallows(state: State) -> State:
     get_stream_writer()("begun")
     while not may_end(state["file"]):
         try:
-            await asyncio.sleep(0.05)
+            await pause(0.05)
         except asyncio.CancelledError:
             continue
     ends(state["file"])

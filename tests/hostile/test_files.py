@@ -7,7 +7,6 @@ import resource
 import shutil
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.waiting import wait_until
 from tokenweir.testing import Provider, Reply
 
 BODY = {"assistant_id": "writes", "input": {}}
@@ -37,8 +37,7 @@ def test_a_full_disk_is_told(serve: Callable[..., Any], http: httpx.Client) -> N
     assert http.get(f"{url}/ok").status_code == 503
     assert http.get(f"{url}/threads/{thread}").status_code == 200
     resource.prlimit(pid, resource.RLIMIT_FSIZE, free)
-    while http.get(f"{url}/ok").status_code == 503:
-        time.sleep(0.05)
+    wait_until(lambda: http.get(f"{url}/ok").status_code != 503)
     assert http.post(f"{runs}/wait", json=BODY).json() == {"answer": "done"}
     assert len(http.get(runs).json()) == 1
     assert len(http.post(f"{url}/threads/search", json={}).json()) == 1
@@ -127,8 +126,7 @@ def test_space_is_given_back(serve: Callable[..., Any], http: httpx.Client, tmp_
     assert server.terminate() == 0
     assert sum(path.stat().st_size for path in folder.iterdir()) > 40 << 20
     server = serve("sample:writes", "--keep-mb", "8")
-    while sum(path.stat().st_size for path in folder.iterdir()) > 20 << 20:
-        time.sleep(0.1)  # a minute at most: the test's own time limit
+    wait_until(lambda: sum(path.stat().st_size for path in folder.iterdir()) <= 20 << 20)
     newest = http.get(f"{server.url}/threads/{made[-1]}/state").json()
     assert newest["values"] == {"topic": topic, "answer": "done"}
     assert http.get(f"{server.url}/ok").status_code == 200

@@ -11,7 +11,7 @@ import pytest
 
 from tests.hostile.told_graphs import told
 from tokenweir.serving.app import create_app
-from tokenweir.serving.problems import ConflictError, Limits
+from tokenweir.serving.problems import ConflictError, Limits, NotFoundError
 from tokenweir.serving.running.data_folder import data_folder
 from tokenweir.serving.running.home import Home, in_memory
 from tokenweir.serving.running.records import RunRequest
@@ -62,17 +62,18 @@ def test_inputs_do_not_stay_in_memory(serve: Callable[..., Any], http: httpx.Cli
 async def test_the_number_of_finished_runs(home: Home) -> None:
     """Beyond the limit the oldest go, and their records and inputs with them."""
     limits = Limits(keep_runs=5)
-    runs = Runs({"told": told}, home.log, home.checkpointer, home.records, limits)
     made = []
-    for _ in range(8):
-        made.append(await runs.start(RunRequest(graph="told", input={"topic": LARGE})))
-        await runs.wait(made[-1].id)
-    await runs.worker.drain()
-    assert (await runs.records.runs.whole(made[0])).request.input == {"topic": LARGE}
+    async with Runs({"told": told}, home, limits) as runs:
+        for _ in range(8):
+            made.append(await runs.start(RunRequest(graph="told", input={"topic": LARGE})))
+            await runs.wait(made[-1].id)
+    assert (await runs.get(made[0].id)).request.input == {"topic": LARGE}
     assert await sweep(runs) == 3
-    assert [run.id for run in runs.records.runs.all()] == [run.id for run in made[3:]]
+    assert [run.id for run in await runs.store.old_runs(9)] == [run.id for run in made[3:]]
     assert await sweep(runs) == 0
-    assert [await home.records.runs.whole(run) for run in made[:3]] == made[:3]  # nothing is left
+    for run in made[:3]:
+        with pytest.raises(NotFoundError):
+            await runs.get(run.id)
     assert home.log.size < 6 * (len(LARGE) + 10_000)
 
 
@@ -80,32 +81,30 @@ async def test_bytes_in_memory_count() -> None:
     """In memory, what runs were asked counts as what they said does."""
     limits = Limits(keep_bytes=3 * len(LARGE))
     async with in_memory() as kept:
-        runs = Runs({"told": told}, kept.log, kept.checkpointer, kept.records, limits)
-        for _ in range(8):
-            run = await runs.start(RunRequest(graph="told", input={"topic": LARGE}))
-            await runs.wait(run.id)
-        await runs.worker.drain()
+        async with Runs({"told": told}, kept, limits) as runs:
+            for _ in range(8):
+                run = await runs.start(RunRequest(graph="told", input={"topic": LARGE}))
+                await runs.wait(run.id)
         await sweep(runs)
         assert kept.log.size <= limits.keep_bytes
-        assert len(kept.records.runs) == 2
+        assert len(await kept.store.old_runs(9)) == 2
 
 
 async def test_the_number_of_threads(home: Home) -> None:
     """An owner has so many threads, by whatever route they are made; others have their own."""
     limits = Limits(threads=2)
-    runs = Runs({"told": told}, home.log, home.checkpointer, home.records, limits)
     asked = RunRequest(graph="told", input={"topic": "x"})
-    for name in ("one", "two", "one"):
-        await runs.wait((await runs.start(asked, thread_id=name, owner="ann")).id, "ann")
-    with pytest.raises(ConflictError, match="2 threads already"):
-        await runs.start(asked, thread_id="three", owner="ann")
-    with pytest.raises(ConflictError, match="2 threads already"):
+    async with Runs({"told": told}, home, limits) as runs:
+        for name in ("one", "two", "one"):
+            await runs.wait((await runs.start(asked, thread_id=name, owner="ann")).id, "ann")
+        with pytest.raises(ConflictError, match="2 threads already"):
+            await runs.start(asked, thread_id="three", owner="ann")
+        with pytest.raises(ConflictError, match="2 threads already"):
+            await runs.copy_thread("one", "ann")
+        await runs.wait((await runs.start(asked, owner="ann")).id, "ann")  # without a record
+        await runs.start(asked, thread_id="three", owner="bob")
+        await runs.forget_thread("two", "ann")
         await runs.copy_thread("one", "ann")
-    await runs.wait((await runs.start(asked, owner="ann")).id, "ann")  # without a thread's record
-    await runs.start(asked, thread_id="three", owner="bob")
-    await runs.forget_thread("two", "ann")
-    await runs.copy_thread("one", "ann")
-    await runs.worker.drain()
 
 
 async def test_threads_that_are_made_by_hand() -> None:

@@ -106,7 +106,7 @@ async def test_every_protocol_is_as_at_the_root(mounted: tuple[str, Provider]) -
     async with httpx.AsyncClient(headers=ANN, timeout=30) as http:
         streamed = await http.get(f"{url}/graphs/talk/events?input=%7B%22messages%22:%22hi%22%7D")
         place = urljoin(url, streamed.headers["content-location"])
-        followed = await http.get(f"{place}/events")
+        followed = await http.get(f"{place}/events?replay=full")
         assert followed.text.count("event: token") == streamed.text.count("event: token") > 0
         wrong_path = await http.get(f"{url}/v1/nothing")
         assert (wrong_path.status_code, set(wrong_path.json())) == (404, {"error"})

@@ -101,6 +101,7 @@ async def differences() -> list[str]:
 
     from tokenweir.graphs.loader import ready_graphs
     from tokenweir.models.chat import chat_model
+    from tokenweir.streaming.events import astream_events
     from tokenweir.streaming.stream import astream, stream
 
     def asking(model: Any) -> Any:
@@ -130,6 +131,18 @@ async def differences() -> list[str]:
         builder: Any = StateGraph(MessagesState).add_node("out", ask).add_edge(START, "out")
         return builder.compile()
 
+    def by_its_graph(graph: Any, given: Any) -> Any:
+        return graph.astream_events(given, version="v3")
+
+    async def events_of(call: Any, graph: Any) -> list[Any]:
+        """What a run stream tells: each event's kind and, of messages, the block or text."""
+        async with await call(graph, inputs) as run:
+            told = [(event["method"], event["params"]["data"]) async for event in run]
+        return [
+            (method, data[0]["event"], data[0].get("delta")) if method == "messages" else (method,)
+            for method, data in told
+        ]
+
     everything = ["messages", "updates", "custom"]
     for name in ready_graphs():
         module = importlib.import_module(f"tokenweir.graphs.{name}")
@@ -146,6 +159,9 @@ async def differences() -> list[str]:
             theirs = list(graph.stream(inputs, **kwargs))
             compare(f"sync {label}", list(stream(graph, inputs, **kwargs)), theirs)
             compare(label, [part async for part in astream(graph, inputs, **kwargs)], theirs)
+    ran = [await events_of(call, asking(chat_model())) for call in (astream_events, by_its_graph)]
+    if ran[0] != ran[1] or len(ran[0]) < 3:
+        found.append(f"events: {ran}")
     by_us = await outside(astream).ainvoke(inputs)
     by_langgraph = await outside(partial(Pregel.astream, stream_mode="messages")).ainvoke(inputs)
     if _told(by_us["messages"]) != _told(by_langgraph["messages"]):

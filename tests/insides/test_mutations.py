@@ -26,6 +26,7 @@ MESSAGES = r"langgraph\.pregel\._messages"
 
 STREAMING = {
     "StreamMessagesHandler": ("langgraph", r"\bStreamMessagesHandler\b"),
+    "StreamToolCallHandler": ("langgraph", r"\bStreamToolCallHandler\b"),
     "_emit": (MESSAGES, r"\b_emit\b"),
     "metadata": (MESSAGES, r"(?<=self\.)metadata\b"),
     "seen": (MESSAGES, r"(?<=self\.)seen\b"),
@@ -37,6 +38,12 @@ STREAMING = {
     "__pregel_runtime": ("langgraph", r"(?<=__pregel_)runtime\b"),
     "__pregel_stream": ("langgraph", r"(?<=__pregel_)stream\b"),
     "_serde": ("langgraph", r"\b_serde\b"),
+    "_loop": ("langgraph", r"(?<![.\w])_loop\b|(?<=pregel\.)_loop\b"),
+    "_graph_aiter": ("langgraph", r"\b_graph_aiter\b"),
+    "_mux": ("langgraph", r"(?<=[.\"])(?<!langgraph\.stream\.)_mux\b"),
+    "_observe_event": ("langgraph", r"\b_observe_event\b"),
+    "_pump_cond": ("langgraph", r"\b_pump_cond\b"),
+    "convert_to_protocol_event": ("langgraph", r"\bconvert_to_protocol_event\b"),
 }
 """Per private name in use: in which modules it is renamed, and what is renamed there."""
 

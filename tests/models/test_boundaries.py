@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenweir.models.chat import chat_model
@@ -27,9 +27,7 @@ texts = st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=8)
     comments=st.booleans(),
     burst=st.booleans(),
 )
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30)
 def test_boundaries_change_nothing(
     provider: Provider,
     make: Any,

@@ -18,6 +18,7 @@ import openai
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 
+from tests.waiting import pause
 from tokenweir.errors import FirstTokenTimeoutError, TokenGapTimeoutError
 from tokenweir.models._openai.compression import DecompressionError
 from tokenweir.models.chat import chat_model
@@ -71,7 +72,7 @@ async def answering(*responses: bytes | list[bytes]) -> AsyncIterator[list[bytes
             parts = left.pop(0)
             for number, part in enumerate([parts] if isinstance(parts, bytes) else parts):
                 if number:
-                    await asyncio.sleep(0.05)  # another packet
+                    await pause(0.05)  # another packet
                 writer.write(part)
                 await writer.drain()
             if isinstance(parts, list):

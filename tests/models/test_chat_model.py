@@ -215,8 +215,14 @@ def plain(provider: Provider, **kwargs: Any) -> ChatOpenAI:
 
 
 async def test_requests_are_those_of_chat_openai(provider: Provider) -> None:
-    """Every header and field that is sent is what ChatOpenAI sends, sync and async."""
+    """Every header and field that is sent is what ChatOpenAI sends, sync and async.
+
+    Told, as to OpenAI itself, that usage is wanted; ours asks any endpoint.
+    """
     options: Any = {"temperature": 0.5, "timeout": 20, "max_retries": 1}
+    assert ask(provider).stream_usage
+    assert not ask(provider, stream_usage=False).stream_usage
+    options["stream_usage"] = True
     for model in (plain(provider, **options), ask(provider, **options)):
         model.invoke("hello")
         list(model.stream("hello"))

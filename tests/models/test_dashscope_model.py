@@ -10,7 +10,7 @@ import traceback
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -131,9 +131,7 @@ async def test_in_a_graph(provider: Provider, incremental: bool) -> None:
     newline=st.sampled_from(["\n", "\r\n"]),
     comments=st.booleans(),
 )
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40)
 def test_byte_boundaries_change_nothing(
     provider: Provider,
     tokens: list[str],
@@ -348,7 +346,7 @@ def test_without_the_sdk_the_extra_is_named() -> None:
         "except ModelNameError as error: print(error)\n"
     )
     said = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
     ).stdout
     assert "pip install 'tokenweir[dashscope]' (qwen:MODEL reaches the same models" in said
 
@@ -373,6 +371,5 @@ def test_a_process_ends_quietly(provider: Provider) -> None:
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
     )
     assert done.stderr == ""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +26,9 @@ from langchain_core.tools import tool
 from langgraph.graph import MessagesState
 from pydantic import BaseModel
 
+from tests.waiting import wait_until
 from tokenweir.errors import EmbeddedModelError
+from tokenweir.graphs.agent import build as build_agent
 from tokenweir.models.chat import chat_model
 from tokenweir.models.embedded import weights
 from tokenweir.models.embedded.model import Endpoint, start_model
@@ -56,12 +58,9 @@ def gone(pid: int) -> bool:
     return state == "Z"
 
 
-def wait_until_gone(pid: int, timeout: float = 10) -> None:
+def wait_until_gone(pid: int) -> None:
     """Wait for another's child: nothing but looking tells."""
-    deadline = time.monotonic() + timeout
-    while not gone(pid):
-        assert time.monotonic() < deadline, f"process {pid} is still there"
-        time.sleep(0.02)
+    wait_until(lambda: gone(pid), 10)
 
 
 # One process
@@ -157,6 +156,25 @@ async def test_tools_and_structured_output(endpoint: Endpoint) -> None:
     for call in asked.tool_calls:
         assert (call["name"], set(call["args"])) == ("add", {"a", "b"})
     assert isinstance(await model.with_structured_output(Cat).ainvoke("A cat named Tom."), Cat)
+
+
+@pytest.mark.local
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("What is 12*7?", r"12\*7 = 84"),
+        ("What is 144/12?", r"144/12 = 12"),
+        ("What is 23+19?", r"23\+19 = 42"),
+        ("What time is it in Tokyo?", r"\w+, \d\d \w+ \d{4}, \d\d:\d\d in Asia/Tokyo"),
+    ],
+)
+async def test_the_ready_agent_answers(endpoint: Endpoint, question: str, answer: str) -> None:
+    """The embedded model takes the right tool for sums and for the time, and repeats its result."""
+    asking: Any = {"messages": [("user", question)]}
+    result = await build_agent("local:smollm2").ainvoke(asking)
+    asked, call, returned, said = result["messages"]
+    assert (asked.type, call.type, returned.type) == ("human", "ai", "tool")
+    assert re.fullmatch(answer, said.content)
 
 
 # Other models, and what cannot be one

@@ -8,7 +8,7 @@ from typing import Any
 
 import openai
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
@@ -129,9 +129,7 @@ async def test_the_direct_way(provider: Provider, reply: Reply, way: str) -> Non
     assert without_run_ids(fast) == without_run_ids(slow)
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40)
 @given(
     tokens=st.lists(st.text(max_size=5), max_size=12),
     split=st.integers(1, 60),

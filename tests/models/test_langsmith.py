@@ -95,7 +95,6 @@ def test_a_run_is_traced(provider: Provider, langsmith: tuple[str, list[bytes]])
         check=True,
         capture_output=True,
         text=True,
-        timeout=100,
         env=environ,
     )
     assert "forty|-two|" in done.stdout

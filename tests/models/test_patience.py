@@ -19,6 +19,7 @@ from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
 
+from tests.waiting import pause
 from tokenweir.errors import (
     ConnectTimeoutError,
     FirstTokenTimeoutError,
@@ -110,8 +111,8 @@ async def test_empty_tokens_before_the_first_are_told(provider: Provider, sync: 
     provider.default = Reply(tokens=["", "", "one ", "", "two"], every=0.02)
     model = chat(provider)
     chunks = model.stream("hi") if sync else [chunk async for chunk in model.astream("hi")]
-    # The opening with the role, the tokens, the finish reason, and the mark of the end.
-    assert [chunk.content for chunk in chunks] == ["", "", "", "one ", "", "two", "", ""]
+    # The opening with the role, the tokens, the finish reason, the usage, and the mark of the end.
+    assert [chunk.content for chunk in chunks] == ["", "", "", "one ", "", "two", "", "", ""]
 
 
 @pytest.mark.parametrize("make", FORMS)
@@ -242,7 +243,7 @@ async def test_a_slow_reader_breaks_no_limit(provider: Provider) -> None:
     got = []
     async for chunk in chat(provider, token_gap_timeout=0.1).astream("count"):
         got.append(chunk.content)
-        await asyncio.sleep(0.12)
+        await pause(0.12)
     assert "".join(got) == "".join(TOKENS)
 
 

@@ -87,7 +87,8 @@ async def test_reasoning_and_usage(provider: Provider) -> None:
 
 async def test_a_server_that_does_not_know_of_usage(provider: Provider) -> None:
     """A server that refuses to be asked for usage is asked without."""
-    provider.on(lambda request: "stream_options" in request.body, Reply(status=400))
+    refused = Reply(status=400, message="Unrecognized request argument: stream_options")
+    provider.on(lambda request: "stream_options" in request.body, refused)
     provider.default = Reply(tokens=WORDS, every=0.005)
     report = await ask(provider, tools=False)
     assert (report.streams, report.reports_usage) == ("token by token", False)

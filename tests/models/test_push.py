@@ -13,6 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import SecretStr
 
+from tests.waiting import pause
 from tokenweir.errors import FirstTokenTimeoutError, StreamError, TokenGapTimeoutError
 from tokenweir.models._openai.aiohttp_transport import AiohttpBody
 from tokenweir.models._openai.byte_source import AiohttpSource
@@ -110,7 +111,7 @@ async def test_a_reader_that_pauses(provider: Provider) -> None:
     async for chunk, _ in parts:
         read.append(str(chunk.content))
         if len(read) % 200 == 0:
-            await asyncio.sleep(0.02)
+            await pause(0.02)
         most = max(most, parts.statistics().waiting)
 
     assert "".join(read) == "".join(words(2000))

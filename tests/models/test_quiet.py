@@ -13,6 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import SecretStr
 
+from tests.waiting import pause
 from tokenweir.errors import TokenGapTimeoutError
 from tokenweir.models._calls.deadlines import Deadline
 from tokenweir.models._calls.policy import CallPolicy
@@ -148,7 +149,7 @@ async def test_a_gap_is_the_providers() -> None:
     """Where bytes are handed on late, the limits are longer by that, or they would be ours."""
     state = CallState(CallPolicy(first_token=0.01, gap=0.01, retries=0), "openai", "gpt")
     deadline = Deadline(state, slack=5.0)
-    assert await deadline.wait_for(asyncio.sleep(0.05, "late")) == "late"
+    await deadline.wait_for(pause(0.05))
     deadline.cancel()
     assert MAX_DELAY > 0
 

@@ -168,7 +168,6 @@ def script(code: str, **environ: str) -> str:
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
         env={**os.environ, **environ},
     )
     return done.stdout

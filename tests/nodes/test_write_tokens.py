@@ -19,6 +19,7 @@ from langgraph.graph import MessagesState
 from langgraph.types import StreamWriter
 from pydantic import SecretStr
 
+from tests.waiting import await_steady
 from tokenweir.errors import StreamError, TokenweirError
 from tokenweir.nodes.node import node
 from tokenweir.nodes.write_tokens import write_tokens
@@ -514,11 +515,8 @@ async def test_a_slow_reader_holds_it_back(
     ask = asking_sync(sync_client) if form == "sync" else asking(client)
     async with astream(one_node(ask), INPUT, stream_mode="custom", buffer=16) as parts:
         await anext(parts)
-        before = -1
-        while before != provider.requests[0].tokens_written:
-            before = provider.requests[0].tokens_written
-            await asyncio.sleep(0.1)  # nothing tells that nothing happens any more
-        assert before < count / 2
+        written = await await_steady(lambda: provider.requests[0].tokens_written)
+        assert written < count / 2
         assert parts.statistics().waiting <= 16 + 2
         taken = [await anext(parts) for _ in range(1_000)]
     assert [chunk.content for chunk, _ in taken] == [f" t{number}" for number in range(1_000)]

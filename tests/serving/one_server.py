@@ -14,7 +14,17 @@ __all__ = ["SAMPLES", "provider", "server", "shared"]
 
 SAMPLES = Path(__file__).parent / "sample_graphs.py"
 READY = ("joke_poem", "joke_poem_parallel", "chat", "agent", "story")
-OWN = ("repeat", "asking", "by_hand", "broken", "unasked", "tagged_agent", "two_questions", "many")
+OWN = (
+    "repeat",
+    "asking",
+    "by_hand",
+    "broken",
+    "unasked",
+    "tagged_agent",
+    "with_agent",
+    "two_questions",
+    "many",
+)
 QUOTED = '"quoted" & <b>'
 """A graph's name that must be written with care everywhere."""
 

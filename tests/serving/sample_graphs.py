@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
+from langchain.agents import create_agent
 from langchain_core.messages import AIMessage
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import interrupt
@@ -99,4 +100,7 @@ quoted = _graph(Numbers, **{"<img src=x onerror=alert(1)>": _write_much(7)})
 by_hand = _graph(Numbers, by_hand=write_by_hand)
 broken = _graph(Numbers, broken=fail)
 unasked = _graph(MessagesState, unasked=call_weather)
+with_agent = _graph(
+    MessagesState, research=create_agent(chat_model("openai:gpt-4o-mini"), name="researcher")
+)
 tagged_agent = build_agent(chat_model("openai:gpt-4o-mini", tags=["talk"]))

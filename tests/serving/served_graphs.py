@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypedDict
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.store.base import BaseStore
 from langgraph.types import RetryPolicy, Send, interrupt
 
 from tokenweir.models.chat import chat_model
@@ -217,4 +218,27 @@ waits_inside = (
     .add_edge(START, "child")
     .add_edge(START, "second_step")
     .compile(name="waits_inside")
+)
+
+
+async def remember(state: Steps, config: RunnableConfig, *, store: BaseStore) -> Steps:
+    """Say how often the topic came, and count it."""
+    seen = await store.aget(("seen",), state["topic"])
+    count = seen.value["count"] + 1 if seen is not None else 1
+    await store.aput(("seen",), state["topic"], {"count": count})
+    return {"first": str(count)}
+
+
+def recall(state: Steps, *, store: BaseStore) -> Steps:
+    """The same, in a thread."""
+    return {"second": ",".join(sorted(each.key for each in store.search(("seen",))))}
+
+
+remembers = (
+    StateGraph(Steps)
+    .add_node("remember", remember)
+    .add_node("recall", recall)
+    .add_edge(START, "remember")
+    .add_edge("remember", "recall")
+    .compile(name="remembers")
 )

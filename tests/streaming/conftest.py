@@ -18,7 +18,9 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
-from langgraph.types import Command, RetryPolicy, Send, interrupt
+from langgraph.types import Command, RetryPolicy, Send, StreamWriter, interrupt
+
+from tokenweir.nodes.node import node
 
 
 class SteadyModel(BaseChatModel):
@@ -27,6 +29,7 @@ class SteadyModel(BaseChatModel):
     words: list[str]
     breaks_once_after: int | None = None
     calls_tool: bool = False
+    thinks: bool = False
     broken: list[bool] = []  # noqa: RUF012 - pydantic copies it per model
 
     @property
@@ -34,6 +37,9 @@ class SteadyModel(BaseChatModel):
         return "steady"
 
     def _chunks(self) -> Iterator[ChatGenerationChunk]:
+        for thought in ("hm", " so") if self.thinks else ():
+            beside = {"reasoning_content": thought}
+            yield ChatGenerationChunk(message=AIMessageChunk(content="", additional_kwargs=beside))
         for number, word in enumerate(self.words):
             if number == self.breaks_once_after and not self.broken:
                 self.broken.append(True)
@@ -125,6 +131,9 @@ class GraphMaker:
         "command",
         "interrupt",
         "silent",
+        "thinks",
+        "writes",
+        "within",
     )
     DETERMINISTIC = tuple(kind for kind in KINDS if kind != "invoke")
 
@@ -165,7 +174,7 @@ class GraphMaker:
 
         async def ainvoke(state: State, config: RunnableConfig) -> Any:
             answer = await model.ainvoke("say", config)
-            return {"note": [str(answer.content)]}
+            return {"note": [str(answer.text)]}
 
         return ainvoke
 
@@ -181,7 +190,7 @@ class GraphMaker:
         model = self.model()
 
         async def astream(state: State, config: RunnableConfig) -> Any:
-            text = [str(chunk.content) async for chunk in model.astream("say", config)]
+            text = [str(chunk.text) async for chunk in model.astream("say", config)]
             return {"note": ["".join(text)]}
 
         return astream
@@ -222,7 +231,7 @@ class GraphMaker:
         model = SteadyModel(words=['{"n":', " 1}"], tags=["structured"])
 
         async def structured(state: State, config: RunnableConfig) -> Any:
-            answer = await (model | (lambda message: message.content)).ainvoke("say", config)
+            answer = await (model | (lambda message: str(message.text))).ainvoke("say", config)
             return {"note": [answer]}
 
         return structured
@@ -233,7 +242,7 @@ class GraphMaker:
 
         async def work(state: Section, config: RunnableConfig) -> Any:
             answer = await model.ainvoke("say", config)
-            return {"note": [f"{state['number']} {answer.content}"]}
+            return {"note": [f"{state['number']} {answer.text}"]}
 
         def fan_out(state: State) -> Any:
             return [Send(worker, {"number": number}) for number in range(3)]
@@ -290,7 +299,7 @@ class GraphMaker:
         async def ask(state: State, config: RunnableConfig) -> Any:
             answer = await model.ainvoke("say", config)
             # On 3.10 the interrupt needs the config in its context, which a sync helper has.
-            reply = interrupt(answer.content) if depth == 0 else "none"
+            reply = interrupt(str(answer.text)) if depth == 0 else "none"
             return {"note": [str(reply)]}
 
         return ask
@@ -300,6 +309,35 @@ class GraphMaker:
             return {"note": [name]}
 
         return silent
+
+    def _thinks(self, builder: Any, name: str, depth: int) -> Any:
+        model = self.model(thinks=True, calls_tool=True)
+
+        async def think(state: State, config: RunnableConfig) -> Any:
+            return {"messages": [await model.ainvoke("say", config)]}
+
+        return think
+
+    def _writes(self, builder: Any, name: str, depth: int) -> Any:
+        model = self.model()
+
+        @node  # before Python 3.11 LangGraph's writer works nowhere else
+        async def write(state: State, config: RunnableConfig, writer: StreamWriter) -> Any:
+            writer({"begins": name})
+            answer = await model.ainvoke("say", config)
+            writer(str(answer.text))
+            return {"note": [name]}
+
+        return write
+
+    def _within(self, builder: Any, name: str, depth: int) -> Any:
+        inner = self.graph([["ainvoke"], ["message", "writes"]], depth=depth + 1)
+
+        async def run_within(state: State, config: RunnableConfig) -> Any:
+            given: Any = {"messages": [], "note": []}
+            return {"note": (await inner.ainvoke(given, config))["note"]}
+
+        return run_within
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def outcome(parse: Callable[[str], Any], text: str) -> Any:
         return ("error", str(error))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(VALUES, st.integers(0, 400), st.sampled_from([None, 2]), st.booleans())
 def test_cut_json(value: Any, length: int, indent: int | None, ascii: bool) -> None:
     """JSON that was cut anywhere is read as LangChain reads it."""
@@ -44,7 +44,7 @@ def test_cut_json(value: Any, length: int, indent: int | None, ascii: bool) -> N
     assert outcome(parse_cut_json, text) == outcome(parse_partial_json, text)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.text(alphabet='{}[]":,\\ \n\t12.e-trufalsn', max_size=40))
 def test_broken_json(text: str) -> None:
     """Text that never was JSON is read, or refused, as LangChain does."""
@@ -75,7 +75,7 @@ CHUNKS = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(CHUNKS)
 def test_the_sum_is_langchains(chunks: list[AIMessageChunk]) -> None:
     """Text, blocks, tool calls in all shapes, usage and the rest add up as LangChain adds them."""

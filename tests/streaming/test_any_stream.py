@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessageChunk
 
-from tokenweir import Meter, collect, lanes, show, tag
+from tokenweir import Meter, collect, guard, lanes, objects, show, tag
 from tokenweir.types import StreamStatistics
 
 TOKEN = (AIMessageChunk(content="Why", id="1"), {"tags": ["joke"]})
@@ -42,12 +42,16 @@ async def read(stream: Any) -> list[Any]:
 USERS: dict[str, Callable[[Any], Any]] = {
     "collect": collect,
     "Meter.watch": lambda stream: read(Meter().watch(stream)),
+    "objects": lambda stream: read(objects(stream, list[int])),
+    "guard": lambda stream: read(guard(tag("joke"), "x")(stream)),
     "lanes": lambda stream: read(lanes(stream, tag("joke"))[0]),
     "show": show,
 }
 SYNC_USERS: dict[str, Callable[[Any], Any]] = {
     "collect": collect,
     "Meter.watch": lambda stream: list(Meter().watch(stream)),
+    "objects": lambda stream: list(objects(stream, list[int])),
+    "guard": lambda stream: list(guard(tag("joke"), "x")(stream)),
     "show": show,
 }
 
@@ -140,7 +144,12 @@ async def test_a_cancelled_reader_closes_its_stream() -> None:
         finally:
             closed.set()
 
-    for stream in (lanes(silent(), tag("joke"))[0], Meter().watch(silent())):
+    for stream in (
+        lanes(silent(), tag("joke"))[0],
+        Meter().watch(silent()),
+        objects(silent(), list[int]),
+        guard(None, "x")(silent()),
+    ):
         reading = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
         await asyncio.sleep(0)

@@ -65,4 +65,4 @@ def test_every_option_of_langgraph_has_a_type(method: Callable[..., Any]) -> Non
     ours = signature(astream).parameters.keys() | RunOptions.__annotations__.keys() | {"context"}
     theirs = signature(method).parameters.keys() - {"self", "kwargs"}
     assert theirs <= ours
-    assert ours - theirs == {"graph", "only", "buffer", "retract", "options"}
+    assert ours - theirs == {"graph", "only", "buffer", "retract", "on_stop", "options"}

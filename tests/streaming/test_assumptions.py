@@ -14,10 +14,13 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.pregel._messages import StreamMessagesHandler
+from langgraph.stream import AsyncGraphRunStream
 
+from tokenweir import astream_events
 from tokenweir.models.completion import completion_model
-from tokenweir.streaming._langgraph import run_config
+from tokenweir.streaming._langgraph import run_config, run_stream
 from tokenweir.streaming._langgraph.probe import probe
+from tokenweir.streaming._langgraph.run_stream import pulling_directly
 from tokenweir.testing import Provider
 
 INPUT: Any = {"messages": [("user", "hello")]}
@@ -149,3 +152,26 @@ def test_local_graphs() -> None:
     """A compiled graph is LangGraph's ``Pregel``."""
     assert run_config.is_local(graph_of(quiet))
     assert not run_config.is_local(object())
+
+
+@pytest.mark.filterwarnings("ignore:The v3 streaming protocol:Warning")
+async def test_langgraphs_run_stream_pulls_by_itself() -> None:
+    """Whoever reads it calls ``_apump_next``, which is replaced by one without a task."""
+    theirs: Any = await graph_of(quiet).astream_events(INPUT, version="v3")
+    async with theirs:
+        pass
+    assert type(theirs) is AsyncGraphRunStream
+    ours: Any = pulling_directly(await graph_of(quiet).astream_events(INPUT, version="v3"))
+    assert type(ours) is not AsyncGraphRunStream
+    async with ours:
+        assert [event["method"] async for event in ours] == ["values", "values"]
+
+
+@pytest.mark.filterwarnings("ignore:The v3 streaming protocol:Warning")
+async def test_another_run_stream_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where LangGraph's names are others, events cost what they cost there, and come."""
+    monkeypatch.setattr(run_stream, "_USED", ("_renamed",))
+    run: Any = await astream_events(graph_of(quiet), INPUT)
+    async with run:
+        assert type(run) is AsyncGraphRunStream
+        assert [event["method"] async for event in run] == ["values", "values"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 import tracemalloc
 from typing import Any
 
@@ -14,6 +12,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command, StreamWriter
 from pydantic import SecretStr
 
+from tests.waiting import await_steady, pause, wait_steady
 from tokenweir.models.chat import chat_model
 from tokenweir.nodes.node import node
 from tokenweir.streaming.stream import astream, stream
@@ -48,13 +47,7 @@ def graph_of(model: ChatOpenAI, *, nodes: int = 1, sync: bool = False) -> Any:
 
 async def held(provider: Provider) -> int:
     """Wait until the provider cannot write any more; how many tokens it had written by then."""
-    written, same = -1, 0
-    while same < 10:
-        await asyncio.sleep(0.05)
-        now = sum(request.tokens_written for request in provider.requests)
-        same = same + 1 if now == written and now else 0
-        written = now
-    return written
+    return await await_steady(lambda: sum(each.tokens_written for each in provider.requests))
 
 
 @pytest.mark.parametrize("make_model", [ours, plain])
@@ -97,11 +90,7 @@ async def test_a_reader_that_stops_stops_the_steps(mode: Any, sync_nodes: bool) 
     config: Any = {"recursion_limit": 1_000}
     async with astream(builder.compile(), INPUT, config, stream_mode=mode, buffer=8) as parts:
         await parts.__anext__()
-        before = -1
-        while made != before:
-            before = made
-            await asyncio.sleep(0.1)
-        assert made < 20
+        assert await await_steady(lambda: made) < 20
         assert parts.statistics().waiting < 20
         async for _ in parts:
             pass
@@ -132,7 +121,7 @@ async def test_nothing_is_lost_by_waiting(provider: Provider) -> None:
     async for chunk, _ in astream(graph_of(ours(provider)), INPUT, buffer=3):
         text.append(str(chunk.content))
         if len(text) % 100 == 0:
-            await asyncio.sleep(0.001)
+            await pause(0.001)
     assert "".join(text) == "".join(words)
 
 
@@ -141,9 +130,5 @@ def test_a_sync_reader_that_stops_stops_its_provider(provider: Provider) -> None
     provider.default = Reply(tokens=OFFERED)
     with stream(graph_of(ours(provider), sync=True), INPUT, buffer=32) as tokens:
         next(tokens)
-        written, deadline = -1, time.monotonic() + 10
-        while provider.requests[0].tokens_written != written and time.monotonic() < deadline:
-            written = provider.requests[0].tokens_written
-            time.sleep(0.3)
-        assert written < OFFERED / 2
+        assert wait_steady(lambda: provider.requests[0].tokens_written) < OFFERED / 2
         assert tokens.statistics().waiting <= 32 + 1

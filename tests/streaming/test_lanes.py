@@ -152,7 +152,7 @@ def test_wrong_arguments() -> None:
         lanes(nothing())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(["a", "b", "c"]), max_size=40), st.integers(0, 5))
 def test_together_the_lanes_are_the_stream(tags: list[str], buffer: int) -> None:
     """Whatever comes in whatever order, and however small the buffers, nothing is lost."""

@@ -9,6 +9,7 @@ import asyncio
 import sys
 from typing import Any
 
+import anyio
 import pytest
 from langchain_core.runnables import RunnableConfig
 from langchain_openai import ChatOpenAI
@@ -170,6 +171,18 @@ async def test_leaving_while_the_provider_is_silent(provider: Provider) -> None:
     provider.default = Reply(tokens=100, stall_after=1)
     await leave_by_cancel(parallel(ours(provider)))
     await all_left(provider)
+
+
+async def test_a_scope_that_cancels_again_and_again(provider: Provider) -> None:
+    """As Starlette leaves a response: what parallel nodes have open is closed all the same."""
+    provider.default = Reply(tokens=100, stall_after=1)
+    with anyio.CancelScope() as scope:
+        async with astream(parallel(ours(provider)), INPUT) as tokens:
+            async for _ in tokens:
+                scope.cancel()
+    assert scope.cancelled_caught
+    await all_left(provider)
+    await all_tasks_ended()
 
 
 @pytest.mark.parametrize("make_model", [ours, plain])

@@ -14,7 +14,7 @@ from langchain_core.messages.tool import tool_call_chunk
 from langgraph.types import StreamMode
 
 from tokenweir.graphs import joke_poem, joke_poem_custom
-from tokenweir.streaming.meter import Meter
+from tokenweir.streaming.meter import CallCounts, Meter
 from tokenweir.streaming.stream import astream
 from tokenweir.testing import Provider, Reply
 
@@ -44,6 +44,24 @@ def test_one_call() -> None:
     assert report.latency_p99 == pytest.approx(0.1, rel=0.01)
     assert report.tokens_per_second == pytest.approx(10)
     assert (report.output_tokens, report.not_streamed) == (9, 0)
+
+
+def test_counts_of_nodes_agents_and_models() -> None:
+    """Calls, tokens and the providers' own counts add up by each; None where nobody said."""
+    meter = Meter()
+    mini = {"ls_model_name": "mini", "lc_agent_name": "researcher"}
+    usage: Any = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
+    for name, metadata in (("a", {**JOKE, **mini}), ("b", {**POEM, **mini}), ("c", POEM)):
+        meter.feed(chunk(id=name), metadata, at=0.0)
+        meter.feed(chunk(id=name), metadata, at=1.0)
+        if name != "c":
+            meter.feed(chunk("", id=name, usage_metadata=usage), metadata, at=2.0)
+    report = meter.report()
+    assert report.by_node == {"write": CallCounts(3, 6, 6, 4)}
+    assert report.by_agent == {"researcher": CallCounts(2, 4, 6, 4)}
+    assert report.by_model == {"mini": CallCounts(2, 4, 6, 4)}
+    assert report.by_tag["poem"].calls == 2
+    assert (report.by_tag["poem"].input_tokens, report.total.output_tokens) == (3, 4)
 
 
 def test_calls_at_once_have_gaps_of_their_own() -> None:

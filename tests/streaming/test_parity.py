@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.messages import BaseMessage
@@ -92,11 +92,7 @@ def comparable(parts: list[Any], layers: list[list[str]]) -> Any:
     ),
     shape=st.sampled_from(SHAPES),
 )
-@settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(max_examples=60)
 def test_any_graph_streams_the_same(
     maker: Any, layers: list[list[str]], shape: dict[str, Any]
 ) -> None:
@@ -119,11 +115,7 @@ def test_any_graph_streams_the_same(
     ),
     subgraphs=st.booleans(),
 )
-@settings(
-    max_examples=20,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(max_examples=20)
 def test_nodes_in_threads_stream_the_same(
     maker: Any, layers: list[list[str]], subgraphs: bool
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import operator
 import re
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, StreamWriter, interrupt
@@ -20,7 +22,7 @@ from langgraph.types import Command, StreamWriter, interrupt
 from tokenweir.nodes.node import node
 from tokenweir.streaming.stream import astream
 
-MODES = ["values", "updates", "custom", "debug", "tasks", "checkpoints"]
+MODES = ["values", "updates", "custom", "debug", "tasks", "checkpoints", "tools"]
 ENDS = ["end", "error", "error in a thread", "recursion", "before", "after", "interrupt"]
 
 _CHANGING = re.compile(
@@ -46,6 +48,14 @@ def written(text: str) -> Any:
     return write
 
 
+@tool
+def double(text: str) -> str:
+    """A tool that fails if it is given nothing."""
+    if not text:
+        raise ValueError("nothing")
+    return text * 2
+
+
 def sequence(*nodes: tuple[str, Any], saver: Any = None) -> Any:
     builder: Any = StateGraph(State).add_sequence(list(nodes)).add_edge(START, nodes[0][0])
     return builder.compile(checkpointer=saver)
@@ -61,6 +71,12 @@ def graph_of(kinds: list[str], end: str) -> Any:
         answer = await model.ainvoke("say", config)
         writer("behind the call")
         return {"note": [str(answer.content)]}
+
+    @node
+    async def own_thread(state: State, config: RunnableConfig) -> State:
+        below = sequence(("deep", in_loop), ("deeper", tools))
+        own: Any = {"callbacks": config["callbacks"], "configurable": {"thread_id": "own"}}
+        return {"note": (await below.ainvoke({"note": []}, own))["note"]}
 
     async def silent(state: State) -> None:
         return None
@@ -84,11 +100,21 @@ def graph_of(kinds: list[str], end: str) -> Any:
         writer("last")
         raise ValueError("broken")
 
+    @node
+    async def tools(state: State, config: RunnableConfig) -> State:
+        given: Any = {"type": "tool_call", "name": "double", "args": {"text": "ab"}, "id": "c1"}
+        answer = await double.ainvoke(given, config)
+        with contextlib.suppress(ValueError):
+            await double.ainvoke({"text": ""}, config)
+        return {"note": [str(answer.content)]}
+
     nodes: dict[str, Callable[[], Any]] = {
         "loop": lambda: in_loop,
         "thread": lambda: written("thread"),
         "silent": lambda: silent,
         "inside": lambda: inside,
+        "tool": lambda: tools,
+        "own thread": lambda: own_thread,
         "graph": lambda: sequence(("deep", in_loop), ("deeper", written("deeper"))),
     }
     named: list[Any] = [(f"{kind}{at}", nodes[kind]()) for at, kind in enumerate(kinds)]
@@ -131,12 +157,15 @@ def langgraphs(graph: Any, *args: Any, **kwargs: Any) -> Any:
 
 @given(
     modes=st.lists(st.sampled_from(MODES), min_size=1, unique=True),
-    kinds=st.lists(st.sampled_from(["loop", "thread", "silent", "inside", "graph"]), max_size=4),
+    kinds=st.lists(
+        st.sampled_from(["loop", "thread", "silent", "inside", "graph", "tool", "own thread"]),
+        max_size=4,
+    ),
     end=st.sampled_from(ENDS),
     subgraphs=st.booleans(),
     durability=st.sampled_from(["sync", "async", "exit"]),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_lists_of_modes_stream_the_same(
     modes: list[str], kinds: list[str], end: str, subgraphs: bool, durability: Any
 ) -> None:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import random
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import openai
 import pytest
-from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, RemoveMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_openai import ChatOpenAI
-from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command, RetryPolicy
 
-from tokenweir import astream, chat_model, collect, lanes, stream, tag, text
+from tests.generated_graphs import SEEDS, added_up, build, describe, expected, script
+from tokenweir import (
+    astream,
+    chat_model,
+    collect,
+    completion_model,
+    lanes,
+    stream,
+    tag,
+    text,
+)
 from tokenweir.errors import UnmatchedFilterWarning
 from tokenweir.testing import Provider, Reply
 
@@ -53,17 +63,6 @@ def asks(model: Any, prompt: str = "hi", fails: Callable[[], bool] = lambda: Fal
 def graph_of(node: Any, policy: RetryPolicy | None = None, **kwargs: Any) -> Any:
     builder = StateGraph(MessagesState).add_node("ask", node, retry_policy=policy)
     return builder.add_edge(START, "ask").compile(**kwargs)
-
-
-def added_up(tokens: list[tuple[BaseMessage, Any]]) -> dict[str | None, str]:
-    """The text of each message that was not retracted."""
-    texts: dict[str | None, str] = {}
-    for message, _ in tokens:
-        if isinstance(message, RemoveMessage):
-            del texts[message.id]  # fails for one that was not shown
-        elif isinstance(message, AIMessage):
-            texts[message.id] = texts.get(message.id, "") + str(message.text)
-    return texts
 
 
 async def shown_of(graph: Any, **kwargs: Any) -> tuple[dict[str | None, str], int]:
@@ -212,70 +211,155 @@ async def test_a_command_to_the_parent_is_no_failure(provider: Provider) -> None
     assert sorted(added_up(tokens).values()) == ["before", "behind"]
 
 
-@pytest.mark.parametrize("seed", range(25))
-async def test_any_graph(provider: Provider, seed: int) -> None:
+async def read(parts: Any) -> list[Any]:
+    """All parts of a stream, async or sync."""
+    if hasattr(parts, "__aiter__"):
+        return [part async for part in parts]
+    return await asyncio.to_thread(list, parts)
+
+
+MODES: list[Any] = ["messages", "values"]
+WAYS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "async": (astream, {"stream_mode": MODES}),
+    "async, tokens alone": (astream, {}),
+    "async, as dicts": (astream, {"stream_mode": MODES, "version": "v2"}),
+    "sync": (stream, {"stream_mode": MODES}),
+    "sync, tokens alone": (stream, {}),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_generated_graphs(provider: Provider, way: str) -> None:
     """Whatever fails and is repeated, the texts that were shown are those in the final state."""
-    chance = random.Random(seed)
-    graph = _random_graph(provider, chance)
-    config: RunnableConfig = {"configurable": {"thread_id": "1"}}
-    tokens, state = [], {}
-    modes: Any = ["messages", "values"]
-    async for _, mode, part in astream(
-        graph, {"messages": []}, config, stream_mode=modes, subgraphs=True
-    ):
-        if mode == "messages":
-            tokens.append(part)
-        elif not _:
-            state = part
-    kept = {message.id: str(message.text) for message in state["messages"]}
-    assert added_up(tokens) == kept
+    ours, options = WAYS[way]
+    for seed in SEEDS:
+        description = describe(seed)
+        script(provider, description)
+        graph = build(description, sync=ours is stream, base_url=provider.base_url, api_key="test")
+        config = {"configurable": {"thread_id": "1"}}
+        parts = await read(ours(graph, {"messages": []}, config, subgraphs=True, **options))
+        tokens, state = [], None
+        for part in parts:
+            namespace, mode, payload = opened(part)
+            if mode == "messages":
+                tokens.append(payload)
+            elif not namespace:
+                state = payload
+        shown = added_up(tokens)
+        if state is not None:
+            kept = {message.id: str(message.text) for message in state["messages"]}
+            assert shown == kept, f"graph {seed}"
+        assert sorted(shown.values()) == expected(description), f"graph {seed}"
 
 
-def _random_graph(provider: Provider, chance: random.Random, depth: int = 0) -> Any:
-    """A graph of nodes, in a row and beside each other, some of them graphs, that fail at times."""
-    builder = StateGraph(MessagesState)
-    row = [START]
-    for number in range(chance.randint(1, 3)):
-        name = f"{'inner' * depth}node{number}x{chance.randint(0, 10**9)}"
-        if depth < 2 and chance.random() < 0.35:
-            node: Any = _random_graph(provider, chance, depth + 1)
-            if chance.random() < 0.5:
-                node = _then_fails(node, chance)
-        else:
-            node = _random_node(provider, chance, name)
-        builder.add_node(name, node, retry_policy=POLICY)
-        builder.add_edge(chance.choice(row[-2:]), name)
-        row.append(name)
-    checkpointer: Any = None
-    if depth == 0 and chance.random() < 0.5:
-        checkpointer = InMemorySaver()
-    elif depth:
-        checkpointer = chance.choice([None, None, False])
-    return builder.compile(checkpointer=checkpointer)
+def opened(part: Any) -> tuple[Any, str, Any]:
+    """The namespace, mode and payload of a part."""
+    if isinstance(part, dict):
+        return part["ns"], part["type"], part["data"]
+    return part if len(part) == 3 else (part[0], "messages", part[1])
 
 
-def _then_fails(graph: Any, chance: random.Random) -> Any:
-    """A node that runs a graph, and fails once after it."""
-    failures = [True] * chance.randint(0, 1)
+@pytest.mark.parametrize("kind", ["retry policy", "with_retry"])
+async def test_a_graph_inside_a_node(provider: Provider, kind: str) -> None:
+    """A node that streams another graph hears what is void in it, and so do the node's readers."""
+    provider.reply(CUT, WHOLE)
+    model = our_model(provider)
+    if kind == "with_retry":
+        inner = graph_of(asks(model.with_retry(wait_exponential_jitter=False)))
+    else:
+        inner = graph_of(asks(model), POLICY)
+    heard: list[Any] = []
+
+    async def node(state: MessagesState, config: RunnableConfig) -> None:
+        heard.extend([token async for token in astream(inner, state, config)])
+
+    tokens = [token async for _, token in astream(graph_of(node), {"messages": []}, subgraphs=True)]
+    for each in (heard, tokens):
+        assert list(added_up(each).values()) == [WHOLE]
+        assert sum(isinstance(message, RemoveMessage) for message, _ in each) == 1
+
+
+@MODELS
+async def test_chunks_that_wait_are_left_out(provider: Provider, make: Any) -> None:
+    """A reader that is slower than the failure is never told of the void message, or then of it."""
+    provider.reply(CUT, WHOLE)
+    graph = graph_of(asks(make(provider)), POLICY)
+    tokens = []
+    options: Any = {"stream_mode": MODES, "version": "v2", "buffer": 0}
+    async for part in astream(graph, {"messages": []}, **options):
+        await asyncio.sleep(0)
+        if part["type"] == "messages":
+            tokens.append(part["data"])
+    assert list(added_up(tokens).values()) == [WHOLE]
+
+
+async def test_whole_messages_and_completions(provider: Provider) -> None:
+    """Where parts come by LangGraph's queue, whole messages and completions are retracted, too."""
+    failures = [True]
+    model = completion_model("gpt-4o-mini", base_url=provider.base_url, api_key="test")
+    provider.reply("some words", "some words")
+
+    async def ask(state: MessagesState, config: RunnableConfig) -> Any:
+        text = await model.ainvoke("hi", config)
+        return {"messages": [AIMessage("whole"), AIMessage(text)]}
+
+    inner = graph_of(ask)
 
     async def node(state: MessagesState, config: RunnableConfig) -> Any:
-        done = await graph.ainvoke(state, config)
-        if failures and failures.pop():
-            raise ConnectionError("after the graph")
+        done = await inner.ainvoke(state, config)
+        if failures:
+            raise ConnectionError(f"after the graph, {failures.pop()}")
         return done
 
-    return node
+    options: Any = {"stream_mode": ["messages", "values"], "version": "v2", "subgraphs": True}
+    parts = [part async for part in astream(graph_of(node, POLICY), {"messages": []}, **options)]
+    tokens = [part["data"] for part in parts if part["type"] == "messages"]
+    assert sum(isinstance(message, RemoveMessage) for message, _ in tokens) == 3
+    assert sorted(added_up(tokens).values()) == ["some words", "some words", "whole"]
 
 
-def _random_node(provider: Provider, chance: random.Random, name: str) -> Any:
-    """A node that calls a model whose first answers are cut, and repeats the call or fails."""
-    faults = [Reply("one two three", cut_after=chance.randint(0, 2)) for _ in range(2)]
-    provider.on(name, *faults[: chance.randint(0, 2)], f"done {name}")
-    model = (plain_model if chance.random() < 0.3 else our_model)(provider)
-    kind = chance.choice(["bare", "retry", "fallbacks"])
-    if kind == "retry":
-        model = model.with_retry(wait_exponential_jitter=False)
-    elif kind == "fallbacks":
-        model = model.with_fallbacks([our_model(provider), our_model(provider)])
-    failures = [True] * chance.randint(0, 1)
-    return asks(model, name, fails=lambda: bool(failures and failures.pop()))
+async def test_a_message_with_a_fixed_id(provider: Provider) -> None:
+    """A message that became void, and is given again under its id, is shown again."""
+    failures = [True]
+    inner = graph_of(lambda state: {"messages": [AIMessage("hello", id="fixed")]})
+
+    async def node(state: MessagesState, config: RunnableConfig) -> Any:
+        done = await inner.ainvoke(state, config)
+        if failures:
+            raise ConnectionError(f"after the graph, {failures.pop()}")
+        return done
+
+    graph = graph_of(node, POLICY)
+    tokens = [token async for _, token in astream(graph, {"messages": []}, subgraphs=True)]
+    assert [type(message).__name__ for message, _ in tokens].count("RemoveMessage") == 1
+    assert added_up(tokens) == {"fixed": "hello"}
+
+
+async def test_a_reader_who_leaves_between_two_attempts(provider: Provider) -> None:
+    """The next attempt has nobody to tell that the one before is void, and breaks nothing off.
+
+    LangChain makes the coroutines of all handlers before it awaits the first one: if that raises,
+    Python warns of the others.
+    """
+    provider.reply(CUT, Reply(WHOLE, hold_after=0))
+    calls = 0
+
+    class Leaves(BaseCallbackHandler):
+        run_inline = True
+
+        def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                left.set()
+
+        def on_llm_error(self, *args: Any, **kwargs: Any) -> None:
+            parts._channel.close()  # as aclose() begins
+
+    left = asyncio.Event()
+    model = our_model(provider, callbacks=[Leaves()])
+    graph = graph_of(asks(model.with_fallbacks([model])))
+    parts: Any = astream(graph, {"messages": []})
+    await anext(parts)
+    await left.wait()
+    await parts.aclose()

@@ -15,7 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphRecursionError
@@ -60,9 +60,7 @@ FILTERS = [
     only=st.sampled_from(FILTERS),
     subgraphs=st.booleans(),
 )
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40)
 def test_a_filter_at_the_source_equals_one_afterwards(
     maker: Any, layers: list[list[str]], only: Filter, subgraphs: bool
 ) -> None:

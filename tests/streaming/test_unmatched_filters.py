@@ -32,7 +32,7 @@ from tokenweir.testing import Provider, Reply, ToolCall
 
 OneNode = Callable[..., Any]
 
-WAYS = [
+WAYS: list[dict[str, Any]] = [
     {},
     {"subgraphs": True},
     {"version": "v2"},
@@ -122,15 +122,19 @@ async def test_a_run_that_is_left_says_nothing(graph: Any) -> None:
     sys.version_info < (3, 11),
     reason="before Python 3.11 an async node does not know its config by itself",
 )
+@pytest.mark.parametrize("options", [each for each in WAYS if "subgraphs" not in each])
 @pytest.mark.parametrize("only", ["tag:joke", "agent:comedian & text"])
-async def test_an_agent_in_a_node(model: ChatModel, only: str) -> None:
+async def test_an_agent_in_a_node(model: ChatModel, only: str, options: dict[str, Any]) -> None:
     """An agent that is a node is a subgraph: the warning names it and what streams it."""
     agent = create_agent(model.model_copy(update={"tags": ["joke"]}), name="comedian")
     builder: Any = StateGraph(MessagesState).add_node("stage", agent).add_edge(START, "stage")
     graph: Any = builder.compile()
     inputs = {"messages": [("user", "Go on.")]}
     with pytest.warns(UnmatchedFilterWarning, match="the subgraph stage made calls .* subgraphs=T"):
-        assert [part async for part in astream(graph, inputs, only=only)] == []
+        parts: list[Any] = [part async for part in astream(graph, inputs, only=only, **options)]
+    assert not [part for part in parts if isinstance(part, tuple) and part[0] == "messages"]
+    with pytest.warns(UnmatchedFilterWarning, match="the subgraph stage made calls .* subgraphs=T"):
+        list(stream(graph, inputs, only=only, **options))
     heard = [token async for _, token in astream(graph, inputs, only=only, subgraphs=True)]
     assert {metadata["lc_agent_name"] for _, metadata in heard} == {"comedian"}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import openai
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenweir.testing import Provider, Reply, ToolCall
@@ -218,9 +218,7 @@ def sent(provider: Provider, wire: Any) -> Callable[[Reply], Any]:
     return get
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25)
 @given(
     tokens=st.lists(st.text(min_size=1), max_size=5),
     split=st.none() | st.integers(1, 60) | st.tuples(st.just("random"), st.integers(0, 99)),

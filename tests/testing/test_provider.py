@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import statistics
 import threading
 import time
@@ -344,3 +346,14 @@ def test_a_recorded_request_shows_itself() -> None:
     assert "/v1/x" in shown
     assert "running" in shown
     assert "Event" not in shown
+
+
+def test_connections_that_come_as_it_closes() -> None:
+    """They are closed, too, and not left to the garbage collector, at however bad a moment."""
+    for _ in range(20):
+        with Provider() as provider:
+            address = ("127.0.0.1", int(provider.base_url.split(":")[2].split("/")[0]))
+            clients = [socket.create_connection(address, timeout=20) for _ in range(30)]
+        for client in clients:
+            with client, contextlib.suppress(ConnectionResetError):
+                assert client.recv(1) == b""

@@ -26,8 +26,10 @@ from tokenweir import (
     astream,
     collect,
     from_node,
+    guard,
     in_namespace,
     lanes,
+    objects,
     reasoning,
     show,
     stream,
@@ -47,6 +49,23 @@ class Context:
 
 
 Graph = CompiledStateGraph[State, Context, State, State]
+
+
+async def partials(graph: Graph) -> None:
+    """Objects are of the type that was asked for, from an async stream as from a sync one."""
+    assert_type(objects(astream(graph, {"topic": "cats"}), State), TokenStream[State])
+    assert_type(
+        objects(stream(graph, {"topic": "cats"}), list[Context]), SyncTokenStream[list[Context]]
+    )
+    async for context in objects(astream(graph, {"topic": "cats"}), Context, tool="log_in"):
+        assert_type(context.user, str)
+
+
+async def guarded(graph: Graph) -> None:
+    """A guard gives the kind of stream that it was given."""
+    safe = guard(tag("answer"), "sk-", replacement="...")
+    assert_type(safe(astream(graph, {"topic": "cats"})), TokenStream[Token])
+    assert_type(safe(stream(graph, {"topic": "cats"})), SyncTokenStream[Token])
 
 
 async def tokens(graph: Graph) -> None:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import click
 
 from tokenweir._version import __version__
+from tokenweir.cli.cluster import cluster
 from tokenweir.cli.graphs import graphs
 from tokenweir.cli.models import models
 from tokenweir.cli.probe import probe
@@ -78,6 +79,7 @@ cli.add_command(graphs)
 cli.add_command(show)
 cli.add_command(models)
 cli.add_command(probe)
+cli.add_command(cluster)
 cli.add_command(serve)
 
 

@@ -1,12 +1,16 @@
-"""Options that several commands have."""
+"""Options of commands, with what is made of them."""
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
-__all__ = ["model_option"]
+if TYPE_CHECKING:
+    from tokenweir.streaming.guard import Guard
+
+__all__ = ["guard_option", "model_option"]
 
 
 def _use(context: click.Context, option: click.Parameter, name: str | None) -> None:
@@ -22,4 +26,29 @@ model_option = click.option(
     expose_value=False,
     help="The model of every graph that names none, as the ready graphs: see `tokenweir models`. "
     "Default: TOKENWEIR_MODEL, else OpenAI's if there is a key, else the embedded one.",
+)
+
+
+def _guards(
+    context: click.Context, option: click.Parameter, given: tuple[tuple[str, str], ...]
+) -> list[Guard]:
+    if not given:
+        return []
+    from tokenweir.streaming.guard import guard
+
+    try:
+        return [guard(None if only == "all" else only, regex) for only, regex in given]
+    except ValueError as error:  # FilterError is one
+        raise click.UsageError(f"--guard: {error}") from None
+
+
+guard_option = click.option(
+    "--guard",
+    "guards",
+    multiple=True,
+    nargs=2,
+    metavar="FILTER REGEX",
+    callback=_guards,
+    help="What no reader gets: text of the calls of FILTER (tag:answer; all) that REGEX matches. "
+    "It ends the run with an error.",
 )

@@ -12,19 +12,22 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from errno import EADDRINUSE
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tokenweir.cli.options import model_option
+from tokenweir.cli.homes import home_of, live_option
+from tokenweir.cli.listening import listen_at, port_kept, url_of
+from tokenweir.cli.options import guard_option, model_option
+from tokenweir.cli.workers import NUMBER, end_with_parent, serve_with_workers
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from tokenweir.serving.http.room import Room
+    from tokenweir.streaming.guard import Guard
 
 __all__ = ["serve"]
 
@@ -46,10 +49,19 @@ of all runs looked at, in pauses of up to 0.2 s with 600 runs."""
 @click.option("--port", default=2024, show_default=True, help="The port; 0 for any free one.")
 @click.option(
     "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(".tokenweir"),
+    default=".tokenweir",
     show_default=True,
-    help="The folder for runs, threads and checkpoints.",
+    metavar="FOLDER|URL",
+    help="The folder for runs, threads and checkpoints; or postgresql://... for several servers "
+    "as one service.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes that serve at this port, each on a core; with a Postgres of their own in the "
+    "data folder, unless --data names one.",
 )
 @click.option("--memory", is_flag=True, help="Keep everything in memory; it goes with the server.")
 @click.option(
@@ -60,6 +72,7 @@ of all runs looked at, in pauses of up to 0.2 s with 600 runs."""
     "threads). Rather give them in TOKENWEIR_API_KEYS, joined by commas.",
 )
 @click.option("--cors", multiple=True, metavar="ORIGIN", help="An origin whose pages may call.")
+@guard_option
 @click.option("--reload", is_flag=True, help="Start anew when a Python file here changes.")
 @click.option(
     "--log-level",
@@ -84,6 +97,15 @@ of all runs looked at, in pauses of up to 0.2 s with 600 runs."""
     show_default=True,
     help="How long runs may go on when the server is told to stop.",
 )
+@click.option(
+    "--lease-seconds",
+    type=click.FloatRange(1),
+    default=10.0,
+    show_default=True,
+    help="With several servers: take over the runs of one that has given no sign of life for so "
+    "long. Those of one that was killed are taken over at once.",
+)
+@live_option
 @click.option(
     "--slow-seconds",
     default=30.0,
@@ -110,13 +132,16 @@ def serve(
     graphs: tuple[str, ...],
     host: str,
     port: int,
-    data: Path,
+    data: str,
+    workers: int,
     memory: bool,
     keys: tuple[str, ...],
     cors: tuple[str, ...],
+    guards: list[Guard],
     max_per_address: int | None,
     reload: bool,
     log_level: str,
+    live: str | None,
     **limits: float,
 ) -> int:
     """Put graphs behind HTTP: LangGraph's API, OpenAI's, and plain server-sent events.
@@ -133,24 +158,24 @@ def serve(
     SIGTERM or Ctrl-C: no new runs, those that run may finish; what takes too long is stopped, and
     goes on from its last checkpoint at the next start. A second one ends the server at once.
     """
+    if workers > 1:
+        return _with_workers(workers, host, port, data, alone=memory or reload)
     if reload:
         _reload(host, port)
+    worker = int(os.environ.get(NUMBER, 0))
     loaded = _loaded(graphs)
     given = os.environ.get("TOKENWEIR_API_KEYS", "")
     all_keys = [*keys, *filter(None, map(str.strip, given.split(",")))]
     if not all_keys and not _is_loopback(host):
-        click.echo(
-            f"tokenweir: {host} can be reached by others, and no API key is set "
-            "(TOKENWEIR_API_KEYS): anybody may run these graphs",
-            err=True,
+        _tell(
+            f"{host} can be reached by others, and no API key is set (TOKENWEIR_API_KEYS): anybody "
+            "may run these graphs"
         )
     try:
         from tokenweir.serving.app import create_app
         from tokenweir.serving.http.open_files import Shares, raise_limit
         from tokenweir.serving.http.room import Room
         from tokenweir.serving.problems import GraphNameError, Limits
-        from tokenweir.serving.running.data_folder import data_folder
-        from tokenweir.serving.running.home import in_memory
     except ModuleNotFoundError as error:
         raise click.ClickException(
             f"serving needs {error.name}: pip install 'tokenweir[serve]'"
@@ -158,19 +183,19 @@ def serve(
     files = raise_limit()
     shares = Shares.of(files)
     if shares.runs < limits["max_runs"]:
-        click.echo(
-            f"tokenweir: this process may have {files} open files (ulimit -Hn): at most "
-            f"{shares.connections} connections, and {shares.runs} runs at once",
-            err=True,
+        _tell(
+            f"this process may have {files} open files (ulimit -Hn): at most "
+            f"{shares.connections} connections, and {shares.runs} runs at once"
         )
     room = Room(shares, max_per_address or shares.connections // 2 or 1)
     try:
         app = create_app(
             loaded,
-            home=in_memory if memory else data_folder(data, loaded),
+            home=home_of(None if memory else data, loaded, limits["lease_seconds"], live),
             keys=all_keys,
             cors=cors,
             local=_is_loopback(host),
+            guards=guards,
             limits=Limits(
                 body=int(limits["max_body"]),
                 runs=min(int(limits["max_runs"]), shares.runs),
@@ -185,20 +210,36 @@ def serve(
         )
     except GraphNameError as error:
         raise click.UsageError(str(error)) from None
-    with _listening(host, port) as listening:
-        seconds = limits["slow_seconds"]
-        return _serve(app, listening, host, list(loaded), seconds, room, log_level)
+    if worker:
+        end_with_parent()
+    with listen_at(host, port, shared=bool(worker)) as listening:
+        return _serve(app, listening, host, list(loaded), limits, room, log_level)
+
+
+def _tell(text: str) -> None:
+    """Say something at the start, once for all workers."""
+    if os.environ.get(NUMBER, "1") == "1":
+        click.echo(f"tokenweir: {text}", err=True)
 
 
 def _reload(host: str, port: int) -> None:
     """Have another process serve, started anew at each change, always at the same port."""
     from tokenweir.cli.reload import serve_again
 
-    with _listening(host, port) as listening:
+    with listen_at(host, port) as listening:
         port = listening.getsockname()[1]
     words = sys.argv[sys.argv.index("serve") + 1 :]
     given = [word for word in words if word != "--reload"]
     serve_again([*given, f"--port={port}", "--drain-seconds=0"], Path())
+
+
+def _with_workers(count: int, host: str, port: int, data: str, *, alone: bool) -> int:
+    """Have so many processes serve at one port."""
+    if alone:
+        raise click.UsageError("--workers goes neither with --memory nor with --reload")
+    with port_kept(host, port) as port:
+        words = sys.argv[sys.argv.index("serve") + 1 :]
+        return serve_with_workers(count, words, url_of(host, port), data)
 
 
 def _loaded(specs: tuple[str, ...]) -> dict[str, Any]:
@@ -230,25 +271,12 @@ def _is_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
-@contextlib.contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listening = socket.create_server((host, port), family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        other = " (--port 0 takes any free one)" if getattr(error, "errno", 0) == EADDRINUSE else ""
-        raise click.ClickException(f"cannot listen at {host}:{port}: {reason}{other}") from None
-    with listening:
-        yield listening
-
-
 def _serve(
     app: Starlette,
     listening: socket.socket,
     host: str,
     names: list[str],
-    slow_seconds: float,
+    limits: dict[str, Any],
     room: Room,
     log_level: str,
 ) -> int:
@@ -256,7 +284,7 @@ def _serve(
     import uvicorn
 
     from tokenweir.serving.http.abortable import abortable
-    from tokenweir.serving.http.connections import protocol
+    from tokenweir.serving.http.connections import protocol, socket_protocol
     from tokenweir.serving.http.log_limit import LogLimit
 
     class Server(uvicorn.Server):
@@ -264,15 +292,14 @@ def _serve(
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            if self.started:
-                shown = f"[{host}]" if ":" in host else host
-                click.echo(f"http://{shown}:{listening.getsockname()[1]}")
-                click.echo(f"tokenweir: serving {', '.join(names)}", err=True)
-                sys.stdout.flush()
             # What is there now stays: going through it again and again would hold tokens up.
             gc.collect()
             gc.freeze()
             gc.set_threshold(*_COLLECT)
+            if self.started:
+                click.echo(url_of(host, listening.getsockname()[1]))
+                _tell(f"serving {', '.join(names)}")
+                sys.stdout.flush()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             if (runs := app.state.service.started) is not None:
@@ -325,13 +352,15 @@ def _serve(
     logger.addFilter(limit)
     config = uvicorn.Config(
         watched,
-        http=protocol(slow_seconds, room),
+        http=protocol(limits["slow_seconds"], room),
         log_config=None,
         lifespan="on",
         log_level=log_level,
         access_log=log_level in ("info", "debug"),
         server_header=False,
-        ws="none",
+        ws=socket_protocol() or "none",
+        ws_max_size=int(limits["max_body"]),
+        ws_per_message_deflate=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=3,
     )

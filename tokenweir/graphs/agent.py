@@ -8,10 +8,9 @@ graph TD;
     tools --> call_model;
 ```
 
-The embedded model is too small to be an agent. It is made to call a tool first (llama.cpp lets it
-write nothing but a call) and to answer afterwards, and still it mostly takes the wrong tool: of 20
-sums and questions about the time it answered 3 right. It shows how tool calls are streamed; for
-right answers take a larger model.
+The embedded model is small for an agent. It is shown a conversation in which each tool is used
+(``agent_examples.py``) and takes the likeliest token each time; so it works plain sums out and
+tells the time. It loses parentheses, and it answers nothing but such questions.
 """
 
 from __future__ import annotations
@@ -19,13 +18,14 @@ from __future__ import annotations
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.messages import SystemMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 
 from tokenweir.graphs._ready import graph_on_demand, tagged
+from tokenweir.graphs.agent_examples import EXAMPLES, LIKELIEST
 from tokenweir.graphs.agent_tools import TOOLS
 from tokenweir.models.chat import LocalChatModel
 
@@ -45,17 +45,14 @@ def build(
     """
     answering = tagged(model)
     if isinstance(answering, LocalChatModel):
-        choosing = answering.bind_tools(TOOLS, tool_choice="required")
-        always = False
+        before = [SystemMessage("Answer by one of the tools."), *EXAMPLES]
+        choosing = answering.bind_tools(TOOLS, **LIKELIEST)
     else:
+        before = [SystemMessage(SYSTEM)]
         choosing = answering.bind_tools(TOOLS)
-        always = True
 
     async def call_model(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
-        asked = isinstance(state["messages"][-1], HumanMessage)
-        chosen = choosing if always or asked else answering
-        messages = [SystemMessage(SYSTEM), *state["messages"]]
-        return {"messages": [await chosen.ainvoke(messages, config)]}
+        return {"messages": [await choosing.ainvoke([*before, *state["messages"]], config)]}
 
     return (
         StateGraph(MessagesState)

@@ -30,14 +30,16 @@ def calculate(expression: str) -> str:
     except SyntaxError:
         raise ValueError(f"{expression!r} is not arithmetic: write it like 12 * (3 + 4)") from None
     value = _value(tree.body)
-    return f"{value:.12g}" if isinstance(value, float) else str(value)
+    result = f"{value:.12g}" if isinstance(value, float) else str(value)
+    return f"{expression.strip()} = {result}"
 
 
 @tool
 def current_time(timezone: str = "UTC") -> str:
     """Tell the date and time in a time zone or a city, such as "Europe/Paris" or "Tokyo"."""
-    now = datetime.now(ZoneInfo(_zone(timezone)))
-    return f"{now:%A, %d %B %Y, %H:%M} ({timezone})"
+    zone = _zone(timezone)
+    now = datetime.now(ZoneInfo(zone))
+    return f"{now:%A, %d %B %Y, %H:%M} in {zone.replace('_', ' ')}"
 
 
 @tool

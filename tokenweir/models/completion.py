@@ -28,7 +28,7 @@ class CompletionModel(ManagedModel, OpenAI):
     """``langchain_openai.OpenAI`` whose calls work from any event loop and thread, within limits.
 
     Attributes:
-        stream_usage: Ask for the usage at the end of a stream; None asks OpenAI's own endpoint.
+        stream_usage: Ask for the usage at the end of a stream, unless the endpoint refuses that.
     """
 
     stream_usage: bool | None = None
@@ -73,7 +73,7 @@ class CompletionModel(ManagedModel, OpenAI):
         if not _one_answer(params):
             raise ValueError("a stream carries one completion: leave n and best_of at 1")
         self.get_sub_prompts(params, [prompt], stop)  # puts the stop words into params
-        if self._is_openais if self.stream_usage is None else self.stream_usage:
+        if self.stream_usage:
             params.setdefault("stream_options", {"include_usage": True})
         return params
 

@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import openai
 from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk
@@ -105,19 +104,11 @@ async def probe(
     ours = parsed.provider in ("openai", "local", "qwen", "dashscope")
     if ours:
         kwargs = {"max_tokens": 300, **limits, **kwargs}
-    if parsed.provider == "openai":
-        kwargs = {"stream_usage": True, **kwargs}
     make = completion_model if completions else chat_model
     model: Any = make(str(parsed), **kwargs)
     if parsed.provider == "local":
         await asyncio.to_thread(start_model, parsed.model)  # what is asked is how it streams
-    try:
-        heard = await _listen(model, PROMPT)
-    except openai.BadRequestError:
-        if not kwargs.get("stream_usage"):
-            raise
-        model = make(str(parsed), **{**kwargs, "stream_usage": False})  # it may not know of usage
-        heard = await _listen(model, PROMPT)
+    heard = await _listen(model, PROMPT)
     asked: Tools = "not asked"
     if tools and not completions and heard.stalled is None:
         asked = await _ask_for_a_tool(model)

@@ -20,6 +20,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from tokenweir.serving import docs_page, page
+from tokenweir.serving.agui import protocol as agui_protocol
+from tokenweir.serving.ai_sdk import protocol as ai_sdk_protocol
+from tokenweir.serving.event_protocol import protocol as event_protocol
 from tokenweir.serving.http import health
 from tokenweir.serving.http.guard import Guard
 from tokenweir.serving.http.paths import route_path
@@ -27,15 +30,26 @@ from tokenweir.serving.http.refusals import body_of
 from tokenweir.serving.langgraph import protocol as langgraph_protocol
 from tokenweir.serving.openai import protocol as openai_protocol
 from tokenweir.serving.problems import EmptyKeyError, GraphNameError, Limits
+from tokenweir.serving.running.guarding import check_guards
 from tokenweir.serving.running.home import Home, in_memory
 from tokenweir.serving.running.retention import sweep
 from tokenweir.serving.running.runs import Runs
 from tokenweir.serving.service import Service
 from tokenweir.serving.sse import protocol as sse_protocol
+from tokenweir.streaming import guard as text_guard
 
 __all__ = ["create_app", "protocol_routes"]
 
-_PROTOCOLS = (health, langgraph_protocol, openai_protocol, sse_protocol, page)
+_PROTOCOLS = (
+    health,
+    event_protocol,
+    langgraph_protocol,
+    openai_protocol,
+    agui_protocol,
+    ai_sdk_protocol,
+    sse_protocol,
+    page,
+)
 """The modules of this room that speak to clients: each has ``routes(service)``."""
 
 _logger = logging.getLogger("tokenweir.serving")
@@ -59,6 +73,7 @@ def create_app(
     cors: Iterable[str] = (),
     limits: Limits | None = None,
     local: bool = False,
+    guards: Iterable[text_guard.Guard] = (),
 ) -> Starlette:
     """The ASGI application.
 
@@ -73,6 +88,8 @@ def create_app(
         limits: What the server takes on.
         local: Answer only requests for a loopback host, so that no page can reach the server by
             having its own name resolve to this machine. Not with keys, which protect better.
+        guards: What no reader and no state gets (``tokenweir.guard``), of all graphs. What a guard
+            forbids ends the run, as an error; or in its replacement, with which the answer ends.
 
     Returns:
         The application. Runs left unfinished are taken up when its lifespan starts; when it ends,
@@ -82,8 +99,10 @@ def create_app(
     Raises:
         EmptyKeyError: If one of the keys has no character.
         GraphNameError: If a graph's name cannot be part of a URL.
+        TypeError: If a guard's function is asynchronous.
     """
     _check_names(graphs)
+    stops = check_guards(guards)
     limits, keys, origins = limits or Limits(), list(keys), list(cors)
     if not all(key.strip() for key in keys):
         raise EmptyKeyError("an API key is empty; leave it out, or say what it is")
@@ -93,9 +112,7 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(outermost: Any) -> AsyncIterator[None]:
         """``outermost`` is the application that is served, which may only have this one mounted."""
-        async with (home or in_memory)() as kept:
-            runs = Runs(graphs, kept.log, kept.checkpointer, kept.records, limits)
-            await runs.worker.resume()
+        async with (home or in_memory)() as kept, Runs(graphs, kept, limits, stops) as runs:
             service.started = runs
             sweeping = asyncio.ensure_future(_sweep(runs))
             try:

@@ -5,8 +5,10 @@ The page is HTML made here, without scripts and without anything from elsewhere:
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
+from functools import cached_property
 from typing import Any
 
 from starlette.requests import Request
@@ -23,27 +25,38 @@ __all__ = ["routes"]
 
 def routes(service: Service, others: list[BaseRoute]) -> list[BaseRoute]:
     """The routes of the description; they need no key. ``others`` are described as well."""
-    room = _Description()
-    made = routes_of(room, "Server")
-    room.document = describe([*others, *made], keys=service.keyed)
-    room.page = page_of(room.document)
+    room = _Description(keys=service.keyed)
+    room.described = [*others, *(made := routes_of(room, "Server"))]
     return made
 
 
 class _Description:
-    document: dict[str, Any]
-    page: str
+    """Made when it is first asked for, and in a thread: it takes a tenth of a second."""
+
+    described: list[BaseRoute]
+
+    def __init__(self, *, keys: bool) -> None:
+        self._keys = keys
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        return describe(self.described, keys=self._keys)
+
+    @cached_property
+    def page(self) -> str:
+        return page_of(self.document)
 
     @Operation("GET", "/openapi.json")
     async def openapi(self, request: Request) -> dict[str, Any]:
         """Read this description, a document in OpenAPI 3.1."""
         prefix = request.scope.get("root_path", "")
-        return {**self.document, "servers": [{"url": prefix or "/"}]}
+        document = await asyncio.to_thread(lambda: self.document)
+        return {**document, "servers": [{"url": prefix or "/"}]}
 
     @Operation("GET", "/docs", gives=str, kinds=["text/html"])
     async def docs(self, request: Request) -> Response:
         """Show this description, to be read."""
-        return HTMLResponse(self.page, headers=_HEADERS)
+        return HTMLResponse(await asyncio.to_thread(lambda: self.page), headers=_HEADERS)
 
 
 _HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()

@@ -14,6 +14,7 @@ __all__ = [
     "GraphNameError",
     "InvalidError",
     "Limits",
+    "LostError",
     "ModelNotFoundError",
     "NotFoundError",
     "ServingError",
@@ -97,6 +98,10 @@ class StoreError(ServingError):
 
     def __init__(self) -> None:
         super().__init__("the server cannot write to its disk just now; try again later")
+
+
+class LostError(TokenweirError):
+    """Raised at a worker whose run is another worker's now: what it still does is refused."""
 
 
 class CutOffError(ServingError):

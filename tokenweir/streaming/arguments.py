@@ -15,7 +15,7 @@ from langgraph.types import Durability, StreamMode
 
 __all__ = ["check_arguments"]
 
-_OURS = ("only", "buffer")
+_OURS = ("only", "buffer", "retract", "on_stop")
 _MODES = (*get_args(StreamMode), "tools")  # LangGraph has it, but its type does not name it
 _DEPRECATED = ("checkpoint_during",)
 """Keywords that LangGraph still takes, although they are not in its signature."""

@@ -199,12 +199,15 @@ class _State(Generic[T]):
         return StreamStatistics(len(self.items), self.buffer, self.sent, len(self.producers))
 
 
-def open_channel(buffer: int) -> tuple[SendChannel[Any], ReceiveChannel[Any]]:
+def open_channel(
+    buffer: int, reader: Callable[[Any], ReceiveChannel[Any]] | None = None
+) -> tuple[SendChannel[Any], ReceiveChannel[Any]]:
     """Open a channel, and return its two sides.
 
     Args:
         buffer: How many items may wait for the reader before producers wait; 0 hands over one by
             one.
+        reader: Makes the reader's side of what both sides share.
 
     Raises:
         ValueError: If ``buffer`` is not a whole number from 0 up.
@@ -212,7 +215,7 @@ def open_channel(buffer: int) -> tuple[SendChannel[Any], ReceiveChannel[Any]]:
     if type(buffer) is not int or buffer < 0:
         raise ValueError(f"buffer is a number of chunks, 0 or more; not {buffer!r}")
     state: _State[Any] = _State(buffer)
-    return SendChannel(state), ReceiveChannel(state)
+    return SendChannel(state), (reader or ReceiveChannel)(state)
 
 
 class SendChannel(Generic[T]):

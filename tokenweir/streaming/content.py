@@ -17,6 +17,7 @@ __all__ = [
     "Kind",
     "Piece",
     "call_of",
+    "field_of",
     "is_cut",
     "is_last",
     "pieces",
@@ -45,8 +46,10 @@ def pieces(chunk: Any) -> list[Piece]:
     found: list[Piece] = []
     if thought := _beside(chunk):
         found.append(Piece("reasoning", thought))
-    content = _get(chunk, "content")
-    kind: Kind = "result" if "tool" in (_get(chunk, "type"), _get(chunk, "role")) else "text"
+    content = field_of(chunk, "content")
+    kind: Kind = (
+        "result" if "tool" in (field_of(chunk, "type"), field_of(chunk, "role")) else "text"
+    )
     for block in content if isinstance(content, list) else [content]:
         found.extend(_in_block(block, kind))
     found.extend(_calls(chunk))
@@ -63,18 +66,19 @@ def text_of(chunk: Any) -> str:
 
 def reasoning_of(chunk: Any) -> str:
     """The reasoning in a chunk; "" if it holds none."""
-    if type(_get(chunk, "content")) is str:
+    if type(field_of(chunk, "content")) is str:
         return _beside(chunk)
     return "".join(piece.text for piece in pieces(chunk) if piece.kind == "reasoning")
 
 
-def _get(chunk: Any, name: str) -> Any:
+def field_of(chunk: Any, name: str) -> Any:
+    """A field of a message, or of one that a dict stands for; None if it has none."""
     return chunk.get(name) if isinstance(chunk, dict) else getattr(chunk, name, None)
 
 
 def _beside(chunk: Any) -> str:
     """The reasoning that stands beside the content."""
-    found = (_get(chunk, "additional_kwargs") or {}).get("reasoning_content")
+    found = (field_of(chunk, "additional_kwargs") or {}).get("reasoning_content")
     if not found and isinstance(chunk, dict):
         found = chunk.get("reasoning_content")
     return found if isinstance(found, str) else ""
@@ -94,7 +98,7 @@ def _in_block(block: Any, kind: Kind) -> Iterator[Piece]:
 
 
 def _calls(chunk: Any) -> Iterator[Piece]:
-    for call in _get(chunk, "tool_call_chunks") or _get(chunk, "tool_calls") or ():
+    for call in field_of(chunk, "tool_call_chunks") or field_of(chunk, "tool_calls") or ():
         if not isinstance(call, dict):
             continue
         # A chunk written by hand may have the provider's own form.
@@ -118,7 +122,7 @@ def tags_of(metadata: Mapping[str, Any]) -> list[str]:
 
 def call_of(chunk: Any, metadata: Mapping[str, Any]) -> Hashable:
     """What tells one model call from another: the message's id, else where it was written."""
-    message_id = getattr(chunk, "id", None) or _get(chunk, "id")
+    message_id = getattr(chunk, "id", None) or field_of(chunk, "id")
     if isinstance(message_id, str) and message_id:
         return message_id
     namespace = metadata.get("langgraph_checkpoint_ns")
@@ -129,12 +133,14 @@ def is_last(chunk: Any) -> bool:
     """Whether a chunk ends its call: it is marked as the last one, or is a whole message."""
     if isinstance(chunk, BaseMessage) and not isinstance(chunk, BaseMessageChunk):
         return True
-    return getattr(chunk, "chunk_position", None) == "last"
+    if isinstance(chunk, dict) and not str(chunk.get("type") or "Chunk").endswith("Chunk"):
+        return True
+    return bool(field_of(chunk, "chunk_position") == "last")
 
 
 def is_cut(chunk: Any) -> bool:
     """Whether a chunk ends an answer that the limit of its tokens cut off."""
-    return bool((_get(chunk, "response_metadata") or {}).get("finish_reason") == "length")
+    return bool((field_of(chunk, "response_metadata") or {}).get("finish_reason") == "length")
 
 
 def token_record(
@@ -144,18 +150,18 @@ def token_record(
 
     Keys without a value are left out, except those that every token has.
     """
-    kind = _get(chunk, "type")
+    kind = field_of(chunk, "type")
     if kind == "remove":
-        return {"type": "remove", "id": _get(chunk, "id")}
-    calls = _get(chunk, "tool_call_chunks") or _get(chunk, "tool_calls") or ()
+        return {"type": "remove", "id": field_of(chunk, "id")}
+    calls = field_of(chunk, "tool_call_chunks") or field_of(chunk, "tool_calls") or ()
     if kind is not None:  # not written by hand, in the provider's own form
         calls = [{key: call.get(key) for key in ("index", "id", "name", "args")} for call in calls]
     text = text_of(chunk)
     carried = {
         "reasoning": reasoning_of(chunk),
         "tool_calls": list(calls),
-        "usage": _get(chunk, "usage_metadata"),
-        "finish_reason": (_get(chunk, "response_metadata") or {}).get("finish_reason"),
+        "usage": field_of(chunk, "usage_metadata"),
+        "finish_reason": (field_of(chunk, "response_metadata") or {}).get("finish_reason"),
     }
     if not text and not any(carried.values()):
         return None
@@ -163,7 +169,7 @@ def token_record(
     record = {
         "type": "message" if whole else "token",
         "text": text,
-        "id": _get(chunk, "id"),
+        "id": field_of(chunk, "id"),
         "node": metadata.get("langgraph_node"),
         "tags": tags_of(metadata),
         "namespace": list(namespace),
@@ -171,6 +177,6 @@ def token_record(
     }
     if whole:
         record["role"] = kind
-        carried["name"] = _get(chunk, "name")
-        carried["tool_call_id"] = _get(chunk, "tool_call_id")
+        carried["name"] = field_of(chunk, "name")
+        carried["tool_call_id"] = field_of(chunk, "tool_call_id")
     return record | {key: value for key, value in carried.items() if value}

@@ -235,11 +235,24 @@ def in_namespace(*path: str) -> Filter:
 def from_agent(name: str) -> Filter:
     """Pass the calls that an agent of this name makes: ``create_agent(..., name="researcher")``.
 
-    Deep agents, supervisors and swarms name their agents the same way, as ``lc_agent_name`` in the
-    metadata. Agents that stand in the graph as nodes are subgraphs: stream with ``subgraphs=True``.
+    Deep agents and swarms name their agents the same way, as ``lc_agent_name`` in the metadata. An
+    agent of ``create_react_agent``, as a supervisor is, does not say its name: it has that of the
+    node that holds it. Agents in the nodes and tools of a graph are subgraphs: stream with
+    ``subgraphs=True``.
     """
     name = _name("from_agent", name)
-    return Filter(lambda metadata: metadata.get("lc_agent_name") == name, _written("agent", name))
+
+    def accepts(metadata: ReadOnlyMetadata) -> bool:
+        said = metadata.get("lc_agent_name")
+        return said == name or (not said and _holder(metadata) == name)
+
+    return Filter(accepts, _written("agent", name))
+
+
+def _holder(metadata: ReadOnlyMetadata) -> str:
+    """The node that holds the subgraph in which a call is made; "" for a call in no subgraph."""
+    path = str(metadata.get("langgraph_checkpoint_ns") or "").split("|")
+    return path[-2].partition(":")[0] if len(path) > 1 else ""
 
 
 def from_tool(name: str) -> Filter:

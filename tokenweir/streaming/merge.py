@@ -9,7 +9,7 @@ error says how much to cut off for the next try.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import (
@@ -26,7 +26,7 @@ from langchain_core.messages.tool import (
     tool_call,
 )
 
-__all__ = ["message_of", "parse_cut_json"]
+__all__ = ["add_usage", "joined_calls", "message_of", "parse_cut_json"]
 
 
 def message_of(chunks: Sequence[BaseMessage]) -> BaseMessage:
@@ -39,7 +39,9 @@ def message_of(chunks: Sequence[BaseMessage]) -> BaseMessage:
         for chunk in rest:
             whole = whole + chunk
         return message_chunk_to_message(whole)
-    calls = _joined(chunk.tool_call_chunks for chunk in chunks if isinstance(chunk, AIMessageChunk))
+    calls = joined_calls(
+        chunk.tool_call_chunks for chunk in chunks if isinstance(chunk, AIMessageChunk)
+    )
     plain = [_without_tool_calls(chunk) for chunk in chunks if isinstance(chunk, AIMessageChunk)]
     whole = plain[0] + plain[1:] if rest else plain[0]
     message = message_chunk_to_message(whole)
@@ -60,7 +62,19 @@ def _without_tool_calls(chunk: AIMessageChunk) -> AIMessageChunk:
     return chunk.model_copy(update=nothing)
 
 
-def _joined(deltas: Iterable[list[ToolCallChunk]]) -> list[ToolCallChunk]:
+def add_usage(known: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Counts of tokens and more of them, added up; counts may be in dicts of their own."""
+    added = dict(known or {})
+    for name, value in more.items():
+        if isinstance(value, Mapping):
+            if value:
+                added[name] = add_usage(added.get(name), value)
+        elif isinstance(value, (int, float)):
+            added[name] = (added.get(name) or 0) + value
+    return added
+
+
+def joined_calls(deltas: Iterable[list[ToolCallChunk]]) -> list[ToolCallChunk]:
     """Join the deltas of tool calls as LangChain does: by index, if the ids agree."""
     calls: list[ToolCallChunk] = []
     arguments: list[list[str]] = []

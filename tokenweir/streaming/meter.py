@@ -10,19 +10,36 @@ from __future__ import annotations
 import math
 import time
 from array import array
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, overload
 
 from langchain_core.messages import BaseMessageChunk
 
-from tokenweir.streaming.any_stream import close_stream, complete, is_async, token_of
 from tokenweir.streaming.calls import CallMetadata
 from tokenweir.streaming.content import call_of, pieces, text_of
+from tokenweir.streaming.stage import stage
 from tokenweir.streaming.token_stream import SyncTokenStream, TokenStream
-from tokenweir.types import ReadOnlyMetadata, StreamStatistics, Token
+from tokenweir.types import ReadOnlyMetadata, Token
 
-__all__ = ["Meter", "MeterReport", "TagReport"]
+__all__ = ["CallCounts", "Meter", "MeterReport", "TagReport"]
+
+
+@dataclass(frozen=True)
+class CallCounts:
+    """What the calls of one node, agent or model came to.
+
+    Attributes:
+        calls: Model calls.
+        tokens: Chunks that held something.
+        input_tokens: Tokens of the prompts by the provider's own count, or None if it did not say.
+        output_tokens: Tokens of the answers, likewise.
+    """
+
+    calls: int
+    tokens: int
+    input_tokens: int | None
+    output_tokens: int | None
 
 
 @dataclass(frozen=True)
@@ -33,7 +50,8 @@ class TagReport:
         calls: Model calls.
         tokens: Chunks that held something.
         characters: Characters of text in them.
-        output_tokens: Tokens by the provider's own count, or None if it did not say.
+        input_tokens: Tokens of the prompts by the provider's own count, or None if it did not say.
+        output_tokens: Tokens of the answers, likewise.
         time_to_first_token: Of a tag, seconds from the start of its first call to the token; of
             all, from the start of the watch. Streams of Tokenweir's know when a call started. In
             another stream a call starts with its first chunk, if that is empty: the head of the
@@ -49,6 +67,7 @@ class TagReport:
     calls: int
     tokens: int
     characters: int
+    input_tokens: int | None
     output_tokens: int | None
     time_to_first_token: float | None
     latency_p50: float | None
@@ -61,11 +80,15 @@ class TagReport:
 class MeterReport:
     """The figures of all calls and of each tag; ``str()`` makes a table of them.
 
-    Calls without tags are listed under the name of their node.
+    Calls without tags are listed under the name of their node. Nodes, agents and models have counts
+    alone; a call that has no agent, or whose model is not known, is in no row of them.
     """
 
     total: TagReport
     by_tag: dict[str, TagReport]
+    by_node: dict[str, CallCounts]
+    by_agent: dict[str, CallCounts]
+    by_model: dict[str, CallCounts]
 
     def __str__(self) -> str:
         rows = [_HEAD, *(_row(tag, report) for tag, report in self.by_tag.items())]
@@ -150,7 +173,7 @@ class Meter:
                 return
             names = metadata.get("tags") or [metadata.get("langgraph_node") or "(no node)"]
             gauges = [self._gauges.setdefault(str(name), _Gauge()) for name in dict.fromkeys(names)]
-            call = self._calls[key] = _MeteredCall([self._total, *gauges])
+            call = self._calls[key] = _MeteredCall([self._total, *gauges], metadata)
             call.started = self._start_of(metadata, None if is_token else now)
             for gauge in call.gauges:
                 gauge.calls += 1
@@ -161,9 +184,11 @@ class Meter:
                     gauge.alone += 1  # until a second token comes
                 elif call.tokens == 1:
                     gauge.alone -= 1
-            usage = getattr(chunk, "usage_metadata", None)
-            if usage:
-                gauge.output_tokens = (gauge.output_tokens or 0) + usage["output_tokens"]
+        if usage := getattr(chunk, "usage_metadata", None):
+            counted: list[_MeteredCall | _Gauge] = [call, *call.gauges]
+            for used in counted:
+                used.input_tokens = (used.input_tokens or 0) + usage["input_tokens"]
+                used.output_tokens = (used.output_tokens or 0) + usage["output_tokens"]
         if is_token:
             if call.tokens == 0:
                 self._first_token(call, now)
@@ -202,79 +227,55 @@ class Meter:
             TypeError: If this is no stream; at the reader, if its parts are not
                 ``(chunk, metadata)``.
         """
-        return (_Watched if is_async("Meter.watch", stream) else _SyncWatched)(self, stream)
+        return stage("Meter.watch", stream, self._watch)
+
+    async def _watch(self, tokens: AsyncIterator[Token]) -> AsyncGenerator[Token, None]:
+        self.start()
+        async for token in tokens:
+            self.feed(*token)
+            yield token
 
     def report(self) -> MeterReport:
         """The figures so far."""
         return MeterReport(
-            self._total.report(), {name: gauge.report() for name, gauge in self._gauges.items()}
+            self._total.report(),
+            {name: gauge.report() for name, gauge in self._gauges.items()},
+            self._counts("langgraph_node"),
+            self._counts("lc_agent_name"),
+            self._counts("ls_model_name"),
         )
 
-
-class _Watched(TokenStream[Token]):
-    def __init__(self, meter: Meter, stream: Any) -> None:
-        self._meter, self._stream = meter, stream
-        self._parts = aiter(stream)
-        self._over = False
-
-    async def __anext__(self) -> Token:
-        if self._over:
-            raise StopAsyncIteration
-        self._meter.start()
-        try:
-            token = token_of(await self._parts.__anext__())
-        except BaseException:
-            await self.aclose()
-            raise
-        self._meter.feed(*token)
-        return token
-
-    async def aclose(self) -> None:
-        self._over = True
-        await close_stream(self._stream)
-
-    def statistics(self) -> StreamStatistics:
-        return _statistics_of(self._stream)
+    def _counts(self, key: str) -> dict[str, CallCounts]:
+        """The counts of all calls by this key of their metadata."""
+        calls: dict[str, list[_MeteredCall]] = {}
+        for call in self._calls.values():
+            if name := call.metadata.get(key):
+                calls.setdefault(str(name), []).append(call)
+        return {
+            name: CallCounts(
+                len(of_name),
+                sum(call.tokens for call in of_name),
+                _sum(call.input_tokens for call in of_name),
+                _sum(call.output_tokens for call in of_name),
+            )
+            for name, of_name in calls.items()
+        }
 
 
-class _SyncWatched(SyncTokenStream[Token]):
-    def __init__(self, meter: Meter, stream: Any) -> None:
-        self._meter, self._stream = meter, stream
-        self._parts = iter(stream)
-        self._over = False
-
-    def __next__(self) -> Token:
-        if self._over:
-            raise StopIteration
-        self._meter.start()
-        try:
-            token = token_of(next(self._parts))
-        except BaseException:
-            self.close()
-            raise
-        self._meter.feed(*token)
-        return token
-
-    def close(self) -> None:
-        self._over = True
-        complete(close_stream(self._stream))
-
-    def statistics(self) -> StreamStatistics:
-        return _statistics_of(self._stream)
-
-
-def _statistics_of(stream: Any) -> StreamStatistics:
-    """Those of a stream of ours; all 0 for another, which has no buffer."""
-    statistics: Any = getattr(stream, "statistics", None)
-    return StreamStatistics(0, 0, 0, 0) if statistics is None else statistics()
+def _sum(counts: Iterable[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 @dataclass
 class _MeteredCall:
     gauges: list[_Gauge]
+    metadata: ReadOnlyMetadata
     started: float | None = None
     last: float | None = None
     tokens: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
 
 
 @dataclass
@@ -284,6 +285,7 @@ class _Gauge:
     calls: int = 0
     tokens: int = 0
     characters: int = 0
+    input_tokens: int | None = None
     output_tokens: int | None = None
     alone: int = 0
     first: float | None = None
@@ -301,6 +303,7 @@ class _Gauge:
             calls=self.calls,
             tokens=self.tokens,
             characters=self.characters,
+            input_tokens=self.input_tokens,
             output_tokens=self.output_tokens,
             time_to_first_token=self.first,
             latency_p50=gaps.percentile(50),

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from langchain_core.messages import BaseMessage, RemoveMessage
 
 from tokenweir.streaming.calls import Call, CallMetadata, Received
+from tokenweir.streaming.channel import ReaderLeft
 from tokenweir.streaming.filters import Filter
 from tokenweir.streaming.flow_control import FlowControl
 from tokenweir.streaming.run_filter import RunFilter
@@ -191,14 +193,20 @@ class StreamRoute(FlowRoute):
         )
 
     def retract(self) -> None:
-        """Tell the reader that the messages which were sent are void."""
+        """Tell the reader that the messages which were sent are void.
+
+        A reader that has left is told nothing, and nothing is raised: this is called by a callback
+        that begins the next attempt, which is stopped with its first message.
+        """
         for message_id in self._shown:
             if message_id is None:
                 continue
+            self._seen.discard(message_id)
             token = (RemoveMessage(id=message_id), self._metadata)
-            self._channel.send_nowait(
-                token if self._shape is None else self._shape(self._namespace, token)
-            )
+            with suppress(ReaderLeft):
+                self._channel.send_nowait(
+                    token if self._shape is None else self._shape(self._namespace, token)
+                )
         self._shown.clear()
 
     def send_text(self, text: str) -> bool:

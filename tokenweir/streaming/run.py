@@ -13,28 +13,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import get_ident
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
 from tokenweir.streaming._langgraph import handlers, run_config
-from tokenweir.streaming._langgraph.attempts import RetractingHandler
 from tokenweir.streaming._langgraph.config_propagation import name_the_fix
+from tokenweir.streaming._langgraph.keeping import keep, to_its_end
 from tokenweir.streaming._langgraph.messages import MessagesHandler
 from tokenweir.streaming._langgraph.probe import probe
+from tokenweir.streaming._langgraph.retracting import (
+    PumpedRetractingHandler,
+    RetractingHandler,
+)
+from tokenweir.streaming._langgraph.tools import ToolsHandler, tools_known
 from tokenweir.streaming.any_stream import ReadyIterator, close_stream
 from tokenweir.streaming.calls import Calls
-from tokenweir.streaming.channel import SendChannel
+from tokenweir.streaming.channel import ReceiveChannel, SendChannel
 from tokenweir.streaming.flow_control import FlowControl, PumpedFlowControl
+from tokenweir.streaming.noted_channel import NotedChannel
+from tokenweir.streaming.retractions import Opened, Retractions
 from tokenweir.streaming.route import Shape
 from tokenweir.streaming.run_filter import RunFilter
+from tokenweir.streaming.shown import Shown
 from tokenweir.types import Namespace
 
 __all__ = ["Plan", "run"]
 
 _DIRECT = frozenset({"messages", "values", "updates", "custom", "debug", "tasks", "checkpoints"})
 """The modes whose parts can be sent without LangGraph's queue."""
+
+if tools_known:
+    _DIRECT |= {"tools"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,8 @@ class Plan:
     version: str
     kwargs: dict[str, Any]
     retract: bool = True
+    shown: Shown | None = None
+    """What the reader was given, if a stopped run is to keep it."""
 
     @property
     def modes(self) -> list[str]:
@@ -91,22 +105,28 @@ class Plan:
         calls = Calls()
         flow = PumpedFlowControl(channel, reader_thread)
         config = self.config
+        retractions = None
         if run_config.is_local(self.graph):
-            completions = None
+            handler = handlers.FlowControlHandler(flow, calls)
             if "messages" in self.modes:
+                shape = self._shape("messages")
                 completions = handlers.CompletionRoutes(
-                    self._shape("messages"),
+                    shape,
                     FlowControl(channel, reader_thread),
                     subgraphs=self.subgraphs,
                     only=self.only,
                     config=config,
                 )
-            handler = handlers.FlowControlHandler(flow, calls, completions)
+                if self.retract:
+                    retractions = Retractions(shape)
+                    handler = PumpedRetractingHandler(flow, calls, completions, retractions)
+                else:
+                    handler = handlers.FlowControlHandler(flow, calls, completions)
             config = handlers.watched(config, handler)
             if probe() is None:
                 config = run_config.with_node_writers(self.graph, config)
         parts = self._call(method, config, stream_mode=self.stream_mode, subgraphs=self.subgraphs)
-        return _Started(parts, calls, flow, None if self.only is None else self._passes)
+        return _Started(parts, calls, _Pump(self, flow, retractions))
 
     def _start_direct(
         self, method: str, channel: SendChannel[Any], reader_thread: int | None
@@ -124,6 +144,9 @@ class Plan:
         config = handlers.watched(self.config, handler)
         if self.subgraphs or self.modes != ["messages"]:
             send = self._part_sender(channel)
+            if "tools" in self.modes:
+                more = ToolsHandler(send, subgraphs=self.subgraphs)
+                config = handlers.watched(config, more)
             config = run_config.emitting(
                 self.graph, config, send, self.modes, subgraphs=self.subgraphs
             )
@@ -150,19 +173,45 @@ class Plan:
 
         def send(namespace: Namespace, mode: str, payload: Any) -> None:
             shape = shapes[mode]
-            part = payload if shape is None else shape(namespace, payload)
-            if self.only is None or self._passes(part):
-                channel.send_nowait(part)
+            if self.only is None or self.passes((namespace, mode, payload)):
+                channel.send_nowait(payload if shape is None else shape(namespace, payload))
 
         return send
 
-    def _passes(self, part: Any) -> bool:
-        """Whether a part passes the filter. Everything that is no token passes."""
+    def opened(self, part: Any) -> Opened:
+        """The namespace, mode and payload of a part."""
         if self.version == "v2":
-            mode, payload = part.get("type"), part.get("data")
-        else:
-            mode = part[-2] if self.named else self.stream_mode
-            payload = part[-1] if self.named or self.subgraphs else part
+            return part.get("ns", ()), part.get("type"), part.get("data")
+        namespace = part[0] if self.subgraphs else ()
+        mode = part[-2] if self.named else self.modes[0]
+        return namespace, mode, part[-1] if self.named or self.subgraphs else part
+
+    @property
+    def reader(self) -> Callable[[Any], ReceiveChannel[Any]]:
+        """Makes the reader's side of the channel."""
+        shown = self.shown
+        if shown is None:
+            return ReceiveChannel
+
+        def note(part: Any) -> None:
+            _, mode, payload = self.opened(part)
+            if mode == "messages":
+                shown.take(*payload)
+
+        return partial(NotedChannel, note=note)
+
+    async def settle(self, *, blocking: bool) -> None:
+        """The run was stopped: have its state keep what the reader was given, if it is asked to."""
+        if self.shown is None:
+            return
+        work = keep(self.graph, self.config, self.shown, blocking=blocking)
+        await (work if blocking else to_its_end(work))
+
+    def passes(self, opened: Opened) -> bool:
+        """Whether a part passes the filter. Everything that is no token passes."""
+        if self.only is None:
+            return True
+        _, mode, payload = opened
         if mode not in ("messages", "custom") or not isinstance(payload, (tuple, list)):
             return True
         if len(payload) != 2 or not isinstance(payload[1], dict):
@@ -170,7 +219,6 @@ class Plan:
         metadata = payload[1]
         if mode == "custom" and "tags" not in metadata and "langgraph_node" not in metadata:
             return True
-        assert self.only is not None
         return self.only(metadata, payload[0])
 
 
@@ -180,8 +228,35 @@ class _Started:
 
     parts: Any
     calls: Calls
-    pump: PumpedFlowControl | None = None
-    passes: Callable[[Any], bool] | None = None
+    pump: _Pump | None = None
+
+
+class _Pump:
+    """Moves the parts of a run from the graph's own stream into the channel."""
+
+    def __init__(
+        self, plan: Plan, flow: PumpedFlowControl, retractions: Retractions | None
+    ) -> None:
+        self._plan = plan
+        self._flow = flow
+        self._retractions = retractions
+
+    async def take(self, part: Any, *, blocking: bool) -> None:
+        """Send a part if it is to be shown, and wait while the channel is full."""
+        if self._retractions is None:
+            if self._plan.only is None or self._plan.passes(self._plan.opened(part)):
+                await self._flow.pump(part, blocking=blocking)
+            return
+        await self.retract(blocking=blocking)
+        opened = self._plan.opened(part)
+        if self._plan.passes(opened) and self._retractions.takes(opened):
+            await self._flow.pump(part, blocking=blocking)
+
+    async def retract(self, *, blocking: bool) -> None:
+        """Tell which of the messages that were shown are void."""
+        if self._retractions is not None:
+            for part in self._retractions.due():
+                await self._flow.pump(part, blocking=blocking)
 
 
 async def run(plan: Plan, channel: SendChannel[Any], *, blocking: bool = False) -> None:
@@ -197,17 +272,21 @@ async def run(plan: Plan, channel: SendChannel[Any], *, blocking: bool = False) 
     method, reader_thread = ("stream", None) if blocking else ("astream", get_ident())
     try:
         started = plan.start(method, channel, reader_thread)
-        calls, pump, passes = started.calls, started.pump, started.passes
+        calls, pump = started.calls, started.pump
         try:
             async for part in ReadyIterator(started.parts) if blocking else started.parts:
-                if pump is not None and (passes is None or passes(part)):
-                    await pump.pump(part, blocking=blocking)
+                if pump is not None:
+                    await pump.take(part, blocking=blocking)
+            if pump is not None:
+                await pump.retract(blocking=blocking)
         finally:
             await close_stream(started.parts)
     except BaseException as error:
         if isinstance(error, Exception):
             name_the_fix(error)
         channel.end(calls.explained(error))
+        if channel.closed or not isinstance(error, Exception):
+            await plan.settle(blocking=blocking)
         if not blocking and not isinstance(error, Exception):
             raise
     else:

@@ -13,12 +13,14 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.pregel import Pregel
 from langgraph.types import Command, StreamMode, StreamPart
 
+from tokenweir.streaming._langgraph.keeping import cannot_keep
 from tokenweir.streaming.any_stream import complete
 from tokenweir.streaming.arguments import check_arguments
 from tokenweir.streaming.channel import open_channel
 from tokenweir.streaming.filters import FilterLike
 from tokenweir.streaming.run import Plan, run
 from tokenweir.streaming.run_filter import run_filter
+from tokenweir.streaming.shown import Shown
 from tokenweir.streaming.token_stream import (
     ChannelStream,
     Producer,
@@ -44,6 +46,7 @@ __all__ = ["astream", "stream"]
 Modes: TypeAlias = list[StreamMode] | tuple[StreamMode, ...]
 AnyMode: TypeAlias = StreamMode | Sequence[StreamMode] | None
 Version: TypeAlias = Literal["v1", "v2"]
+OnStop: TypeAlias = Literal["keep"] | None
 
 DEFAULT_BUFFER = 256
 """Chunks that may wait for the reader. 256 are a few seconds of a fast model, about 300 kB."""
@@ -55,7 +58,8 @@ DEFAULT_BUFFER = 256
 def astream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    retract: bool = True, stream_mode: Literal["messages"] = "messages",
+    retract: bool = True, on_stop: OnStop = None,
+    stream_mode: Literal["messages"] = "messages",
     subgraphs: Literal[False] = False,
     version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> TokenStream[Token]: ...
@@ -64,7 +68,8 @@ def astream(
 def astream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    retract: bool = True, stream_mode: Literal["messages"] = "messages", subgraphs: Literal[True],
+    retract: bool = True, on_stop: OnStop = None,
+    stream_mode: Literal["messages"] = "messages", subgraphs: Literal[True],
     version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> TokenStream[tuple[Namespace, Token]]: ...
 
@@ -72,7 +77,8 @@ def astream(
 def astream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    retract: bool = True, stream_mode: Modes, subgraphs: Literal[False] = False,
+    retract: bool = True, on_stop: OnStop = None,
+    stream_mode: Modes, subgraphs: Literal[False] = False,
     version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> TokenStream[tuple[StreamMode, Any]]: ...
 
@@ -80,7 +86,8 @@ def astream(
 def astream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    retract: bool = True, stream_mode: Modes, subgraphs: Literal[True],
+    retract: bool = True, on_stop: OnStop = None,
+    stream_mode: Modes, subgraphs: Literal[True],
     version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> TokenStream[tuple[Namespace, StreamMode, Any]]: ...
 
@@ -88,7 +95,8 @@ def astream(
 def astream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    retract: bool = True, stream_mode: AnyMode = "messages", subgraphs: bool = False,
+    retract: bool = True, on_stop: OnStop = None,
+    stream_mode: AnyMode = "messages", subgraphs: bool = False,
     version: Literal["v2"], context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> TokenStream[StreamPart[StateT, OutputT]]: ...
 
@@ -96,7 +104,8 @@ def astream(
 def astream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    retract: bool = True, stream_mode: AnyMode = "messages", subgraphs: bool = False,
+    retract: bool = True, on_stop: OnStop = None,
+    stream_mode: AnyMode = "messages", subgraphs: bool = False,
     version: Version = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> TokenStream[Any]: ...
 
@@ -104,7 +113,8 @@ def astream(
 def astream(
     graph: GraphLike, input: Any,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    retract: bool = True, stream_mode: AnyMode = "messages", subgraphs: bool = False,
+    retract: bool = True, on_stop: OnStop = None,
+    stream_mode: AnyMode = "messages", subgraphs: bool = False,
     version: Version = "v1", context: Any = None, **options: Unpack[RemoteRunOptions],
 ) -> TokenStream[Any]: ...
 # fmt: on
@@ -116,6 +126,7 @@ def astream(
     only: FilterLike | None = None,
     buffer: int = DEFAULT_BUFFER,
     retract: bool = True,
+    on_stop: OnStop = None,
     stream_mode: AnyMode = "messages",
     subgraphs: bool = False,
     version: Version = "v1",
@@ -135,6 +146,9 @@ def astream(
         retract: Whether to tell that a message is void. If an attempt of a node or of a model call
             fails after some tokens and is repeated, ``(RemoveMessage(id=...), metadata)`` comes
             before the tokens of the next attempt.
+        on_stop: ``"keep"`` has a run that is stopped put what the reader was given into its
+            state's ``messages``; the graph needs a checkpointer. By default nothing of an answer
+            that is cut comes into the state, as in LangGraph.
         stream_mode: One of LangGraph's stream modes, or a list of them.
         subgraphs: Also stream from subgraphs; each part then carries its namespace.
         version: The shape of the parts, as in LangGraph: ``"v1"`` for tuples, ``"v2"`` for dicts.
@@ -149,14 +163,14 @@ def astream(
     Raises:
         TypeError: At the call, if ``graph`` is no graph or a keyword argument is unknown.
         ValueError: At the call, if the stream mode, the version, the durability or the buffer is
-            not valid; FilterError if ``only`` is not.
+            not valid, or a graph cannot keep what was shown; FilterError if ``only`` is not valid.
         StreamError: At the reader, if a model call fails, after the tokens that came before.
     """
     check_arguments("astream", graph, stream_mode, version, options)
-    plan = Plan(
-        graph, input, config, run_filter(only), stream_mode, subgraphs, version, options, retract
-    )
-    send, receive = open_channel(buffer)
+    shown = _kept(on_stop, graph, config)
+    more = (stream_mode, subgraphs, version, options, retract, shown)
+    plan = Plan(graph, input, config, run_filter(only), *more)
+    send, receive = open_channel(buffer, plan.reader)
     return ChannelStream(receive, Producer(partial(run, plan, send)), plan.warn_of_filter)
 
 
@@ -165,7 +179,8 @@ def astream(
 def stream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    retract: bool = True, stream_mode: Literal["messages"] = "messages",
+    retract: bool = True, on_stop: OnStop = None,
+    stream_mode: Literal["messages"] = "messages",
     subgraphs: Literal[False] = False,
     version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> SyncTokenStream[Token]: ...
@@ -174,7 +189,8 @@ def stream(
 def stream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    retract: bool = True, stream_mode: Literal["messages"] = "messages", subgraphs: Literal[True],
+    retract: bool = True, on_stop: OnStop = None,
+    stream_mode: Literal["messages"] = "messages", subgraphs: Literal[True],
     version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> SyncTokenStream[tuple[Namespace, Token]]: ...
 
@@ -182,7 +198,8 @@ def stream(
 def stream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    retract: bool = True, stream_mode: Modes, subgraphs: Literal[False] = False,
+    retract: bool = True, on_stop: OnStop = None,
+    stream_mode: Modes, subgraphs: Literal[False] = False,
     version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> SyncTokenStream[tuple[StreamMode, Any]]: ...
 
@@ -190,7 +207,8 @@ def stream(
 def stream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    retract: bool = True, stream_mode: Modes, subgraphs: Literal[True],
+    retract: bool = True, on_stop: OnStop = None,
+    stream_mode: Modes, subgraphs: Literal[True],
     version: Literal["v1"] = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> SyncTokenStream[tuple[Namespace, StreamMode, Any]]: ...
 
@@ -198,7 +216,8 @@ def stream(
 def stream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    retract: bool = True, stream_mode: AnyMode = "messages", subgraphs: bool = False,
+    retract: bool = True, on_stop: OnStop = None,
+    stream_mode: AnyMode = "messages", subgraphs: bool = False,
     version: Literal["v2"], context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> SyncTokenStream[StreamPart[StateT, OutputT]]: ...
 
@@ -206,7 +225,8 @@ def stream(
 def stream(
     graph: Pregel[StateT, ContextT, InputT, OutputT], input: InputT | Command[Any] | None,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    retract: bool = True, stream_mode: AnyMode = "messages", subgraphs: bool = False,
+    retract: bool = True, on_stop: OnStop = None,
+    stream_mode: AnyMode = "messages", subgraphs: bool = False,
     version: Version = "v1", context: ContextT | None = None, **options: Unpack[RunOptions],
 ) -> SyncTokenStream[Any]: ...
 
@@ -214,7 +234,8 @@ def stream(
 def stream(
     graph: SyncGraphLike, input: Any,
     config: RunnableConfig | None = None, *, only: FilterLike | None = None, buffer: int = 256,
-    retract: bool = True, stream_mode: AnyMode = "messages", subgraphs: bool = False,
+    retract: bool = True, on_stop: OnStop = None,
+    stream_mode: AnyMode = "messages", subgraphs: bool = False,
     version: Version = "v1", context: Any = None, **options: Unpack[RemoteRunOptions],
 ) -> SyncTokenStream[Any]: ...
 # fmt: on
@@ -226,6 +247,7 @@ def stream(
     only: FilterLike | None = None,
     buffer: int = DEFAULT_BUFFER,
     retract: bool = True,
+    on_stop: OnStop = None,
     stream_mode: AnyMode = "messages",
     subgraphs: bool = False,
     version: Version = "v1",
@@ -237,10 +259,21 @@ def stream(
     iterator (``break``, ``close()``, the end of ``with``) stops the run.
     """
     check_arguments("stream", graph, stream_mode, version, options)
-    plan = Plan(
-        graph, input, config, run_filter(only), stream_mode, subgraphs, version, options, retract
-    )
-    send, receive = open_channel(buffer)
+    shown = _kept(on_stop, graph, config)
+    more = (stream_mode, subgraphs, version, options, retract, shown)
+    plan = Plan(graph, input, config, run_filter(only), *more)
+    send, receive = open_channel(buffer, plan.reader)
     return ThreadStream(
         receive, lambda: complete(run(plan, send, blocking=True)), plan.warn_of_filter
     )
+
+
+def _kept(on_stop: str | None, graph: Any, config: RunnableConfig | None) -> Shown | None:
+    """What is to note what the reader is given, for a stopped run to keep it."""
+    if on_stop is None:
+        return None
+    if on_stop != "keep":
+        raise ValueError(f"on_stop is 'keep' or None; not {on_stop!r}")
+    if (why := cannot_keep(graph, config)) is not None:
+        raise ValueError(f"on_stop='keep' has nowhere to keep what was shown: {why}")
+    return Shown()

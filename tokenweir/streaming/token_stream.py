@@ -148,6 +148,10 @@ class Producer:
         self._source = source
         self.channels: list[ReceiveChannel[Any]] = []
         self.task: asyncio.Task[None] | None = None
+        self._told = False
+        """Whether the task was told to end. A second time would cut off what it closes: anyio's
+        cancelled scopes, such as those of Starlette's responses, cancel whoever waits here again
+        and again."""
 
     def start(self) -> None:
         """Start the task."""
@@ -160,7 +164,7 @@ class Producer:
         if self.task is None:
             await close_stream(self._source)
         elif not self.task.done():
-            self.task.cancel()
+            self._end(self.task)
             await asyncio.wait([self.task])
 
     def leave_soon(self) -> None:
@@ -170,7 +174,12 @@ class Producer:
             return
         loop = task.get_loop()
         if not loop.is_closed():
-            loop.call_soon_threadsafe(task.cancel)
+            loop.call_soon_threadsafe(self._end, task)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        if not self._told:
+            self._told = True
+            task.cancel()
 
 
 class ThreadStream(SyncTokenStream[T]):

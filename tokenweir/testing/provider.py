@@ -166,11 +166,13 @@ class Provider:
         server = await asyncio.start_server(self._accept, sock=listening, limit=1 << 24)
         started.set_result(None)
         await self._stop.wait()
-        server.close()
         for task in list(self._open):
             task.cancel()
-        if self._open:
-            await asyncio.wait(self._open)
+        # A connection that is being accepted is a task, and makes another one, which closes it. If
+        # the server is closed before, asyncio forgets such a connection without closing it.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)
+        server.close()
         for request in self.requests:
             request._end("stopped")
 
@@ -187,7 +189,10 @@ class Provider:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         early = b""
         try:
-            while (rest := await self._one_request(early, reader, writer, number)) is not None:
+            while not self._stop.is_set():
+                rest = await self._one_request(early, reader, writer, number)
+                if rest is None:
+                    break
                 early = rest
         except (ConnectionError, asyncio.IncompleteReadError):
             pass

@@ -26,6 +26,7 @@ CHAT = "tests/unit_tests/chat_models"
 
 DIFFERENT = {
     f"{CHAT}/test_base.py::test_openai_client_caching": "each of our models has clients of its own",
+    f"{CHAT}/test_base.py::test_openai_stream": "usage is asked for with a `base_url`, too",
     f"{CHAT}/test_base_standard.py::TestOpenAIStandard::test_serdes": "our class has its own name",
     f"{CHAT}/test_responses_standard.py::TestOpenAIResponses::test_serdes": "the same",
 }

@@ -100,10 +100,17 @@ def test_no_operation_shows_what_is_anothers(serve: Callable[..., Any], http: ht
             continue
         tried += 1
         place = re.sub(r"{(\w+)}", lambda found: ids.get(found[1], "talk"), path)
-        sent = {**run_body, "values": {"messages": "bob"}, "if_not_exists": "create"}
+        sent: dict[str, Any] = {
+            **run_body,
+            "values": {"messages": "bob"},
+            "if_not_exists": "create",
+        }
+        sent |= {"id": 1, "method": "state.get", "channels": ["values"]}
         given: dict[str, Any] = {"json": sent} if method in ("POST", "PATCH") else {}
         answer = http.request(method, place, headers=bob, **given)
-        if answer.status_code == 200:  # LangGraph's clients read errors of streams as events
+        if path.endswith("/commands"):  # whose errors are answers
+            assert answer.json()["error"] == "no_such_run"
+        elif answer.status_code == 200:  # LangGraph's clients read errors of streams as events
             assert path.endswith("/runs/{run_id}/stream")
             assert "404: there is no run" in answer.text
         else:

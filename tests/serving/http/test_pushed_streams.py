@@ -12,21 +12,23 @@ import socket
 import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from tests.waiting import await_until, pause
 from tokenweir.serving.http.abortable import abortable
 from tokenweir.serving.http.event_parts import EventParts
 from tokenweir.serving.http.event_stream import EventStream
-from tokenweir.serving.log.events import END, PAGE, Event, EventLog
+from tokenweir.serving.log.events import END, PAGE, Event
 from tokenweir.serving.log.memory import MemoryLog
 from tokenweir.serving.log.sqlite import SqliteLog
 from tokenweir.serving.problems import Limits
 
+LocalLog: TypeAlias = MemoryLog | SqliteLog
 PATIENT = Limits(heartbeat_seconds=60, slow_seconds=60)
 TEXT = b"x" * 1000
 
@@ -83,7 +85,7 @@ class Streams:
         left: Done when a client has left or was dropped, as often as that happens.
     """
 
-    def __init__(self, log: EventLog) -> None:
+    def __init__(self, log: LocalLog) -> None:
         self.log = log
         self.limits = PATIENT
         self.encode = lines
@@ -144,7 +146,7 @@ class Streams:
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EventLog]:
+async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[LocalLog]:
     log = MemoryLog() if request.param == "memory" else SqliteLog(tmp_path / "log.sqlite")
     log.open("run")
     yield log
@@ -152,13 +154,13 @@ async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[E
 
 
 @pytest.fixture
-async def streams(log: EventLog) -> AsyncIterator[Streams]:
+async def streams(log: LocalLog) -> AsyncIterator[Streams]:
     streams = Streams(log)
     async with streams.served():
         yield streams
 
 
-async def record(log: EventLog, count: int, text: bytes = b"") -> None:
+async def record(log: LocalLog, count: int, text: bytes = b"") -> None:
     """Write events one by one, some of them untold, some durable, some many in one turn."""
     for number in range(count):
         data = b"untold" if number % 10 == 3 else b"%d %s" % (number, text)
@@ -167,7 +169,7 @@ async def record(log: EventLog, count: int, text: bytes = b"") -> None:
             await asyncio.sleep(0)
 
 
-async def written(log: EventLog, after: int = 0) -> bytes:
+async def written(log: LocalLog, after: int = 0) -> bytes:
     return lines([event async for events in log.follow("run", after) for event in events])
 
 
@@ -228,7 +230,7 @@ async def test_who_reads_again_is_pushed_again(streams: Streams) -> None:
     woken = streams.parts[0].woken
     for _ in range(100):
         streams.log.append("run", "messages", b"token")
-        while not found.endswith(b"%d token\n" % streams.log.last_id("run")):
+        while not found.endswith(b"%d token\n" % await streams.log.last_id("run")):
             found += await client.part()
     assert streams.parts[0].woken - woken < 10
     streams.log.append("run", END, b"{}")
@@ -268,8 +270,7 @@ async def test_who_leaves_is_forgotten(streams: Streams, reads: bool) -> None:
     await asyncio.wait_for(streams.left.acquire(), 20)
     await record(streams.log, 100)
     parts = weakref.ref(streams.parts.pop(0))
-    while len(streams._state.tasks) > 1:
-        await asyncio.sleep(0.01)
+    await await_until(lambda: len(streams._state.tasks) <= 1)
     gc.collect()
     assert parts() is None
     tails: Any = streams.log
@@ -286,7 +287,7 @@ async def test_a_record_that_goes_on_elsewhere_is_cut_off(streams: Streams) -> N
     await asyncio.sleep(0)
     streams.log.append("run", "messages", b"second")
     assert await client.part() == b"2 second\n"
-    streams.log.suspend("run")
+    streams.log.cut_off()
     with pytest.raises((OSError, EOFError)):
         await client.part()
     assert streams.left.locked()
@@ -314,7 +315,7 @@ async def test_heartbeats_and_parts_share_a_client_that_does_not_read(streams: S
     read = asyncio.ensure_future(client.rest())
     for _ in range(10):
         await record(streams.log, 100, TEXT)
-        await asyncio.sleep(0.03)
+        await pause(0.03)  # some heartbeats
     streams.log.append("run", END, b"{}")
     expected = await written(streams.log)
     assert (await beaten.rest()).replace(b": heartbeat\n\n", b"") == expected == await read

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any, TypedDict
 
 import httpx
-from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 
-from tokenweir.serving.log.memory import MemoryLog
 from tokenweir.serving.problems import Limits
+from tokenweir.serving.running.checkpoints import MemoryCheckpoints
 from tokenweir.serving.running.encoding import scrubbed
+from tokenweir.serving.running.home import in_memory
 from tokenweir.serving.running.records import RunRequest
 from tokenweir.serving.running.retention import sweep
 from tokenweir.serving.running.runs import Runs
@@ -224,13 +224,13 @@ async def test_a_run_that_is_stopped_before_it_starts_is_over() -> None:
 
     graph = StateGraph(State).add_node("answer", answer).add_edge(START, "answer").compile()
     request = RunRequest(graph="graph", input={"answer": ""}, modes=["values"])
-    runs = Runs({"graph": graph}, MemoryLog(), InMemorySaver())
-    run = await runs.start(request, thread_id="thread")
-    await runs.cancel(run.id, wait=True)
-    assert run.status == "interrupted"
-    assert [event.kind async for event in runs.follow(run.id)] == ["end"]
-    assert runs.thread("thread").status == "idle"
-    after = await runs.wait((await runs.start(request, thread_id="thread")).id)
+    async with in_memory() as home, Runs({"graph": graph}, home) as runs:
+        run = await runs.start(request, thread_id="thread")
+        await runs.cancel(run.id, wait=True)
+        assert (await runs.get(run.id)).status == "interrupted"
+        assert [event.kind async for event in runs.follow(run.id)] == ["end"]
+        assert (await runs.thread("thread")).status == "idle"
+        after = await runs.wait((await runs.start(request, thread_id="thread")).id)
     assert after.status == "success"
 
 
@@ -238,19 +238,19 @@ async def test_what_is_old_or_too_much_goes() -> None:
     """Runs that are over are forgotten by age and by the size of all events, oldest first."""
 
     async def answer(state: State) -> State:
-        return {"answer": "x" * 1000}
+        return {"answer": "x" * 10_000}
 
     graph = StateGraph(State).add_node("answer", answer).add_edge(START, "answer").compile()
     request = RunRequest(graph="graph", input={"answer": ""}, modes=["values"])
-    runs = Runs({"graph": graph}, MemoryLog(), InMemorySaver(), limits=Limits(keep_bytes=2500))
-    made = [await runs.wait((await runs.start(request)).id) for _ in range(4)]
-    assert await sweep(runs) == 2
-    assert [run.id for run in runs.records.runs.all()] == [run.id for run in made[2:]]
-    assert [event async for event in runs.follow(made[0].id)] == []
-    assert [event async for event in runs.follow(made[3].id)] != []
-    runs.limits = Limits(keep_seconds=0)
-    assert await sweep(runs) == 2
-    assert runs.log.size == 0
+    async with in_memory() as home, Runs({"graph": graph}, home, Limits(keep_bytes=25_000)) as runs:
+        made = [await runs.wait((await runs.start(request)).id) for _ in range(4)]
+        assert await sweep(runs) == 2
+        assert [run.id for run in await runs.store.old_runs(9)] == [run.id for run in made[2:]]
+        assert [event async for event in runs.follow(made[0].id)] == []
+        assert [event async for event in runs.follow(made[3].id)] != []
+        runs.limits = Limits(keep_seconds=0)
+        assert await sweep(runs) == 2
+        assert await runs.store.old_runs(9) == []
 
 
 async def test_old_threads_go_with_their_checkpoints() -> None:
@@ -261,13 +261,14 @@ async def test_old_threads_go_with_their_checkpoints() -> None:
 
     graph = StateGraph(State).add_node("answer", answer).add_edge(START, "answer").compile()
     request = RunRequest(graph="graph", input={"answer": ""}, modes=["values"])
-    checkpointer = InMemorySaver()
-    runs = Runs({"graph": graph}, MemoryLog(), checkpointer)
-    await runs.wait((await runs.start(request, thread_id="thread")).id)
-    assert await sweep(runs) == 0
-    assert runs.thread("thread").values == {"answer": "said"}
-    assert "thread" in checkpointer.storage
-    runs.limits = Limits(keep_seconds=0)
-    assert await sweep(runs) == 2
-    assert len(runs.records.threads) == len(runs.records.runs) == 0
-    assert "thread" not in checkpointer.storage
+    async with in_memory() as home, Runs({"graph": graph}, home) as runs:
+        assert isinstance(home.checkpoints, MemoryCheckpoints)
+        await runs.wait((await runs.start(request, thread_id="thread")).id)
+        assert await sweep(runs) == 0
+        assert (await runs.thread("thread")).values == {"answer": "said"}
+        assert "thread" in home.checkpoints.storage
+        runs.limits = Limits(keep_seconds=0)
+        assert await sweep(runs) == 2
+        counts = await runs.store.counts()
+        assert counts.threads == sum(counts.runs.values()) == 0
+        assert "thread" not in home.checkpoints.storage

@@ -348,11 +348,86 @@ async def test_what_a_client_may_send_besides(client: Any, shared: Any, topic: s
         await client.threads.get(thread)
 
 
+async def test_events_mode(client: Any, shared: Any, topic: str) -> None:
+    """``events`` gives what the graph's own ``astream_events`` gives, among the other modes."""
+    parts: list[Any] = []
+    modes = ["events", "messages-tuple", "values", "updates", "custom"]
+    async for part in client.runs.stream(
+        None, "nested", input={"topic": topic}, stream_mode=modes, stream_subgraphs=True
+    ):
+        parts.append(part)
+    run_id = parts[0].data["run_id"]
+    told = [part.data for part in parts if part.event == "events"]
+    ends = [each for each in told if not each["parent_ids"]]
+    assert [(each["event"], each["run_id"]) for each in ends] == [
+        ("on_chain_start", run_id),
+        ("on_chain_end", run_id),
+    ]
+    assert ends[-1]["data"]["output"]["second"] == "three"
+    tokens = [each for each in told if each["event"] == "on_chat_model_stream"]
+    said = "".join(each["data"]["chunk"]["content"] for each in tokens)
+    assert said == "one twothree"
+    nodes = [each["metadata"]["langgraph_node"] for each in tokens]
+    assert list(dict.fromkeys(nodes)) == ["first_step", "second_step"]
+    names = {part.event.partition("|")[0] for part in parts}
+    assert names == {"metadata", "events", "messages", "values", "updates"}
+    messages = [part.data[0] for part in parts if part.event.startswith("messages|")]
+    assert "".join(each["content"] for each in messages) == said
+    assert parts[-1].event in ("events", "values")
+
+
+async def test_events_of_a_run_that_fails(client: Any) -> None:
+    """The error comes last, as in other modes."""
+    stream = client.runs.stream(None, "fails", input={"topic": "x"}, stream_mode="events")
+    parts = [part async for part in stream]
+    assert parts[-1].event == "error"
+    assert parts[-1].data == {"error": "ValueError", "message": "boom"}
+
+
+async def test_a_threads_stream(client: Any, topic: str) -> None:
+    """What the runs of a thread stream, one after another; and from any event on."""
+    thread_id = await new_thread(client)
+    stream = client.threads.join_stream(thread_id)
+    reading = asyncio.ensure_future(parts_of(stream, 2))
+    modes: Any = ["values", "messages-tuple"]
+    for _ in range(2):
+        asked = {"input": {"topic": topic}, "stream_mode": modes}
+        run = await client.runs.create(thread_id, "two_steps", **asked)
+        await client.runs.join(thread_id, run["run_id"])
+    live = await asyncio.wait_for(reading, 30)
+    whole = await parts_of(client.threads.join_stream(thread_id, last_event_id="-1"), 2)
+    assert live == whole[-len(live) :]  # from when the server had the request
+    assert {part.event for part in whole} == {"metadata", "values", "messages"}
+    ids = [int(part.id) for part in whole]
+    assert ids == sorted(set(ids))
+    for place in range(0, len(whole), 5):
+        ends = sum(is_done(part) for part in whole[place + 1 :])
+        rest = client.threads.join_stream(thread_id, last_event_id=whole[place].id)
+        assert await parts_of(rest, ends) == whole[place + 1 :]
+    lifecycle = client.threads.join_stream(thread_id, last_event_id="-1", stream_mode="lifecycle")
+    assert len(await parts_of(lifecycle, 2)) == 4
+    with pytest.raises(UnprocessableEntityError, match="run_modes"):
+        await parts_of(client.threads.join_stream(thread_id, stream_mode="nope"), 1)
+
+
+def is_done(part: Any) -> bool:
+    return bool(part.event == "metadata" and part.data.get("status") == "run_done")
+
+
+async def parts_of(asked: Any, ends: int) -> list[Any]:
+    """The parts of a thread's stream, until so many runs are over."""
+    found: list[Any] = []
+    stream = await asked
+    while ends:
+        found.append(await anext(stream))
+        ends -= is_done(found[-1])
+    await stream.aclose()
+    return found
+
+
 async def test_what_is_not_offered(client: Any) -> None:
     """Asked for what is not there, clients raise at once, and say what to do instead."""
     asked: list[Any] = [
-        client.store.put_item(["a"], "b", {"c": 1}),
-        client.store.search_items(["a"]),
         client.crons.create("two_steps", schedule="* * * * *", input={}),
         client.crons.search(),
         client.assistants.get_versions("two_steps"),
@@ -364,7 +439,7 @@ async def test_what_is_not_offered(client: Any) -> None:
     with pytest.raises(UnprocessableEntityError, match="does not offer webhooks"):
         await client.runs.create(None, "writes", **run)
     with pytest.raises(UnprocessableEntityError, match="stream_mode is one of"):
-        async for _ in client.runs.stream(None, "writes", input={}, stream_mode="events"):
+        async for _ in client.runs.stream(None, "writes", input={}, stream_mode="nope"):
             pass
     for name in ("multitask_strategy", "if_not_exists", "on_completion", "durability"):
         with pytest.raises(UnprocessableEntityError, match=name):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,15 @@ from tokenweir.testing import Provider, Reply
 @pytest.fixture(scope="module")
 def folder() -> Path:
     """A folder with the clients' packages and our scripts; skips where there cannot be one."""
-    folder = npm_packages.installed()
-    for script in npm_packages.SOURCES.glob("*.mjs"):  # modules are looked for beside the script
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as copy:
-            copy.write(script.read_bytes())
-        Path(copy.name).replace(folder / script.name)
-    return folder
+    return npm_packages.with_scripts()
 
 
-def run(script: Path, url: str, provider: Provider) -> Any:
+def run(script: Path, url: str, provider: Provider, *words: str) -> Any:
     """What a script printed last; the model goes on when it says so."""
+    # Without the first Node has WebSockets from 22 on; without the second it warns of them.
+    command = ["node", "--experimental-websocket", "--no-warnings", str(script), url, *words]
     with subprocess.Popen(
-        ["node", str(script), url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -10,8 +10,11 @@ import pytest
 from langgraph.pregel.remote import RemoteGraph
 from langgraph.types import Command
 from langgraph_sdk import get_client, get_sync_client
+from pydantic import BaseModel
 
+from tokenweir import astream, objects
 from tokenweir.streaming.content import text_of
+from tokenweir.testing import Reply
 
 
 @pytest.fixture
@@ -50,6 +53,24 @@ def check(parts: list[Any]) -> None:
         (True, {"second_step": {"second": "three"}}),
     ]
     assert [next(iter(data)) for inside, data in updates if not inside] == ["child", "beside"]
+
+
+class Joke(BaseModel):
+    setup: str
+    punchline: str
+
+
+async def test_objects_from_afar(remote: Any, shared: Any) -> None:
+    """Structured output grows over HTTP as it does here, token by token."""
+    topic = uuid4().hex
+    said = ['{"setup": "Why', " did", ' it?", "punchline": ', '"So', '."}']
+    shared.provider.on(f"first {topic}", Reply(tokens=said))
+    shared.provider.on(f"second {topic}", "three")
+    tokens = astream(remote("two_steps"), {"topic": topic}, only="node:first_step")
+    made = [joke async for joke in objects(tokens, Joke)]
+    assert [joke.setup for joke in made] == ["Why", "Why did", *["Why did it?"] * (len(made) - 2)]
+    assert [joke.punchline for joke in made[2:]] == [None, "So", "So.", "So."]
+    assert made[-1] == Joke(setup="Why did it?", punchline="So.")
 
 
 async def test_several_modes_with_subgraphs(remote: Any, topic: str) -> None:

@@ -7,34 +7,37 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
-from tokenweir.serving.log.events import END, Envelope, Event, EventLog
+from tests.waiting import await_until
+from tokenweir.serving.log.events import END, Envelope, Event
 from tokenweir.serving.log.memory import MemoryLog
 from tokenweir.serving.log.sqlite import SqliteLog
 from tokenweir.serving.problems import CutOffError
 
+LocalLog: TypeAlias = MemoryLog | SqliteLog
+
 
 @pytest.fixture(params=["memory", "sqlite"])
-async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EventLog]:
+async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[LocalLog]:
     log = MemoryLog() if request.param == "memory" else SqliteLog(tmp_path / "log.sqlite")
     yield log
     await log.close()
 
 
-async def read(log: EventLog, run: str, after: int = 0) -> list[Event]:
+async def read(log: LocalLog, run: str, after: int = 0) -> list[Event]:
     return [event async for events in log.follow(run, after) for event in events]
 
 
-def filled(log: EventLog, run: str, count: int) -> list[Event]:
+def filled(log: LocalLog, run: str, count: int) -> list[Event]:
     log.open(run)
     events = [log.append(run, "messages", b"%d" % number) for number in range(count)]
     return [*events, log.append(run, END, b"{}")]
 
 
-async def test_any_id_is_a_place_to_begin(log: EventLog) -> None:
+async def test_any_id_is_a_place_to_begin(log: LocalLog) -> None:
     """From every id a reader gets what follows it, and nothing else."""
     events = filled(log, "run", 20)
     assert [event.id for event in events] == list(range(1, 22))
@@ -42,7 +45,7 @@ async def test_any_id_is_a_place_to_begin(log: EventLog) -> None:
         assert await read(log, "run", after) == events[after:]
 
 
-async def test_readers_follow_live(log: EventLog) -> None:
+async def test_readers_follow_live(log: LocalLog) -> None:
     """Readers that came before, during and after the writing get the same."""
     log.open("run")
     before = asyncio.ensure_future(read(log, "run"))
@@ -60,7 +63,7 @@ async def test_readers_follow_live(log: EventLog) -> None:
     assert await asyncio.wait_for(during, 10) == found == await read(log, "run")
 
 
-async def test_runs_are_apart_and_can_go(log: EventLog) -> None:
+async def test_runs_are_apart_and_can_go(log: LocalLog) -> None:
     """A deleted run has no events, its readers end, and the others keep theirs."""
     kept, gone = filled(log, "kept", 3), filled(log, "gone", 3)
     log.open("open")
@@ -76,7 +79,7 @@ async def test_runs_are_apart_and_can_go(log: EventLog) -> None:
     assert await read(log, "unknown") == []
 
 
-async def test_leaving_a_reader_changes_nothing(log: EventLog) -> None:
+async def test_leaving_a_reader_changes_nothing(log: LocalLog) -> None:
     """One who leaves in the middle is forgotten; the others read on."""
     log.open("run")
     log.append("run", "messages", b"1")
@@ -87,7 +90,7 @@ async def test_leaving_a_reader_changes_nothing(log: EventLog) -> None:
     assert len(await asyncio.wait_for(read(log, "run"), 10)) == 2
 
 
-async def test_tokens_share_what_they_have_in_common(log: EventLog) -> None:
+async def test_tokens_share_what_they_have_in_common(log: LocalLog) -> None:
     """Of tokens with one envelope each keeps its text only; read again they are whole."""
     log.open("run")
     envelope = Envelope(b'[{"content":', b',"id":"m"},{"tags":["%s"]}]' % (b"x" * 1000))
@@ -104,7 +107,7 @@ async def test_tokens_share_what_they_have_in_common(log: EventLog) -> None:
     assert log.size == 0
 
 
-async def test_what_is_given_at_once_is_bounded(log: EventLog) -> None:
+async def test_what_is_given_at_once_is_bounded(log: LocalLog) -> None:
     """A reader is given at most 256 events at once, and no second one beyond 1 MiB of data."""
     log.open("run")
     envelope = Envelope(b"[", b"," + b"x" * 100_000 + b"]")
@@ -124,7 +127,7 @@ async def test_what_is_given_at_once_is_bounded(log: EventLog) -> None:
         assert [event.id for events in pages for event in events] == list(range(1, 644))
 
 
-async def test_the_newest_of_a_kind(log: EventLog) -> None:
+async def test_the_newest_of_a_kind(log: LocalLog) -> None:
     """The last event of a kind is found before and after it was written, or none."""
     log.open("run")
     for number in range(3):
@@ -139,7 +142,7 @@ async def test_the_newest_of_a_kind(log: EventLog) -> None:
     assert await log.newest("unknown", "values") is None
 
 
-async def test_only_an_end_looks_like_one(log: EventLog) -> None:
+async def test_only_an_end_looks_like_one(log: LocalLog) -> None:
     """Readers of a run that does not end here are cut off, behind what there is."""
     log.open("run")
     event = log.append("run", "messages", b"1", durable=True)
@@ -148,7 +151,7 @@ async def test_only_an_end_looks_like_one(log: EventLog) -> None:
     assert await asyncio.wait_for(anext(reader), 10) == [event]
     waiting = asyncio.ensure_future(anext(reader))
     await asyncio.sleep(0)
-    log.suspend("run")
+    log.cut_off()
     with pytest.raises(CutOffError):
         await asyncio.wait_for(waiting, 10)
     with pytest.raises(CutOffError):
@@ -208,7 +211,8 @@ async def test_a_cut_off_record_goes_on_with_ids_of_its_own(tmp_path: Path) -> N
     first = log.append("run", "messages", b"kept")
     await log.close()
     log = SqliteLog(tmp_path / "log.sqlite")
-    assert await log.reopen("run") == first.id
+    writer = await log.writer("run", 2)
+    assert writer.kept == first.id
     late = asyncio.ensure_future(read(log, "run", 500_000))
     all_of_it = asyncio.ensure_future(read(log, "run"))
     await asyncio.sleep(0)
@@ -226,7 +230,7 @@ async def test_readers_may_come_while_a_record_is_taken_up(tmp_path: Path) -> No
     first = log.append("run", "messages", b"kept")
     await log.close()
     log = SqliteLog(tmp_path / "log.sqlite")
-    reopening = asyncio.ensure_future(log.reopen("run"))
+    reopening = asyncio.ensure_future(log.writer("run", 2))
     await asyncio.sleep(0)
     readers = [asyncio.ensure_future(read(log, "run", after)) for after in (0, 1, 500_000)]
     await asyncio.sleep(0)
@@ -248,7 +252,7 @@ async def test_a_slow_reader_costs_no_memory(tmp_path: Path) -> None:
     for number in range(1, 20_000):
         log.append("run", "messages", b"%d" % number)
         if number % 500 == 0:
-            await asyncio.sleep(0.03)
+            await log.saved("run")
     assert len(log._tails["run"]._events) < 10_000
     log.append("run", END, b"{}")
     async for events in slow:
@@ -318,8 +322,7 @@ async def test_after_a_failed_batch_saved_means_saved(tmp_path: Path) -> None:
     log.append("run", "messages", b"1")
     log.save("runs", "other", b"record")
     before = [asyncio.ensure_future(log.saved(each)) for each in ("run", "other")]
-    while not log.problem:
-        await asyncio.sleep(0.01)
+    await await_until(lambda: log.problem)
     after = [asyncio.ensure_future(log.saved(each)) for each in ("run", "other")]
     await asyncio.sleep(0)
     assert not any(each.done() for each in (*before, *after))
@@ -339,8 +342,7 @@ async def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
     log.open("run")
     other.execute("BEGIN IMMEDIATE")
     event = log.append("run", "messages", b"x" * (17 << 20), durable=True)
-    while not log.problem:
-        await asyncio.sleep(0.01)
+    await await_until(lambda: log.problem)
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(log.ready(), 0.05)
     other.execute("COMMIT")

@@ -17,12 +17,15 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import StreamWriter, interrupt
 
+from tests.waiting import await_until
 from tokenweir.nodes.node import node
 from tokenweir.serving.log.events import Event
 from tokenweir.serving.log.sqlite import SqliteLog
 from tokenweir.serving.log.sqlite_file import SqliteFile
 from tokenweir.serving.log.wal import WalKeeper
 from tokenweir.serving.running.checkpoints import SqliteCheckpoints
+from tokenweir.serving.running.home import Home
+from tokenweir.serving.running.local_store import LocalStore
 from tokenweir.serving.running.records import RunRequest
 from tokenweir.serving.running.runs import Runs
 
@@ -130,8 +133,9 @@ class Place:
     def __init__(self, folder: Path, connection: aiosqlite.Connection) -> None:
         self.log = SqliteLog(folder / "events.sqlite")
         self.wal = WalKeeper(folder / "events.sqlite")
-        self.saver = Watched(connection, self.log.saved, self.wal)
+        self.saver = Watched(connection, self.wal)
         self.saver.file = SqliteFile(folder / "events.sqlite")
+        self.home = Home(LocalStore(self.log), self.log, self.saver)
 
     async def close(self) -> None:
         await self.wal.close()
@@ -140,11 +144,11 @@ class Place:
         self.saver.file.reading.close()
 
     async def run(self, graph: Any, **request: Any) -> list[Event]:
-        runs = Runs({"graph": graph}, self.log, self.saver)
         asked = RunRequest(graph="graph", input={"done": ["input"]}, **request)
-        run = await runs.start(asked)
-        await asyncio.wait_for(runs.wait(run.id), 60)
-        return [event async for event in runs.follow(run.id)]
+        async with Runs({"graph": graph}, self.home) as runs:
+            run = await runs.start(asked)
+            await asyncio.wait_for(runs.wait(run.id), 60)
+            return [event async for event in runs.follow(run.id)]
 
     def check(self, events: list[Event]) -> None:
         """Whatever is done where a row was written had said all that it had to say."""
@@ -176,7 +180,7 @@ async def test_what_is_done_was_said_before(
     """Of every node that a row tells as done, each event is in the log's file by then."""
     events = await place.run(graph_of(), modes=modes, subgraphs=subgraphs, durability=durability)
     assert {"loop", "thread"} <= set().union(*map(of, events)) or modes == ["values"]
-    assert events[-1].value == {"status": "success"}
+    assert events[-1].value["status"] == "success"
     place.check(events)
 
 
@@ -218,8 +222,7 @@ class Locked:
         self.graph = graph_of(("much", much_in_loop if way == "loop" else much))
 
     async def reached(self) -> None:
-        while not (self._log.full and self._log.problem):
-            await asyncio.sleep(0.01)
+        await await_until(lambda: self._log.full and self._log.problem)
 
     def open(self) -> None:
         self._other.execute("COMMIT")
@@ -249,18 +252,18 @@ async def test_a_run_that_is_stopped_while_its_checkpoint_waits(
 ) -> None:
     """It ends, and is not done with what was not saved; however often it is told to stop."""
     locked = Locked(tmp_path, place.log)
-    runs = Runs({"graph": locked.graph}, place.log, place.saver)
     asked = RunRequest(
         graph="graph", input={"done": []}, modes=["custom", "updates"], durability=durability
     )
-    run = await runs.start(asked)
-    await asyncio.wait_for(locked.reached(), 20)
-    for _ in range(times):
-        runs.worker.cancel(run.id)
-        for _ in range(20):
-            await asyncio.sleep(0)
-    locked.open()
-    await asyncio.wait_for(runs.wait(run.id), 30)
+    async with Runs({"graph": locked.graph}, place.home) as runs:
+        run = await runs.start(asked)
+        await asyncio.wait_for(locked.reached(), 20)
+        for _ in range(times):
+            await runs.cancel(run.id)
+            for _ in range(20):
+                await asyncio.sleep(0)
+        locked.open()
+        run = await asyncio.wait_for(runs.wait(run.id), 30)
     assert run.status == "interrupted"
     if saving := asyncio.all_tasks() - {asyncio.current_task()}:
         await asyncio.wait(saving, timeout=10)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from pathlib import Path
 
+from tests.waiting import await_until
 from tokenweir.serving.log.events import END
 from tokenweir.serving.log.sqlite import SqliteLog
 from tokenweir.serving.log.wal import MOST_PAGES, WalKeeper
+from tokenweir.serving.running.checkpoints import SqliteCheckpoints
 from tokenweir.serving.running.data_folder import data_folder
 
 BODY = b'"' + b"x" * 4000 + b'"'
@@ -47,12 +48,7 @@ async def test_the_event_log_says_what_it_wrote(tmp_path: Path) -> None:
                 log.append(f"{number}", "custom", BODY)
             log.append(f"{number}", END, b'{"status":"success"}')
             await log.saved()
-
-        async def moved() -> None:
-            while path.stat().st_size < 1000 * len(BODY):
-                await asyncio.sleep(0.01)
-
-        await asyncio.wait_for(moved(), 20)
+        await await_until(lambda: path.stat().st_size >= 1000 * len(BODY))
     finally:
         await log.close()
 
@@ -60,5 +56,6 @@ async def test_the_event_log_says_what_it_wrote(tmp_path: Path) -> None:
 async def test_checkpoints_are_kept_so_too(tmp_path: Path) -> None:
     """The connection that writes checkpoints does not empty the log below the bound."""
     async with data_folder(tmp_path, {})() as home:
-        found = await home.checkpointer.conn.execute_fetchall("PRAGMA wal_autocheckpoint")
+        assert isinstance(home.checkpoints, SqliteCheckpoints)
+        found = await home.checkpoints.conn.execute_fetchall("PRAGMA wal_autocheckpoint")
         assert list(found) == [(MOST_PAGES,)]

@@ -158,7 +158,7 @@ def test_tools_of_the_graph_stay_inside(client: openai.OpenAI, provider: Provide
     assert chunks[-1].choices[0].finish_reason == "stop"
     beside = [c.tokenweir for c in chunks if hasattr(c, "tokenweir")]
     assert any(each.get("tool_calls") for each in beside)
-    assert [each["result"] for each in beside if "result" in each] == ["4"]
+    assert [each["result"] for each in beside if "result" in each] == ["2+2 = 4"]
     done = client.chat.completions.create(model="agent", messages=user("2+2"))
     assert (done.choices[0].message.content, done.choices[0].message.tool_calls) == (
         "It is 4.",

@@ -173,7 +173,7 @@ def test_a_cut_connection_is_taken_up_again(server: Server) -> None:
     )
     assert found == [["delta", "a"], ["delta", "b"], ["end", "success"]]
     assert [request for request, _, _ in server.requests[1:]] == [
-        "GET /runs/r1/events?only=tag%3Aa%20b"
+        "GET /runs/r1/events?only=tag%3Aa+b"
     ] * 4
     ids = [headers.get("last-event-id") for _, headers, _ in server.requests]
     assert ids == [None, "r1:1", "r1:2", "r1:2", "r1:2"]

@@ -42,6 +42,22 @@ def test_lanes_fill_side_by_side(page: Page, provider: Provider) -> None:
     expect(page.locator("[data-lane=joke] polyline")).to_have_attribute("points", re.compile(r"\d"))
 
 
+def test_the_first_token_is_timed_from_its_call(page: Page, provider: Provider) -> None:
+    """A poem that is asked for after the joke has been written did not take as long as the joke."""
+    provider.on("joke", Reply(tokens=[f"w{n} " for n in range(51)], every=0.02))
+    provider.on("poem", "Soft paws tread")
+    run(page, "joke_poem", topic="cats")
+    expect(page.locator("#status")).to_have_text("Done.")
+    first = seconds(page.locator("[data-lane=poem] dd").first)
+    assert first + 0.9 < seconds(page.locator("#time"))  # the joke takes a second
+
+
+def seconds(figure: Any) -> float:
+    """A time that is shown as ``12 ms`` or ``1.20 s``."""
+    number, unit = figure.text_content().split()
+    return float(number) / {"ms": 1000, "s": 1}[unit]
+
+
 def test_figures_are_drawn_while_tokens_come(page: Page, provider: Provider) -> None:
     """Time, tokens and the line of their speed move on before the run is over."""
     provider.reply(Reply(tokens=[f"w{n} " for n in range(200)], every=0.02, hold_after=100))
@@ -272,7 +288,7 @@ def test_reasoning_and_tools_stand_apart(page: Page, provider: Provider) -> None
     expect(page.locator(".reasoning div")).to_have_text("I should calculate")
     expect(page.locator(".call b")).to_have_text("calculate")
     expect(page.locator(".call code")).to_have_text('{"expression": "6*7"}')
-    expect(page.locator(".call .result")).to_have_text("42")
+    expect(page.locator(".call .result")).to_have_text("6*7 = 42")
     expect(page.locator(".text")).to_have_text("It is 42.")
 
 

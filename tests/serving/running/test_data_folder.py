@@ -44,8 +44,10 @@ async def test_what_a_node_said_is_saved_before_its_checkpoint(tmp_path: Path) -
     builder = StateGraph(State).add_node("first", first).add_node("second", second)
     builder.add_edge(START, "first").add_edge("first", "second")
     graph: Any = builder.compile()
-    async with data_folder(tmp_path, {"graph": graph})() as home:
-        runs = Runs({"graph": graph}, home.log, home.checkpointer, home.records)
+    async with (
+        data_folder(tmp_path, {"graph": graph})() as home,
+        Runs({"graph": graph}, home) as runs,
+    ):
         request = RunRequest(graph="graph", input={"answer": ""}, modes=["custom"])
         run = await runs.wait((await runs.start(request)).id)
         assert run.status == "success"

@@ -6,13 +6,12 @@ from typing import Any, TypedDict
 
 import pytest
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from pydantic import SecretStr
 
 from tokenweir.models.chat import ChatModel
-from tokenweir.serving.log.memory import MemoryLog
 from tokenweir.serving.running.encoding import plain
+from tokenweir.serving.running.home import in_memory
 from tokenweir.serving.running.records import RunRequest
 from tokenweir.serving.running.runs import Runs
 from tokenweir.streaming.stream import astream
@@ -96,13 +95,12 @@ async def test_the_record_is_the_stream(provider: Provider, reply: Reply, only: 
     """Chunk for chunk, with all their fields: of calls taken whole, and of those looked into."""
     provider.default = reply
     graph = graph_of(provider)
-    log = MemoryLog()
-    runs = Runs({"graph": graph}, log, InMemorySaver())
     request = RunRequest(graph="graph", input={"topic": "x"}, modes=["messages"], subgraphs=True)
     request.only = only
-    run = await runs.start(request)
-    await runs.wait(run.id)
-    events = [event async for event in runs.follow(run.id) if event.mode == "messages"]
+    async with in_memory() as home, Runs({"graph": graph}, home) as runs:
+        run = await runs.start(request)
+        await runs.wait(run.id)
+        events = [event async for event in runs.follow(run.id) if event.mode == "messages"]
     recorded = told([tuple(event.value) for event in events])
     kinds = {event.kind.partition(":")[0] for event in events}
     assert kinds == {"messages", "messages|inner", "messages|streaming"}

@@ -7,12 +7,15 @@ import sqlite3
 from pathlib import Path
 from typing import Any, TypedDict
 
-from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, StateGraph
 
+from tests.waiting import await_until
 from tokenweir.nodes.node import node
 from tokenweir.serving.log.sqlite import SqliteLog
+from tokenweir.serving.running.checkpoints import MemoryCheckpoints
+from tokenweir.serving.running.home import Home
+from tokenweir.serving.running.local_store import LocalStore
 from tokenweir.serving.running.records import RunRequest
 from tokenweir.serving.running.runs import Runs
 
@@ -41,20 +44,20 @@ async def test_a_full_log_holds_what_comes_and_loses_nothing(tmp_path: Path) -> 
 
     builder = StateGraph(State).add_node("write", write).add_edge(START, "write")
     graph: Any = builder.compile()
-    runs = Runs({"graph": graph}, log, InMemorySaver())
+    home = Home(LocalStore(log), log, MemoryCheckpoints())
     request = RunRequest(graph="graph", input={"answer": ""}, modes=["custom", "messages"])
-    run = await runs.start(request)
-    await log.saved()
-    started.set()
-    await asyncio.wait_for(wrote.wait(), 10)
-    while not log.problem:
-        await asyncio.sleep(0.01)
-    assert log.full
-    assert log.size < 20 << 20
-    assert not run.final
-    other.execute("COMMIT")
-    await asyncio.wait_for(runs.wait(run.id), 20)
-    events = [event async for event in runs.follow(run.id) if event.kind == "custom"]
+    async with Runs({"graph": graph}, home) as runs:
+        run = await runs.start(request)
+        await log.saved()
+        started.set()
+        await asyncio.wait_for(wrote.wait(), 10)
+        await await_until(lambda: log.problem)
+        assert log.full
+        assert log.size < 20 << 20
+        assert not (await runs.get(run.id)).final
+        other.execute("COMMIT")
+        await asyncio.wait_for(runs.wait(run.id), 20)
+        events = [event async for event in runs.follow(run.id) if event.kind == "custom"]
     assert [event.value["number"] for event in events] == list(range(40))
     other.close()
     await log.close()

@@ -9,7 +9,6 @@ import random
 import sqlite3
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.waiting import wait_until
 from tokenweir.testing import Provider, Reply
 
 RUNS = 50
@@ -35,13 +35,13 @@ class Reader:
         self.last = "-1"
         self.texts: dict[str, str] = {}
         self.events: list[tuple[str, Any]] = []
-        self.ids: list[int] = []
+        self.ids: list[Any] = []
         self.connected = threading.Event()
 
     def read(self, until: Callable[[], bool] = lambda: False) -> bool:
         """Read to the stream's end, or until it is enough; whether it came to its end.
 
-        Raises httpx.TransportError if the stream is cut.
+        Raises httpx.TransportError if the stream is cut, httpx.HTTPStatusError if it is refused.
         """
         with httpx.stream(
             "GET",
@@ -52,7 +52,7 @@ class Reader:
         ) as answer:
             if answer.status_code == 204:  # a plain reader that has the end already
                 return True
-            assert answer.status_code == 200
+            answer.raise_for_status()
             self.connected.set()
             fields: dict[str, str] = {}
             for line in answer.iter_lines():
@@ -81,7 +81,7 @@ class Reader:
 
     def over(self) -> bool:
         """Whether the run itself has ended, not only the connection."""
-        answer = httpx.get(f"{self.url}{self.path}", timeout=60, verify=TLS)
+        answer = httpx.get(f"{self.url}{self.path}", timeout=60, verify=TLS).raise_for_status()
         return answer.json()["status"] not in ("pending", "running")
 
     def said(self) -> list[str]:
@@ -189,8 +189,8 @@ def test_what_a_killed_run_does_again(
     run = start(server.url, "two_steps", durability=durability)
     cut = Reader(server.url, run)
     cut.read(lambda: "cut off" in cut.said())
-    while kept and not _state(server.url, run)["values"].get("first"):
-        time.sleep(0.02)  # async: the checkpoint may come after the next step has begun
+    # With async the checkpoint may come after the next step has begun.
+    wait_until(lambda: not kept or _state(server.url, run)["values"].get("first"))
     server.kill()
     asked = len(provider.requests)
     server = serve("sample:two_steps")
@@ -219,8 +219,7 @@ def test_of_parallel_tasks_only_the_cut_off_run_again(
     cut = Reader(server.url, run)
     wanted = {"text a", "text b", "text d", "lost", "gone"}
     cut.read(lambda: set(cut.said()) == wanted)
-    while len(_writes(server.url, run)) < 3:  # done, and kept
-        time.sleep(0.02)
+    wait_until(lambda: len(_writes(server.url, run)) >= 3)  # done, and kept
     server.kill()
     asked = len(provider.requests)
     server = serve("sample:fans")
@@ -348,8 +347,7 @@ def test_sigterm_lets_runs_finish(serve: Callable[..., Any], provider: Provider)
     late, plain = Reader(server.url, run), PlainReader(server.url, run)
     with in_background(reader):
         server.process.terminate()
-        while httpx.get(f"{server.url}/ok", verify=TLS).status_code != 503:
-            time.sleep(0.02)
+        wait_until(lambda: httpx.get(f"{server.url}/ok", verify=TLS).status_code == 503)
         body = {"assistant_id": "two_steps", "input": {}}
         assert httpx.post(f"{server.url}/runs/wait", json=body, verify=TLS).status_code == 503
         with in_background(late, plain):  # who comes back now is served as well
@@ -437,7 +435,8 @@ class PlainReader(Reader):
         if "id" in fields:
             self.last = fields["id"]
             if fields["event"] != "run":  # told anew on each connection, under the reader's id
-                self.ids.append(int(self.last.rpartition(":")[2]))
+                number, _, part = self.last.rpartition(":")[2].partition(".")
+                self.ids.append((int(number), int(part or 0)))
         if fields["event"] == "remove":
             # Of a message that began with an empty token, only that may have outlived the kill.
             self.texts.pop(data["id"], None)
@@ -480,10 +479,9 @@ class Chaos:
     def wait_for_events(self, count: int) -> None:
         """Wait until so many more events have been read, or all readers are at their end."""
         enough = self.events() + count
-        deadline = time.monotonic() + 60
-        while self.events() < enough and any(thread.is_alive() for thread in self._threads):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(
+            lambda: self.events() >= enough or not any(each.is_alive() for each in self._threads)
+        )
 
     def join(self) -> None:
         for thread in self._threads:
@@ -501,7 +499,7 @@ class Chaos:
                     wanted = len(reader.ids) + chance.randint(1, 60)
                     ended = reader.read(at_least(reader, wanted)) and reader.over()
                 except httpx.TransportError:
-                    time.sleep(0.02)  # the server is being killed
+                    pass  # the server was killed, after `down`: wait for the next one
         except BaseException as error:  # noqa: BLE001 - told by join
             self.failures.append(error)
 

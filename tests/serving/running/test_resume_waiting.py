@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.waiting import wait_until
 from tokenweir.testing import Provider, Reply
 
 
@@ -54,8 +54,7 @@ def test_a_task_that_waited_when_its_sibling_was_killed(
     provider.on("second", Reply("lost words", stall_after=1), "the second")
     server = serve(f"sample:{graph}")
     run = start(server.url, graph, stream_subgraphs=True)
-    while not any(task["interrupts"] for task in state(server.url, run)["tasks"]):
-        time.sleep(0.02)
+    wait_until(lambda: any(task["interrupts"] for task in state(server.url, run)["tasks"]))
     server.kill()
     asked = len(provider.requests)
     server = serve(f"sample:{graph}")

@@ -17,8 +17,10 @@ from tokenweir.serving.log.wal import WalKeeper
 from tokenweir.serving.running.checkpoints import SqliteCheckpoints
 from tokenweir.serving.running.configs import config_of
 from tokenweir.serving.running.execution import Executor
+from tokenweir.serving.running.items import items_in_memory
 from tokenweir.serving.running.records import Assistant, Run, RunRequest
 from tokenweir.serving.running.resuming import left_of
+from tokenweir.serving.running.timing import Timing
 from tokenweir.testing import Provider
 
 
@@ -37,10 +39,11 @@ def asked(durability: str) -> Run:
     request = RunRequest(
         graph="talk", input={"messages": [{"role": "user", "content": "x"}]}, durability=durability
     )
-    return Run(id="run", thread_id="thread", request=request, assistant_id="a", status="running")
+    return Run(id="run", thread_id="thread", request=request, assistant_id="a", attempt=1)
 
 
 ASSISTANT = Assistant(id="a", graph="talk")
+TIMING = Timing().claimed("talk", 1, 0.0)
 
 
 @pytest.fixture
@@ -57,19 +60,19 @@ async def test_a_run_of_which_only_the_end_is_missing(durability: str, tmp_path:
     log = SqliteLog(tmp_path / "events.sqlite")
     async with aiosqlite.connect(tmp_path / "checkpoints.sqlite") as connection:
         wal = WalKeeper(tmp_path / "checkpoints.sqlite")
-        saver = SqliteCheckpoints(connection, log.saved, wal)
-        executor = Executor({"talk": talk()}, log, saver)
-        log.open(run.id)
-        outcome = await executor.execute(run, ASSISTANT)
+        saver = SqliteCheckpoints(connection, wal)
+        executor = Executor({"talk": talk()}, log, saver, items_in_memory())
+        outcome = await executor.execute(run, ASSISTANT, await log.writer(run.id, 1), TIMING)
         assert outcome.status == "success"
         await log.close()
         log = SqliteLog(tmp_path / "events.sqlite")
-        kept = await log.reopen(run.id)
         run.attempt = 2
-        left = await left_of(run, executor.graphs["talk"], config_of(run, ASSISTANT), log, kept)
+        writer = await log.writer(run.id, run.attempt)
+        graph, config = executor.graphs["talk"], config_of(run, ASSISTANT)
+        left = await left_of(run, graph, config, log, writer.kept)
         await log.close()
         await wal.close()
-    assert kept > 2
+    assert writer.kept > 2
     assert left.over
     assert left.void == []
 
@@ -84,10 +87,9 @@ async def test_a_run_killed_before_a_steps_checkpoint(
     log = SqliteLog(tmp_path / "events.sqlite")
     async with aiosqlite.connect(tmp_path / "checkpoints.sqlite") as connection:
         wal = WalKeeper(tmp_path / "checkpoints.sqlite")
-        saver = SqliteCheckpoints(connection, log.saved, wal)
-        executor = Executor({"talk": talk()}, log, saver)
-        log.open(run.id)
-        await executor.execute(run, ASSISTANT)
+        saver = SqliteCheckpoints(connection, wal)
+        executor = Executor({"talk": talk()}, log, saver, items_in_memory())
+        await executor.execute(run, ASSISTANT, await log.writer(run.id, 1), TIMING)
         await log.close()
         await connection.execute(
             "CREATE TEMP TABLE first AS"
@@ -99,14 +101,15 @@ async def test_a_run_killed_before_a_steps_checkpoint(
                 f"DELETE FROM {table} WHERE checkpoint_id NOT IN (SELECT checkpoint_id FROM first)"
             )
         log = SqliteLog(tmp_path / "events.sqlite")
-        kept = await log.reopen(run.id)
         run.attempt = 2
-        executor = Executor({"talk": talk()}, log, saver)
-        left = await left_of(run, executor.graphs["talk"], config_of(run, ASSISTANT), log, kept)
+        writer = await log.writer(run.id, run.attempt)
+        executor = Executor({"talk": talk()}, log, saver, items_in_memory())
+        graph, config = executor.graphs["talk"], config_of(run, ASSISTANT)
+        left = await left_of(run, graph, config, log, writer.kept)
         assert not left.over
         assert not left.fresh
         assert len(left.void) == void
-        outcome = await executor.execute(run, ASSISTANT)
+        outcome = await executor.execute(run, ASSISTANT, writer, TIMING)
         await log.close()
         await wal.close()
     assert outcome.status == "success"

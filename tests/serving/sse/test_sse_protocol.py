@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -200,6 +201,71 @@ def test_input_comes_by_url(server: str, provider: Provider) -> None:
     assert get(server, '/graphs/repeat/events?input={"name":"a"}&count=2')[-1].name == "end"
 
 
+@pytest.mark.skipif(
+    sys.version_info < (3, 11),
+    reason="before Python 3.11 an async node does not know its config by itself",
+)
+def test_tokens_of_an_agent(server: str, provider: Provider) -> None:
+    """An agent is a filter by its name, when the run is made and when it is read."""
+    provider.on("cats", Reply("They sleep.", reasoning=["Cats"]))
+    only = "agent:researcher%20%26%20text"
+    events = get(server, f"/graphs/with_agent/events?messages=cats&only={only}")
+    assert list(said_text(events).values()) == ["They sleep."]
+    run = events[0].record["run"]
+    again = get(server, f"/runs/{run}/events?only=agent:researcher")
+    assert list(said_text(again).values()) == ["They sleep."]
+    assert said_text(get(server, f"/runs/{run}/events?only=agent:writer")) == {}
+
+
+def test_a_late_reader(server: str, provider: Provider) -> None:
+    """Who joins a run gets each message that is there as one event, and then live tokens."""
+    provider.reply(Reply("one two three four five", hold_after=3))
+    with Stream(server, "POST", "/graphs/chat/events", {"input": {"messages": "hi"}}) as stream:
+        events = stream.events()
+        run = next(events).record["run"]
+        for each in events:
+            if each.record.get("text") == " three":
+                break
+        with Stream(server, "GET", f"/runs/{run}/events") as late:
+            joined = late.events()
+            first = list(until_token(joined))
+            assert [each.record["text"] for each in first if each.name == "token"] == [
+                "one two three"
+            ]
+            assert all("." in each.id for each in first if each.name == "token")
+            provider.release()
+            rest = list(joined)
+    assert [each.record["text"] for each in rest if each.record.get("text")] == [" four", " five"]
+    full = get(server, f"/runs/{run}/events?replay=full")
+    assert len([each for each in full if each.record.get("text")]) == 5
+    over = get(server, f"/runs/{run}/events")
+    assert said_text(over) == said_text(first + rest) == said_text(full)
+    assert len([each for each in over if each.name == "token"]) == 1
+    assert over[-1].name == "end"
+
+
+def until_token(events: Iterator[Said]) -> Iterator[Said]:
+    for each in events:
+        yield each
+        if each.name == "token":
+            return
+
+
+def test_a_late_reader_who_comes_back(server: str, provider: Provider) -> None:
+    """Wherever a late reader is cut off, its last id brings what it lacks, and nothing twice."""
+    provider.on("joke", "Ha, ha.")
+    provider.on("poem", "Roses are")
+    run = get(server, "/graphs/joke_poem/events?topic=cats")[0].record["run"]
+    whole = get(server, f"/runs/{run}/events")
+    assert len({each.id for each in whole}) == len(whole)
+    for place, last in enumerate(whole[1:-1], 1):
+        back = get(server, f"/runs/{run}/events", last_event_id=last.id)
+        assert [each.record for each in back[1:]] == [each.record for each in whole[place + 1 :]]
+        assert [each.id for each in back] == [each.id for each in whole[place:]]
+    with Stream(server, "GET", f"/runs/{run}/events", last_event_id=whole[-1].id) as stream:
+        assert stream.status == 204
+
+
 def test_tokens_come_one_by_one(server: str, provider: Provider) -> None:
     """A token is there before the model has written the next."""
     provider.reply(Reply("Hello you there", hold_after=2))
@@ -245,7 +311,8 @@ def test_every_place_of_a_run_can_be_resumed(server: str, provider: Provider) ->
     for at, event in enumerate(whole[:-1]):
         again = get(server, f"/runs/{run}/events", last_event_id=event.id)
         assert [each.id for each in again[1:]] == [each.id for each in whole[at + 1 :]]
-    assert [e.id for e in get(server, f"/runs/{run}/events")[1:]] == [e.id for e in whole[1:]]
+    full = get(server, f"/runs/{run}/events?replay=full")
+    assert [each.id for each in full[1:]] == [each.id for each in whole[1:]]
 
 
 def test_a_failed_run_ends_with_an_error(server: str, provider: Provider) -> None:

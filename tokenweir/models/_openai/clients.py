@@ -1,12 +1,14 @@
 """The openai SDK's clients, whose calls are waited for and tried again by our rules.
 
 The SDK's own retries are not used. They end when the response begins, and a connection may break
-after that and before the first token.
+after that and before the first token. An endpoint that refuses to be asked for token usage
+(``stream_options``) is asked once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ from tokenweir.models._calls.streams import AsyncRetryingStream, RetryingStream
 from tokenweir.models._openai import http_clients
 
 __all__ = ["AsyncOpenAI", "CallRules", "OpenAI", "call_when_done", "make_clients"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,35 @@ def _is_raw(cast_to: Any, kwargs: dict[str, Any]) -> bool:
     return cast_to is httpx2.Response and bool(kwargs.get("stream"))
 
 
+_REFUSES_USAGE = set[str]()
+"""Endpoints, by their URL, that refuse ``stream_options``, and are sent none any more."""
+
+
+def _without_refused(client: Any, options: Any) -> Any:
+    """A request's options, without ``stream_options`` if the endpoint refuses them."""
+    if str(client.base_url) not in _REFUSES_USAGE or not _asks_for_usage(options):
+        return options
+    body = {name: value for name, value in options.json_data.items() if name != "stream_options"}
+    return options.model_copy(update={"json_data": body})
+
+
+def _asks_for_usage(options: Any) -> bool:
+    return isinstance(options.json_data, dict) and "stream_options" in options.json_data
+
+
+def _refuses_usage(client: Any, options: Any, error: openai.APIStatusError) -> bool:
+    """Whether an endpoint has refused ``stream_options``, which is remembered."""
+    if error.status_code not in (400, 422) or "stream_options" not in str(error):
+        return False
+    if not _asks_for_usage(options):
+        return False
+    _REFUSES_USAGE.add(str(client.base_url))
+    logger.warning(
+        "%s refuses stream_options: it is not asked for token usage any more", client.base_url
+    )
+    return True
+
+
 class AsyncOpenAI(openai.AsyncOpenAI):  # its name goes into the User-Agent
     """The SDK's client, by the rules of a model; a copy is by the SDK's own.
 
@@ -58,13 +91,18 @@ class AsyncOpenAI(openai.AsyncOpenAI):  # its name goes into the User-Agent
         if self.rules is not None and self.rules.prepare is not None:
             await asyncio.to_thread(self.rules.prepare)
 
-    async def request(self, cast_to: Any, *args: Any, **kwargs: Any) -> Any:
+    async def request(self, cast_to: Any, options: Any, **kwargs: Any) -> Any:
         """As the SDK does, within limits and with retries."""
         rules, request = self.rules, super().request
 
-        def call() -> Awaitable[Any]:
-            made: Awaitable[Any] = request(cast_to, *args, **kwargs)
-            return made
+        async def call() -> Any:
+            sent = _without_refused(self, options)
+            try:
+                return await request(cast_to, sent, **kwargs)
+            except openai.APIStatusError as error:
+                if not _refuses_usage(self, sent, error):
+                    raise
+            return await request(cast_to, _without_refused(self, options), **kwargs)
 
         if rules is None or _is_raw(cast_to, kwargs):
             return await call()
@@ -85,12 +123,18 @@ class OpenAI(openai.OpenAI):
         if self.rules is not None and self.rules.prepare is not None:
             self.rules.prepare()
 
-    def request(self, cast_to: Any, *args: Any, **kwargs: Any) -> Any:
+    def request(self, cast_to: Any, options: Any, **kwargs: Any) -> Any:
         """As the SDK does, within limits and with retries."""
         rules, request = self.rules, super().request
 
         def call() -> Any:
-            return request(cast_to, *args, **kwargs)
+            sent = _without_refused(self, options)
+            try:
+                return request(cast_to, sent, **kwargs)
+            except openai.APIStatusError as error:
+                if not _refuses_usage(self, sent, error):
+                    raise
+            return request(cast_to, _without_refused(self, options), **kwargs)
 
         if rules is None or _is_raw(cast_to, kwargs):
             return call()

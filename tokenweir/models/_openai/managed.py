@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -62,7 +62,7 @@ class ManagedModel(Limits, BaseLanguageModel[Any]):
         secrets = secrets_of(model.openai_api_key, *(model.default_headers or {}).values())
         self._policy = self._call_policy()
         self._adapter = adapter_of(secrets)
-        rules = CallRules(self.new_call_state, self._adapter, self._prepare)
+        rules = CallRules(self.new_call_state, self._adapter, self._starter)
         made, made_async = make_clients(self, rules, self.http_timeout(self._policy), *http_clients)
         self._base_url = str(made_async.base_url)
         self._clients = tuple(each for each in (made, made_async) if each is not None)
@@ -72,6 +72,8 @@ class ManagedModel(Limits, BaseLanguageModel[Any]):
             self._use(made_async, "async_client")
         if not is_chat:
             super().validate_environment()  # type: ignore[misc] # it makes those that are missing
+        if model.stream_usage is None and not (given or given_async):
+            model.stream_usage = True  # our clients ask no more where it is refused
         return self
 
     def _use(self, client: Any, name: str) -> None:
@@ -94,8 +96,10 @@ class ManagedModel(Limits, BaseLanguageModel[Any]):
         """Seconds from one token to the next unless told; 0 for no limit."""
         return GAP
 
-    def _prepare(self) -> None:
-        """Called before each call; may block."""
+    @property
+    def _starter(self) -> Callable[[], None] | None:
+        """Called before each call, and may block; None if there is nothing to start."""
+        return None
 
     @property
     def _is_openais(self) -> bool:
@@ -166,7 +170,11 @@ class EmbeddedModel(ManagedModel):
         """It needs no key, and has no address until it has started."""
         return {"base_url": UNSTARTED, "api_key": SecretStr("none"), **values}
 
-    def _prepare(self) -> None:
+    @property
+    def _starter(self) -> Callable[[], None]:
+        return self._start
+
+    def _start(self) -> None:
         """Start the model; should its process have died, it is started anew, elsewhere."""
         from tokenweir.models.embedded.model import start_model
 
@@ -200,12 +208,12 @@ def make_model(
         kwargs["tags"] = list(tags)
     if name.provider == "openai":
         return remote(**{"model": name.model, **openai_arguments(name.model, kwargs)})
-    arguments: dict[str, Any] = {"stream_usage": True}
+    arguments: dict[str, Any]
     if name.provider == "qwen":
-        arguments |= {"model": name.model, "provider": "qwen"}
+        arguments = {"model": name.model, "provider": "qwen"}
         return remote(**arguments | qwen_arguments(name.model, kwargs))
     if name.provider == "local":
         # The rest of a path is nobody's business.
-        arguments["model"] = os.path.basename(name.model)  # noqa: PTH119
+        arguments = {"model": os.path.basename(name.model)}  # noqa: PTH119
         return embedded(**arguments | {"gguf": name.model} | kwargs)
     return None

@@ -34,10 +34,16 @@ _EVENTS = "text/event-stream"
 
 _TAGS = {
     "Runs": "LangGraph's API, for `langgraph_sdk`, `RemoteGraph` and the npm client.",
+    "Store": "LangGraph's API: what graphs keep, by namespace and key.",
     "Threads": "LangGraph's API: conversations, their states and histories.",
     "Assistants": "LangGraph's API: graphs with a config.",
+    "Event protocol": "LangGraph's newer protocol, for `client.threads.stream()`, "
+    '`RemoteGraph.stream_events(version="v3")` and `@langchain/react`: one stream of typed events '
+    "per thread, and commands beside it.",
     "OpenAI": "OpenAI's chat protocol, for the `openai` SDK and what is built on it: each graph "
     "is a model.",
+    "AG-UI": "For `@ag-ui/client` and CopilotKit: each graph is an agent.",
+    "AI SDK": "For `useChat` of Vercel's AI SDK: a chat is a thread.",
     "Plain server-sent events": "For `curl -N`, the browser's `EventSource`, and `client.js`.",
     "Server": "Health, and this description.",
     "Page": "For people.",
@@ -49,6 +55,7 @@ _IN_PATHS = {
     "run_id": "A run's id.",
     "checkpoint_id": "A checkpoint's id.",
     "namespace": "A subgraph's namespace.",
+    "chat": "A chat's id.",
     "name": "A name.",
     "id": "An id.",
 }

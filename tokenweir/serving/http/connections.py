@@ -3,13 +3,14 @@
 uvicorn waits for the end of a request's head for ever, and with httptools keeps as much of it as is
 sent. Nobody has shown a key by then. What is assumed of uvicorn's insides, with a test: its
 protocols have ``cycle``, the request that is being answered, with ``response_complete``, and
-``app``, which answers; they call ``on_response_complete``, and httptools' calls ``on_body`` and
-``on_headers_complete``.
+``app``, which answers; they call ``on_response_complete``, and ``handle_websocket_upgrade`` gives
+the connection to another protocol. httptools' calls ``on_body`` and ``on_headers_complete``.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -19,7 +20,7 @@ from tokenweir.serving.http.paths import route_path
 from tokenweir.serving.http.refusals import answer, body_of
 from tokenweir.serving.http.room import Room, address_of
 
-__all__ = ["protocol"]
+__all__ = ["protocol", "socket_protocol"]
 
 _MOST = 64 << 10
 """Bytes of a request that are not its body, in one piece: its head, what is between the chunks of
@@ -43,6 +44,7 @@ def protocol(seconds: float, room: Room) -> type[asyncio.Protocol]:
         """Closes connections that take too long, or send what is no request."""
 
         _extra = 0
+        _upgraded = False
         _deadline: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
@@ -62,7 +64,7 @@ def protocol(seconds: float, room: Room) -> type[asyncio.Protocol]:
             begins = self._idle() and not self._extra
             self._extra += len(data)
             super().data_received(data)
-            if self.transport.is_closing():
+            if self._upgraded or self.transport.is_closing():
                 return
             if not self._idle():
                 room.work(self)
@@ -73,6 +75,17 @@ def protocol(seconds: float, room: Room) -> type[asyncio.Protocol]:
             if self._extra > _MOST and hasattr(self, "parser"):
                 self.logger.warning("A request's head, or what is around its body, is too large.")
                 self.transport.abort()
+
+        def handle_websocket_upgrade(self, *event: Any) -> None:
+            self._upgraded = True
+            self._disarm()
+            if self.app is _refuse:
+                self.transport.abort()
+                return
+            super().handle_websocket_upgrade(*event)
+            # From here on the connection is the WebSocket's, which says when it is lost.
+            room.work(self)
+            self.transport.get_protocol().on_lost = lambda: room.leave(self)
 
         def on_headers_complete(self) -> None:
             self._extra = 0
@@ -106,6 +119,27 @@ def protocol(seconds: float, room: Room) -> type[asyncio.Protocol]:
         def _late(self) -> None:
             if self._idle():
                 self.transport.close()
+
+    return Careful
+
+
+def socket_protocol() -> type[asyncio.Protocol] | None:
+    """uvicorn's protocol of WebSockets, for its option ``ws``; None without ``websockets``."""
+    try:
+        from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+    except ImportError:
+        return None
+    base: Any = WebSocketsSansIOProtocol
+
+    class Careful(base):  # type: ignore[misc]
+        """Says when its connection is lost."""
+
+        on_lost: Callable[[], None] | None = None
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            if self.on_lost is not None:
+                self.on_lost()
 
     return Careful
 

@@ -73,6 +73,9 @@ class Guard:
         self._local = local and not keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -107,6 +110,18 @@ class Guard:
             _logger.error("%s %s failed", scope["method"], path, exc_info=error)
             body = body_of(path, 500, "the server failed; its log says why")
             await answer(sending, 500, body)
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a WebSocket in as a request, or refuse the handshake."""
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        try:
+            self._check_origin(headers)
+            scope["tokenweir.owner"] = self._owner(route_path(scope), headers)
+        except ServingError:
+            await receive()  # the handshake
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        await self._app(scope, receive, send)
 
     def _owner(self, path: str, headers: dict[bytes, bytes]) -> str:
         if not self._keys:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,6 +24,9 @@ from starlette.routing import BaseRoute
 from tokenweir._version import __version__
 from tokenweir.serving.http.endpoints import JSON, Operation, routes_of
 from tokenweir.serving.running.records import FINAL
+from tokenweir.serving.running.store import Counts as Kept
+from tokenweir.serving.running.timing import Histogram
+from tokenweir.serving.running.usage import Caller, Counts
 from tokenweir.serving.service import Service
 
 __all__ = [
@@ -54,6 +62,7 @@ class _Health(Collector):
     def __init__(self, service: Service) -> None:
         self._service = service
         self._started = time.monotonic()
+        self._counts = Kept({}, 0, 0)
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -67,6 +76,8 @@ class _Health(Collector):
             return _unwell(stopping=True)
         if runs.log.problem is not None:
             return _unwell(detail="the event log cannot be written")
+        if runs.worker.problem is not None:
+            return _unwell(detail=runs.worker.problem)
         return Health(ok=True)
 
     @Operation("GET", "/info")
@@ -78,30 +89,105 @@ class _Health(Collector):
     @Operation("GET", "/metrics", gives=str, kinds=["text/plain"])
     async def metrics(self, request: Request) -> Response:
         """Say how busy the server is, for Prometheus."""
+        self._counts = await self._service.runs.store.counts()
         form = CONTENT_TYPE_PLAIN_0_0_4
         return Response(generate_latest(self._registry), media_type=form)
 
     def collect(self) -> Iterator[Metric]:
         """The metrics as they are now: the registry asks for them."""
         runs = self._service.runs
-        ended = Counter(run.status for run in runs.records.runs.all())
+        counts = self._counts
         kept = GaugeMetricFamily(
             "tokenweir_runs_kept", "Runs that are over and kept, by status.", labels=["status"]
         )
         for status in sorted(FINAL):
-            kept.add_metric([status], ended[status])
+            kept.add_metric([status], counts.runs.get(status, 0))
         uptime = time.monotonic() - self._started
-        active, waiting = runs.worker.active, runs.worker.waiting
+        active = runs.worker.active
         yield GaugeMetricFamily("tokenweir_runs_running", "Runs that run now.", active)
-        yield GaugeMetricFamily("tokenweir_runs_waiting", "Runs that wait for their turn.", waiting)
-        yield kept
         yield GaugeMetricFamily(
-            "tokenweir_threads", "Threads that are kept.", len(runs.records.threads)
+            "tokenweir_runs_waiting", "Runs that wait for their turn.", counts.waiting
         )
+        yield kept
+        if counts.servers is not None:
+            yield GaugeMetricFamily(
+                "tokenweir_service_runs_running",
+                "Runs that run now, on all servers.",
+                counts.runs.get("running", 0),
+            )
+            yield GaugeMetricFamily(
+                "tokenweir_service_servers", "Servers that live.", counts.servers
+            )
+            yield GaugeMetricFamily(
+                "tokenweir_service_oldest_waiting_seconds",
+                "For which the oldest run that waits has been due.",
+                counts.oldest,
+            )
+        yield GaugeMetricFamily("tokenweir_threads", "Threads that are kept.", counts.threads)
         yield CounterMetricFamily(
-            "tokenweir_events", "Events recorded by this process.", runs.events
+            "tokenweir_events", "Events recorded by this process.", runs.worker.events
         )
         yield GaugeMetricFamily("tokenweir_uptime_seconds", "Since this process serves.", uptime)
+        usage = runs.worker.usage
+        callers = [(list(caller), counts) for caller, counts in usage.callers.items()]
+        yield from _usage("model", list(Caller._fields), callers)
+        yield from _usage("tag", ["tag"], [([tag], counts) for tag, counts in usage.tags.items()])
+        timing = runs.worker.timing
+        yield _histogram(
+            "queue_wait",
+            "From when a run was due to when this process began it.",
+            {(): timing.waited},
+        )
+        yield _histogram(
+            "takeover",
+            "From a server's last sign of life to when this process claimed its run.",
+            {(): timing.taken_over},
+        )
+        yield _histogram(
+            "time_to_first_token",
+            "From when a run was due to its first token, by graph.",
+            {(graph,): found for graph, found in timing.first_tokens.items()},
+        )
+        yield _histogram(
+            "token_gap",
+            "From one token of a message to the next one, by graph.",
+            {(graph,): found for graph, found in timing.gaps.items()},
+        )
+
+
+_COUNTS = {
+    "calls": "Model calls of runs of this process that are over",
+    "failed": "Those of them that failed",
+    "input_tokens": "Tokens that models were given, as providers count them",
+    "output_tokens": "Tokens that models wrote, as providers count them",
+}
+
+
+def _usage(
+    by: str, labels: list[str], found: list[tuple[list[str], Counts]]
+) -> Iterator[CounterMetricFamily]:
+    """A family for each count."""
+    for name, meaning in _COUNTS.items():
+        about = "by tag" if by == "tag" else "by who called"
+        family = CounterMetricFamily(
+            f"tokenweir_{by}_{name}", f"{meaning}, {about}.", labels=labels
+        )
+        for values, counts in found:
+            family.add_metric(values, getattr(counts, name))
+        yield family
+
+
+def _histogram(
+    name: str, meaning: str, found: Mapping[tuple[()] | tuple[str], Histogram]
+) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(
+        f"tokenweir_{name}_seconds", meaning, labels=["graph"] if () not in found else []
+    )
+    for labels, histogram in found.items():
+        bounds = [*map(str, histogram.bounds), "+Inf"]
+        counts = list(accumulate(histogram.counts))
+        family.add_metric(labels, list(zip(bounds, counts, strict=True)), histogram.sum)
+    return family
 
 
 def _unwell(**more: Any) -> Response:

@@ -15,15 +15,10 @@ from starlette.routing import BaseRoute
 from tokenweir.serving.http.endpoints import JSON, Operation, routes_of
 from tokenweir.serving.langgraph.schema import assistants as schema
 from tokenweir.serving.langgraph.schema.common import PAGES, Count, only
-from tokenweir.serving.problems import (
-    ConflictError,
-    InvalidError,
-    NotFoundError,
-    TooBigError,
-)
+from tokenweir.serving.problems import InvalidError, NotFoundError, TooBigError
 from tokenweir.serving.running.encoding import encode
 from tokenweir.serving.running.ids import check_id, new_id
-from tokenweir.serving.running.records import Assistant, Table
+from tokenweir.serving.running.records import Assistant
 from tokenweir.serving.running.runs import Runs
 from tokenweir.serving.service import Service
 
@@ -48,10 +43,6 @@ class _Assistants:
     def _runs(self) -> Runs:
         return self._service.runs
 
-    @property
-    def _table(self) -> Table[Assistant]:
-        return self._runs.records.assistants
-
     @Operation(
         "POST",
         "/assistants",
@@ -66,50 +57,51 @@ class _Assistants:
         owner = self._service.owner(request)
         wanted = body.assistant_id or new_id()
         check_id("assistant_id", wanted)
-        if (known := self._table.get(wanted)) is not None:
-            if body.if_exists != "do_nothing" or known.owner != owner:
-                raise ConflictError(f"there is an assistant {wanted} already")
-            return _shown(known)
+        if body.if_exists == "do_nothing":
+            known = await self._runs.store.assistant(wanted)
+            if known is not None and known.owner == owner:
+                return _shown(known)
         blank = Assistant(id=wanted, graph=body.graph_id, owner=owner, name=body.graph_id)
         made = _changed(blank, body)
-        most = self._service.limits.assistants
-        if sum(each.owner == owner and not _is_own(each) for each in self._table.all()) >= most:
-            raise ConflictError(f"there are {most} assistants already; delete one first")
-        return _shown(self._table.save(made))
+        await self._runs.store.create_assistant(made, self._service.limits.assistants)
+        return _shown(made)
 
     @Operation("POST", "/assistants/search", gives=list[dict[str, Any]], sets=PAGES)
     async def search(self, request: Request, body: schema.AssistantSearch) -> Response:
         """List assistants. Each graph has one of its own."""
-        found, headers = body.of(self._found(request, body))
+        found, total = await self._found(request, body)
+        headers = body.headers(total)
         page = only([_shown(each) for each in found], body.select)
         return Response(encode(page), media_type=JSON, headers=headers)
 
     @Operation("POST", "/assistants/count")
     async def count(self, request: Request, body: schema.AssistantSearch) -> Count:
         """Count assistants."""
-        return len(self._found(request, body))
+        body.limit = 0
+        return (await self._found(request, body))[1]
 
     @Operation("GET", _ONE)
     async def get(self, request: Request) -> schema.Assistant:
         """Read an assistant."""
-        return _shown(self._assistant(request))
+        return _shown(await self._assistant(request))
 
     @Operation("PATCH", _ONE)
     async def update(self, request: Request, body: schema.AssistantChange) -> schema.Assistant:
         """Change an assistant. A graph's own cannot be changed."""
-        changed = _changed(self._own(request), body)
+        changed = _changed(await self._own(request), body)
         changed.version += 1
-        return _shown(self._table.save(changed))
+        await self._runs.store.save_assistant(changed)
+        return _shown(changed)
 
     @Operation("DELETE", _ONE, refuses=(404, 422))
     async def delete(self, request: Request) -> None:
         """Forget an assistant. A graph's own cannot be forgotten."""
-        self._table.remove(self._own(request).id)
+        await self._runs.store.delete_assistant((await self._own(request)).id)
 
     @Operation("GET", f"{_ONE}/graph")
     async def graph(self, request: Request, query: schema.GraphQuery) -> schema.Drawn:
         """Read the graph's nodes and edges."""
-        drawn = (await self._graph(request).aget_graph(xray=query.xray)).to_json()
+        drawn = (await (await self._graph(request)).aget_graph(xray=query.xray)).to_json()
         edges = [
             {name: edge[name] for name in _EDGE if edge.get(name) is not None}
             for edge in drawn["edges"]
@@ -119,9 +111,9 @@ class _Assistants:
     @Operation("GET", f"{_ONE}/schemas")
     async def schemas(self, request: Request) -> schema.GraphSchemas:
         """Read the JSON schemas of what the graph takes, holds and gives."""
-        found = await asyncio.to_thread(_schemas, self._graph(request))
-        graph_id = self._assistant(request).graph
-        return schema.GraphSchemas(graph_id=graph_id, **msgspec.structs.asdict(found))
+        known = await self._assistant(request)
+        found = await asyncio.to_thread(_schemas, self._runs.graphs[known.graph])
+        return schema.GraphSchemas(graph_id=known.graph, **msgspec.structs.asdict(found))
 
     @Operation("GET", f"{_ONE}/subgraphs")
     @Operation("GET", f"{_ONE}/subgraphs/{{namespace:path}}")
@@ -129,43 +121,40 @@ class _Assistants:
         self, request: Request, query: schema.SubgraphsQuery
     ) -> dict[str, schema.Schemas]:
         """Read the JSON schemas of the subgraphs, or of those below a namespace."""
-        below = self._graph(request).get_subgraphs(
+        below = (await self._graph(request)).get_subgraphs(
             namespace=request.path_params.get("namespace"), recurse=query.recurse
         )
         return {name: _schemas(each) for name, each in below}
 
     # Inside
 
-    def _assistant(self, request: Request) -> Assistant:
+    async def _assistant(self, request: Request) -> Assistant:
         name = request.path_params["assistant_id"]
-        return self._runs.assistant(name, self._service.owner(request))
+        return await self._runs.assistant(name, self._service.owner(request))
 
-    def _own(self, request: Request) -> Assistant:
-        known = self._assistant(request)
-        if _is_own(known):
+    async def _own(self, request: Request) -> Assistant:
+        known = await self._assistant(request)
+        if known.own:
             raise InvalidError("a graph's own assistant cannot be changed; create another")
         return known
 
-    def _graph(self, request: Request) -> Any:
-        return self._runs.graphs[self._assistant(request).graph]
+    async def _graph(self, request: Request) -> Any:
+        return self._runs.graphs[(await self._assistant(request)).graph]
 
-    def _found(self, request: Request, body: schema.AssistantSearch) -> list[Assistant]:
-        owner = self._service.owner(request)
-        metadata = body.metadata or {}
-        found = [
-            each
-            for each in self._table.all()
-            if each.owner in ("", owner)
-            and each.graph in self._runs.graphs
-            and body.graph_id in (None, each.graph)
-            and (body.name is None or body.name.lower() in each.name.lower())
-            and all(each.metadata.get(key) == value for key, value in metadata.items())
-        ]
-        if by := body.sort_by:
-            found.sort(key=lambda each: str(getattr(each, by)))
-        if body.sort_order == "desc":
-            found.reverse()
-        return found
+    async def _found(
+        self, request: Request, body: schema.AssistantSearch
+    ) -> tuple[list[Assistant], int]:
+        graphs = self._runs.graphs.keys()
+        return await self._runs.store.search_assistants(
+            self._service.owner(request),
+            graphs=[each for each in graphs if body.graph_id in (None, each)],
+            name=body.name,
+            metadata=body.metadata,
+            sort_by=body.sort_by,
+            descending=body.sort_order == "desc",
+            limit=body.most,
+            offset=body.start,
+        )
 
 
 def _changed(known: Assistant, body: schema.AssistantChange) -> Assistant:
@@ -183,11 +172,6 @@ def _changed(known: Assistant, body: schema.AssistantChange) -> Assistant:
     if len(encode(_shown(changed))) > _LARGEST:
         raise TooBigError(f"an assistant has at most {_LARGEST} bytes")
     return changed
-
-
-def _is_own(known: Assistant) -> bool:
-    """Whether it is a graph's own, and no client's."""
-    return known.metadata.get("created_by") == "system"
 
 
 _LARGEST = 64 << 10

@@ -6,19 +6,18 @@ here, and partial messages that lie before the reader's cursor are added up with
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from tokenweir.serving.log.events import END, Event
 from tokenweir.serving.problems import InvalidError
 from tokenweir.serving.running.encoding import encode
+from tokenweir.serving.running.execution import MODES
 
 __all__ = ["Frames", "recorded_modes", "wire_modes", "wire_names"]
 
 _RECORDED = {"messages-tuple": "messages"}
-_MODES = frozenset(
-    {"values", "updates", "messages", "messages-tuple", "custom", "debug", "tasks", "checkpoints"}
-)
+_MODES = frozenset({*MODES, *_RECORDED})
 _ALWAYS = frozenset({"metadata", "error"})
 _DROPPED = ("tool_call_chunks", "chunk_position")
 
@@ -47,8 +46,19 @@ def wire_names(modes: Iterable[str]) -> list[str]:
 class Frames:
     """Encodes the events of one run for one reader."""
 
-    def __init__(self, modes: Collection[str], after: int = 0) -> None:
-        """``after`` is the reader's cursor: events up to it are taken in, and not sent."""
+    def __init__(
+        self,
+        modes: Collection[str],
+        after: int = 0,
+        number: Callable[[int], int] = lambda event_id: event_id,
+    ) -> None:
+        """
+        Args:
+            modes: What to send.
+            after: The reader's cursor: events up to it are taken in, and not sent.
+            number: Makes the id that is sent of an event's own.
+        """
+        self._number = number
         self._wanted = _ALWAYS | {mode for mode in modes if mode != "messages"}
         self._tuples = "messages-tuple" in modes
         self._partial = "messages" in modes
@@ -72,9 +82,9 @@ class Frames:
                     if sent:
                         found += partial
                 if self._tuples and sent:
-                    found.append(_frame(event.kind, event.data, event.id))
+                    found.append(_frame(event.kind, event.data, self._number(event.id)))
             elif sent and mode in self._wanted and mode != END:
-                found.append(_frame(event.kind, event.data, event.id))
+                found.append(_frame(event.kind, event.data, self._number(event.id)))
         return b"".join(found)
 
     def _cumulative(self, event: Event, suffix: str) -> list[bytes]:
@@ -94,7 +104,7 @@ class Frames:
             )
         name = "messages/complete" if whole else "messages/partial"
         shown = {name: value for name, value in known.items() if name != "_chunks"}
-        frames.append(_frame(f"{name}{suffix}", encode([shown]), event.id))
+        frames.append(_frame(f"{name}{suffix}", encode([shown]), self._number(event.id)))
         return frames
 
 

@@ -1,8 +1,7 @@
 """LangGraph's API, as ``langgraph_sdk``, ``RemoteGraph`` and the npm client speak it.
 
-The routes are in three modules: assistants, threads, runs. Checked against langgraph-sdk 0.4.14 and
-langgraph 1.2.22. Not offered: crons, the store, webhooks, versions of assistants, the mode
-``events``, the newer event protocol of ``threads.stream()``.
+The routes are in five modules: assistants, threads, threads' streams, runs, items. Checked against
+langgraph-sdk 0.4.14 and langgraph 1.2.22. Not offered: crons, webhooks, versions of assistants.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from tokenweir.serving.langgraph import assistants, runs, threads
+from tokenweir.serving.langgraph import assistants, items, runs, thread_stream, threads
 from tokenweir.serving.problems import NotFoundError
 from tokenweir.serving.service import Service
 
@@ -25,17 +24,15 @@ def routes(service: Service) -> list[BaseRoute]:
         *assistants.routes(service),
         *runs.routes(service),
         *threads.routes(service),
+        *items.routes(service),
+        *thread_stream.routes(service),
     ]
 
 
 _NOT_OFFERED = {
-    "/store/{rest:path}": "a store; keep what has to last in the graph's state",
     "/runs/crons": "crons; have a scheduler of yours start runs",
     "/runs/crons/{rest:path}": "crons; have a scheduler of yours start runs",
     "/threads/{thread_id}/runs/crons": "crons; have a scheduler of yours start runs",
-    "/threads/{thread_id}/stream": "streams of a thread; join the stream of a run",
-    "/threads/{thread_id}/stream/events": "threads.stream(); use runs.stream()",
-    "/threads/{thread_id}/commands": "threads.stream(); use runs.stream()",
     "/assistants/{assistant_id}/versions": "versions of assistants; create another assistant",
     "/assistants/{assistant_id}/latest": "versions of assistants; create another assistant",
 }

@@ -5,6 +5,7 @@ What a request asks for is read in ``requests.py``.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
@@ -76,7 +77,7 @@ class _Handlers:
         `metadata` first, then one per mode and part, `error` if the run fails. Names of subgraphs'
         events go on with `|` and the namespace.
         """
-        asked = self._asked(request, body)
+        asked = await self._asked(request, body)
         run = await self._start(request, asked)
         leave = self._on_leave(run, asked.leaves)
         return self._follow(run, Frames(run.request.asked), leave)
@@ -89,7 +90,7 @@ class _Handlers:
         A run without a thread is on one of its own, which goes when the run ends. White space
         before the values keeps the connection alive.
         """
-        asked = self._asked(request, body, also="values")
+        asked = await self._asked(request, body, also="values")
         run = await self._start(request, asked)
         return self._values(run, self._on_leave(run, asked.leaves))
 
@@ -100,19 +101,17 @@ class _Handlers:
 
         A run without a thread is on one of its own, which goes when the run ends.
         """
-        run = await self._start(request, self._asked(request, body))
-        return Response(
-            encode(await self._told(run)), media_type=JSON, headers=_headers(run, "stream")
-        )
+        run = await self._start(request, await self._asked(request, body))
+        return Response(encode(_shown(run)), media_type=JSON, headers=_headers(run, "stream"))
 
     @Operation("POST", "/runs/batch", refuses=(422, 429, 503))
     async def create_several(
         self, request: Request, body: list[schema.RunCreate]
     ) -> list[schema.Run]:
         """Start several runs, each on a thread of its own, and do not wait."""
-        several = [self._asked(request, each) for each in body]  # all or none
+        several = [await self._asked(request, each) for each in body]  # all or none
         runs = [await self._start(request, asked) for asked in several]
-        return [await self._told(run) for run in runs]
+        return [_shown(run) for run in runs]
 
     @Operation("POST", "/runs/cancel")
     async def cancel_several(
@@ -122,40 +121,39 @@ class _Handlers:
         owner, ids = self._service.owner(request), body.run_ids
         if ids is None and body.status is None:
             raise InvalidError("give run_ids, or a status: pending, running or all")
-        for run in self._runs.records.runs.all():
-            if (
-                run.owner == owner
-                and not run.final
-                and body.thread_id in (None, run.thread_id)
-                and (ids is None or run.id in ids)
-                and body.status in (None, "all", run.status)
-            ):
+        status = None if body.status == "all" else body.status
+        found = await self._runs.store.unfinished(
+            owner, ids=ids, thread_id=body.thread_id, status=status
+        )
+        for run in found:
+            with contextlib.suppress(NotFoundError):  # over meanwhile
                 await self._runs.cancel(run.id, owner, undo=query.action == "rollback")
 
     @Operation("GET", _ON_THREAD)
     async def list_runs(self, request: Request, query: schema.RunsQuery) -> list[schema.Run]:
         """List a thread's runs, newest first."""
         owner = self._service.owner(request)
-        thread = self._runs.thread(request.path_params["thread_id"], owner)
-        runs = self._runs.records.runs_of(thread.id, owner)
-        found, _ = query.of([run for run in runs if query.status in (None, run.status)])
-        return [await self._told(run) for run in found]
+        thread = await self._runs.thread(request.path_params["thread_id"], owner)
+        found = await self._runs.store.runs_of(
+            thread.id, owner, status=query.status, limit=query.most, offset=query.start
+        )
+        return [_shown(run) for run in found]
 
     @Operation("GET", _ONE)
     async def get(self, request: Request) -> schema.Run:
         """Read a run."""
-        return await self._told(self._run(request))
+        return _shown(await self._run(request))
 
     @Operation("DELETE", _ONE, refuses=(404, 409))
     async def delete(self, request: Request) -> None:
         """Forget a run that is over, with its events."""
-        run = self._run(request)
+        run = await self._run(request)
         await self._runs.forget(run.id, run.owner)
 
     @Operation("GET", f"{_ONE}/join", gives=Any, sets=_PLACES)
     async def join(self, request: Request, query: schema.JoinQuery) -> EventStream:
         """Wait for a run's end: the last values, or `__error__`."""
-        run = self._run(request)
+        run = await self._run(request)
         return self._values(run, self._on_leave(run, query.cancel_on_disconnect))
 
     @Operation("GET", f"{_ONE}/stream", sets=_PLACES, refuses=(422,))
@@ -167,14 +165,14 @@ class _Handlers:
         A run that is not there is told as the event `error`, with status 200.
         """
         try:
-            run = self._run(request)
+            run = await self._run(request)
         except NotFoundError as error:
             data = encode({"error": "HTTPException", "message": f"404: {error}"})
             return EventStream(_once(b"event: error\ndata: %s\n\n" % data), self._service.limits)
         names = [name for part in query.stream_mode for name in part.split(",") if name]
         modes = wire_modes(names) if names else run.request.asked or wire_names(run.request.modes)
         if headers.last_event_id is None:
-            after = 1 << 62 if run.final else self._runs.log.last_id(run.id)
+            after = 1 << 62 if run.final else await self._runs.log.last_id(run.id)
         else:
             after = max(0, int(headers.last_event_id))
         leave = self._on_leave(run, query.cancel_on_disconnect)
@@ -185,7 +183,7 @@ class _Handlers:
         self, request: Request, query: schema.CancelQuery
     ) -> dict[str, Any] | Response:
         """Stop a run."""
-        run = self._run(request)
+        run = await self._run(request)
         undo = query.action == "rollback"
         await self._runs.cancel(run.id, run.owner, wait=query.wait, undo=undo)
         return {} if query.wait else Response(status_code=202)
@@ -195,7 +193,7 @@ class _Handlers:
     async def _start(self, request: Request, asked: Asked) -> Run:
         thread_id = request.path_params.get("thread_id")
         if thread_id is not None and not asked.makes_thread:
-            self._runs.thread(thread_id, self._service.owner(request))
+            await self._runs.thread(thread_id, self._service.owner(request))
         return await self._runs.start(
             asked.request,
             owner=self._service.owner(request),
@@ -207,24 +205,23 @@ class _Handlers:
             after_seconds=asked.after_seconds,
         )
 
-    def _asked(self, request: Request, body: schema.RunCreate, also: str | None = None) -> Asked:
+    async def _asked(
+        self, request: Request, body: schema.RunCreate, also: str | None = None
+    ) -> Asked:
         try:
-            assistant = self._runs.assistant(body.assistant_id, self._service.owner(request))
+            assistant = await self._runs.assistant(body.assistant_id, self._service.owner(request))
         except NotFoundError as error:
             raise InvalidError(str(error)) from None
         return asked_of(body, assistant, also)
 
-    def _run(self, request: Request) -> Run:
-        run = self._runs.get(request.path_params["run_id"], self._service.owner(request))
+    async def _run(self, request: Request) -> Run:
+        run = await self._runs.get(request.path_params["run_id"], self._service.owner(request))
         if run.thread_id != request.path_params["thread_id"]:
             raise NotFoundError(f"there is no run {run.id} on this thread")
         return run
 
-    async def _told(self, run: Run) -> schema.Run:
-        return _shown(await self._runs.records.runs.whole(run))
-
     def _on_leave(self, run: Run, stops: bool) -> Callable[[], None] | None:
-        return (lambda: self._runs.worker.cancel(run.id)) if stops else None
+        return (lambda: self._runs.cancel_soon(run)) if stops else None
 
     def _follow(self, run: Run, frames: Frames, leave: Callable[[], None] | None) -> EventStream:
         events = self._runs.log.follow(run.id, frames.start)
@@ -240,8 +237,8 @@ class _Handlers:
         """The final values, when there are any; white space before them keeps proxies patient."""
 
         async def values() -> AsyncIterator[bytes]:
-            found = await self._runs.state(run.id, run.owner)
-            yield encode({"__error__": run.error} if run.error is not None else found)
+            ended, found = await self._runs.result(run.id, run.owner)
+            yield encode({"__error__": ended.error} if ended.error is not None else found)
 
         headers = {**_headers(run, "join"), "content-type": "application/json"}
         return EventStream(

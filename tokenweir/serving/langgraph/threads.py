@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias
 
 import msgspec
@@ -22,12 +24,13 @@ from tokenweir.serving.langgraph.states import (
     selected,
     shown_state,
 )
-from tokenweir.serving.problems import ConflictError, InvalidError, StoreError
+from tokenweir.serving.problems import ConflictError, InvalidError, NotFoundError, StoreError
 from tokenweir.serving.running.configs import check_size
 from tokenweir.serving.running.encoding import encode, plain, scrubbed
 from tokenweir.serving.running.execution import command_of
 from tokenweir.serving.running.ids import check_id, new_id
-from tokenweir.serving.running.records import Table, Thread, now
+from tokenweir.serving.running.item_rules import check_conditions
+from tokenweir.serving.running.records import Thread, now
 from tokenweir.serving.running.runs import Runs
 from tokenweir.serving.service import Service
 
@@ -51,77 +54,70 @@ class _Threads:
     def _runs(self) -> Runs:
         return self._service.runs
 
-    @property
-    def _table(self) -> Table[Thread]:
-        return self._runs.records.threads
-
     @Operation("POST", "/threads", refuses=(409, 422, 503), example={"metadata": {"user": "ann"}})
     async def create(self, request: Request, body: schema.ThreadCreate) -> schema.Thread:
         """Create a thread."""
         owner = self._service.owner(request)
         thread_id = body.thread_id or new_id()
         check_id("thread_id", thread_id)
-        known = self._table.get(thread_id)
-        taken = self._runs.records.owner_of(thread_id) not in (None, owner)
-        if taken or (known and body.if_exists != "do_nothing"):
-            raise ConflictError(f"there is a thread {thread_id} already")
-        if known is not None:
-            return _shown(known)
         metadata = body.metadata or {}
         check_size({"metadata": metadata})
-        self._runs.check_threads(owner)
         made = Thread(id=thread_id, owner=owner, metadata=metadata)
         graph = body.graph_id or metadata.get("graph_id")
         made.graph = graph if graph in self._runs.graphs else None
-        self._table.save(made)
+        try:
+            await self._runs.store.create_thread(made, self._service.limits)
+        except ConflictError:
+            if body.if_exists != "do_nothing":
+                raise
+            with contextlib.suppress(NotFoundError):
+                return _shown(await self._runs.thread(thread_id, owner))
+            raise
         if body.supersteps:
             try:
-                await self._apply(made, body.supersteps)
+                async with self._runs.store.locked(thread_id, owner) as made:
+                    await self._apply(made, body.supersteps)
             except InvalidError:
                 await self._runs.forget_thread(thread_id, owner)
                 raise
-        try:
-            await self._runs.log.saved(patient=False)
-        except StoreError:
-            self._table.remove(thread_id)
-            raise
         return _shown(made)
 
     @Operation("POST", "/threads/search", gives=list[dict[str, Any]], sets=PAGES, refuses=(422,))
     async def search(self, request: Request, body: schema.ThreadSearch) -> Response:
         """List threads, newest first."""
-        found, headers = body.of(self._found(request, body))
+        found, total = await self._found(request, body)
+        headers = body.headers(total)
         page = only([_shown(each) for each in found], body.select)
         return Response(encode(page), media_type=JSON, headers=headers)
 
     @Operation("POST", "/threads/count")
     async def count(self, request: Request, body: schema.ThreadSearch) -> Count:
         """Count threads."""
-        return len(self._found(request, body))
+        body.limit = 0
+        return (await self._found(request, body))[1]
 
     @Operation("POST", "/threads/prune")
     async def prune(self, request: Request, body: schema.ThreadsAsked) -> schema.ThreadsPruned:
         """Forget several threads, and stop their runs."""
         owner = self._service.owner(request)
-        ids = set(body.thread_ids or ())
-        threads = [each for each in self._table.all() if each.id in ids and each.owner == owner]
-        for thread in threads:
-            await self._runs.forget_thread(thread.id, owner)
-        return schema.ThreadsPruned(pruned_count=len(threads))
+        pruned = 0
+        for thread_id in dict.fromkeys(body.thread_ids or ()):
+            with contextlib.suppress(NotFoundError):
+                await self._runs.forget_thread(thread_id, owner)
+                pruned += 1
+        return schema.ThreadsPruned(pruned_count=pruned)
 
     @Operation("GET", _ONE)
     async def get(self, request: Request) -> schema.Thread:
         """Read a thread."""
-        return _shown(self._thread(request))
+        return _shown(await self._thread(request))
 
     @Operation("PATCH", _ONE, also={204: "Changed, with `Prefer: return=minimal`."})
     async def update(self, request: Request, body: schema.ThreadChange) -> schema.Thread | None:
         """Change a thread's metadata."""
-        thread = self._thread(request)
-        metadata = {**thread.metadata, **(body.metadata or {})}
-        check_size({"metadata": metadata})
-        thread.metadata = metadata
-        self._table.save(thread)
+        async with self._locked(request) as thread:
+            thread.metadata = {**thread.metadata, **(body.metadata or {})}
+            check_size({"metadata": thread.metadata})
         return None if "return=minimal" in request.headers.get("prefer", "") else _shown(thread)
 
     @Operation("DELETE", _ONE)
@@ -141,13 +137,13 @@ class _Threads:
     async def state(self, request: Request, query: schema.StateQuery) -> State | dict[str, Any]:
         """Read the thread's newest state, or the one at a checkpoint; empty if nothing ran."""
         place = Place(checkpoint_id=request.path_params.get("checkpoint_id"))
-        found = await self._state(self._thread(request), place, subgraphs=query.subgraphs)
+        found = await self._state(await self._thread(request), place, subgraphs=query.subgraphs)
         return selected(found or no_state(), query.select)
 
     @Operation("POST", f"{_ONE}/state/checkpoint")
     async def state_at(self, request: Request, body: schema.StateAsked) -> State | dict[str, Any]:
         """Read the thread's state at a checkpoint, which may be a subgraph's."""
-        thread = self._thread(request)
+        thread = await self._thread(request)
         found = await self._state(thread, body.checkpoint, subgraphs=bool(body.subgraphs))
         # RemoteGraph reads these keys of a thread that has no state yet, too.
         empty = Checkpoint(thread_id=thread.id, checkpoint_ns="", checkpoint_id=None)
@@ -161,23 +157,25 @@ class _Threads:
     )
     async def update_state(self, request: Request, body: schema.StateChange) -> schema.StateChanged:
         """Change the state as a node would."""
-        thread = self._thread(request)
-        graph = self._graph(thread)
-        if graph is None:
-            raise InvalidError("this thread belongs to no graph yet: start a run on it first")
-        if thread.status == "busy":
-            raise ConflictError("the thread is busy with a run; wait for it, or cancel it")
         place = body.checkpoint or Place()
         if body.checkpoint_id:
             place = msgspec.structs.replace(place, checkpoint_id=body.checkpoint_id)
-        try:
-            made = await graph.aupdate_state(
-                config_of(thread, place), body.values, as_node=body.as_node
-            )
-        except Exception as error:  # noqa: BLE001 - reducers fail in ways of their own
-            said = scrubbed(str(error))
-            raise InvalidError(f"the state cannot be updated so: {said}") from None
-        await self._refresh(thread, graph)
+        async with self._locked(request) as thread:
+            graph = self._graph(thread)
+            if graph is None:
+                raise InvalidError("this thread belongs to no graph yet: start a run on it first")
+            if thread.status == "busy":
+                raise ConflictError("the thread is busy with a run; wait for it, or cancel it")
+            try:
+                made = await graph.aupdate_state(
+                    config_of(thread, place), body.values, as_node=body.as_node
+                )
+            except StoreError:
+                raise
+            except Exception as error:  # noqa: BLE001 - reducers fail in ways of their own
+                said = scrubbed(str(error))
+                raise InvalidError(f"the state cannot be updated so: {said}") from None
+            await self._refresh(thread, graph)
         checkpoint = checkpoint_of(made, thread)
         return schema.StateChanged(
             checkpoint=checkpoint,
@@ -194,10 +192,11 @@ class _Threads:
     @Operation("POST", f"{_ONE}/history", gives=_States)
     async def history(self, request: Request, body: schema.HistoryAsked) -> list[Any]:
         """Read the thread's states so far, newest first."""
-        thread = self._thread(request)
+        thread = await self._thread(request)
         graph = self._graph(thread)
         if graph is None:
             return []
+        check_conditions(body.metadata or {}, "metadata")
         history = graph.aget_state_history(
             config_of(thread, body.checkpoint),
             filter=body.metadata,
@@ -211,8 +210,14 @@ class _Threads:
 
     # Inside
 
-    def _thread(self, request: Request) -> Thread:
-        return self._runs.thread(request.path_params["thread_id"], self._service.owner(request))
+    async def _thread(self, request: Request) -> Thread:
+        owner = self._service.owner(request)
+        return await self._runs.thread(request.path_params["thread_id"], owner)
+
+    def _locked(self, request: Request) -> AbstractAsyncContextManager[Thread]:
+        """The thread, to be changed within the context; no run of it begins or ends meanwhile."""
+        owner = self._service.owner(request)
+        return self._runs.store.locked(request.path_params["thread_id"], owner)
 
     def _graph(self, thread: Thread) -> Pregel[Any, Any, Any, Any] | None:
         graph = self._runs.graphs.get(thread.graph or "")
@@ -238,7 +243,7 @@ class _Threads:
         try:
             updates = [[_update(each) for each in step.updates] for step in steps]
             await graph.abulk_update_state(config_of(thread), updates)
-        except InvalidError:
+        except (InvalidError, StoreError):
             raise
         except Exception as error:  # noqa: BLE001 - reducers fail in ways of their own
             raise InvalidError(f"supersteps cannot be applied: {scrubbed(str(error))}") from None
@@ -255,27 +260,20 @@ class _Threads:
         thread.interrupts = plain(interrupts)
         thread.status = "interrupted" if snapshot.next else "idle"
         thread.state_updated_at = now()
-        self._table.save(thread)
 
-    def _found(self, request: Request, body: schema.ThreadSearch) -> list[Thread]:
-        owner = self._service.owner(request)
-        ids = None if body.ids is None else set(body.ids)
-        metadata, values = body.metadata or {}, body.values or {}
-        found = [
-            each
-            for each in self._table.all()
-            if each.owner == owner
-            and (ids is None or each.id in ids)
-            and body.status in (None, each.status)
-            and all(each.metadata.get(key) == value for key, value in metadata.items())
-            and all((each.values or {}).get(key) == value for key, value in values.items())
-        ]
+    async def _found(self, request: Request, body: schema.ThreadSearch) -> tuple[list[Thread], int]:
         name = body.sort_by or "created_at"
-        field = "id" if name == "thread_id" else name
-        found.sort(key=lambda each: str(getattr(each, field)))
-        if body.sort_order != "asc":
-            found.reverse()
-        return found
+        return await self._runs.store.search_threads(
+            self._service.owner(request),
+            ids=body.ids,
+            metadata=body.metadata,
+            values=body.values,
+            status=body.status,
+            sort_by="id" if name == "thread_id" else name,
+            descending=body.sort_order != "asc",
+            limit=body.most,
+            offset=body.start,
+        )
 
 
 def _update(given: schema.Update) -> StateUpdate:

@@ -6,17 +6,32 @@ runs' matter, how they look on a wire the protocols'.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-__all__ = ["END", "PAGE", "Envelope", "Event", "EventLog", "EventReader", "Taker", "fitting"]
+__all__ = [
+    "END",
+    "PAGE",
+    "Envelope",
+    "Event",
+    "EventLog",
+    "EventReader",
+    "EventWriter",
+    "Kept",
+    "Scanner",
+    "Taker",
+    "fitting",
+    "scan_so_far",
+]
 
 Part = TypeVar("Part", contravariant=True)
 
 END = "end"
-"""The kind of a record's last event. Its data says how the run ended: ``{"status": "success"}``,
-or ``error``, ``interrupted``, ``timeout``."""
+"""The kind of a record's last event. Its data says how the run ended, and when: ``{"status":
+"success", "ended_at": ...}``, or ``error``, ``interrupted``, ``timeout``; with ``"stopped": true``
+if somebody asked for that."""
 
 
 PAGE = 256
@@ -25,6 +40,9 @@ PAGE = 256
 _PAGE_BYTES = 1 << 20
 """And the most bytes of data, if it is more than one event. Together they bound what is written for
 a reader at once: tokens share their envelopes here, and not in what is written."""
+
+_ALL = 1 << 62
+"""A greater id than any run has."""
 
 
 class Envelope:
@@ -70,11 +88,14 @@ class Event(msgspec.Struct, gc=False, eq=False):
             - ``messages``: ``[message, metadata]``, a chunk (``type`` ``AIMessageChunk``) or a
               whole message. ``type`` ``remove`` says that all that came under this ``id`` is void;
             - ``custom``: what a node wrote; a token as ``messages`` has it, if it wrote one;
-            - ``values``, ``updates``, ``debug``, ``tasks``, ``checkpoints``: as LangGraph has them;
+            - ``values``, ``updates``, ``debug``, ``tasks``, ``checkpoints``, ``tools``: as
+              LangGraph has them; ``events``: as ``astream_events`` has them;
             - ``error``: ``{"error": name, "message": text}``, fit for clients;
             - ``end``: the last event, see ``END``.
         body: What is kept of it: its data, or a token's text as JSON, with an envelope around it.
         envelope: What the token shares with the others of its message; None for all else.
+        part: Of what was added up (``running/compaction.py``) its number, from 1; its id is that of
+            the last event that went into the sum. 0 for events as they were recorded.
     """
 
     # There are many: the garbage collector need not look at them, as they are in no circle.
@@ -84,6 +105,7 @@ class Event(msgspec.Struct, gc=False, eq=False):
     body: bytes
     envelope: Envelope | None = None
     _value: Any = msgspec.UNSET
+    part: int = 0
 
     @property
     def data(self) -> bytes:
@@ -115,6 +137,16 @@ class Event(msgspec.Struct, gc=False, eq=False):
             self._value = msgspec.json.decode(self.body)
         return self._value
 
+    @property
+    def token(self) -> tuple[Any, dict[str, Any]] | None:
+        """The message and the metadata, if it is a token, of ``messages`` or written by hand."""
+        if self.mode not in ("messages", "custom"):
+            return None
+        value = self.value
+        if isinstance(value, list) and len(value) == 2 and isinstance(value[1], dict):
+            return value[0], value[1]
+        return None
+
     def __repr__(self) -> str:
         return f"Event({self.id}, {self.kind!r}, {self.data!r})"
 
@@ -124,6 +156,25 @@ class Event(msgspec.Struct, gc=False, eq=False):
         return (self.id, self.kind, self.data) == (other.id, other.kind, other.data)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+class Kept(msgspec.Struct, array_like=True, gc=False):
+    """An event as a file has it: with the id of its envelope, 0 for none."""
+
+    id: int
+    kind: str
+    body: bytes
+    envelope: int
+
+
+Scanner = Callable[[Sequence[Event | Kept], Callable[[int], Envelope] | None], None]
+"""Takes events in their order; with those that are as a file has them, what finds an envelope by
+its id. Called in any thread, and never twice at a time."""
+
+
+async def scan_so_far(log: EventLog, run_id: str, take: Scanner) -> None:
+    """Give all events of a run that are there by now to ``take``, as ``EventLog.scan`` does."""
+    await log.scan(run_id, await log.last_id(run_id) or _ALL, take)
 
 
 def fitting(events: list[Event]) -> list[Event]:
@@ -172,53 +223,28 @@ class EventReader(Protocol):
         ...
 
 
-class EventLog(Protocol):
-    """Where the events of all runs are kept. All of it is called in one event loop."""
+class EventWriter(Protocol):
+    """Writes the record of one run, for the one worker that holds the run: a run and an epoch.
 
-    def open(self, run_id: str) -> None:
-        """Begin a run's record, so that readers wait for its events."""
-        ...
+    All of it is called in one event loop. As soon as another worker has a writer of the run, under
+    a greater epoch, this one is refused: ``append`` and ``saved`` raise LostError, and what had not
+    been written is dropped or comes before all that the other one writes, never behind it.
+
+    Attributes:
+        kept: The greatest id that earlier writers of the run left; 0 if this is the first. Ids that
+            a reader may have seen and that were lost are not given a second time.
+    """
+
+    kept: int
 
     def append(
-        self,
-        run_id: str,
-        kind: str,
-        body: bytes,
-        *,
-        envelope: Envelope | None = None,
-        durable: bool = False,
+        self, kind: str, body: bytes, *, envelope: Envelope | None = None, durable: bool = False
     ) -> Event:
-        """Put one event behind the others of an open run, and return it at once.
+        """Put one event behind the others of the run, and return it at once.
 
         Nothing waits for a disk. With ``durable`` readers see this event, and what is appended
         after it, only when it would survive the process: milliseconds later, where there is a
-        disk. An event of the kind ``END`` closes the record and is always durable.
-        """
-        ...
-
-    def follow(self, run_id: str, after: int = 0) -> EventReader:
-        """A reader of the events with ids greater than ``after``.
-
-        It may be as slow as it likes: nothing is kept for it. A run that is not known, or no longer
-        kept, has no events and ends at once. A record that is suspended raises CutOffError at its
-        readers: only the end of a run looks like one.
-        """
-        ...
-
-    async def newest(self, run_id: str, kind: str) -> Event | None:
-        """The last event of a kind that a run has, visible or not yet; None if it has none."""
-        ...
-
-    def last_id(self, run_id: str) -> int:
-        """The greatest id that readers of a run in progress may have; 0 if it is over."""
-        ...
-
-    async def reopen(self, run_id: str) -> int:
-        """Go on with a record that was cut off; the greatest id kept.
-
-        Ids that a reader may have seen and that were lost are not given a second time.
-
-        Readers see the events up to it, and wait for more.
+        disk. The end is not appended here: ``Store.finish`` does it. Raises LostError.
         """
         ...
 
@@ -231,19 +257,66 @@ class EventLog(Protocol):
         """Wait until it is not full."""
         ...
 
-    async def saved(self, run_id: str | None = None, *, patient: bool = True) -> None:
-        """Wait until what was written so far would survive the process: of one run, or all.
+    async def saved(self) -> None:
+        """Wait until all that was appended here before the call would survive the process.
 
-        It may take until a full disk has room again; unless ``patient``, that is a StoreError.
+        It may take until a full disk has room again. Raises LostError if the run is another
+        worker's meanwhile, StoreError if the store cannot be reached for so long that the run
+        should be given back.
         """
         ...
 
-    async def delete(self, run_id: str) -> None:
-        """Forget a run; its readers end."""
+
+class EventLog(Protocol):
+    """Where the events of all runs are kept. All of it is called in one event loop."""
+
+    async def writer(
+        self, run_id: str, epoch: int, on_lost: Callable[[], None] | None = None
+    ) -> EventWriter:
+        """Begin or go on with a run's record, for whoever claimed the run under this epoch.
+
+        A writer of a smaller epoch is refused from now on.
+
+        Args:
+            run_id: The run.
+            epoch: As ``Store.claim`` gave it.
+            on_lost: Called once when this writer turns out to be refused.
+
+        Raises:
+            LostError: If there was a writer of a greater epoch.
+            StoreError: If the store cannot be reached.
+        """
         ...
 
-    def suspend(self, run_id: str) -> None:
-        """Cut off a run's readers, as its record goes on in another process."""
+    def follow(self, run_id: str, after: int = 0) -> EventReader:
+        """A reader of the events with ids greater than ``after``.
+
+        It may be as slow as it likes: nothing is kept for it. It ends after the end; or when the
+        run is deleted; or when nothing is left to read and the store says that the run is over, or
+        does not know it. That no process here writes it means nothing. When the server stops
+        (``cut_off``) readers that have not the end get CutOffError: only the end of a run looks
+        like one.
+        """
+        ...
+
+    async def scan(self, run_id: str, upto: int, take: Scanner) -> None:
+        """Give all events of a run with ids up to ``upto``, which readers may see, to ``take``.
+
+        Much faster than a reader, as no part of it waits for anybody. Raises StoreError if the
+        store cannot be reached.
+        """
+        ...
+
+    async def newest(self, run_id: str, kind: str) -> Event | None:
+        """The last event of a kind that a run has, visible or not yet; None if it has none."""
+        ...
+
+    async def last_id(self, run_id: str) -> int:
+        """The greatest id that readers of a run in progress may have; 0 if there is none."""
+        ...
+
+    def cut_off(self) -> None:
+        """Cut off all readers in this process, as the server stops."""
         ...
 
     @property

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from tokenweir.serving.log.events import END, Envelope, Event, EventReader
+from tokenweir.serving.log.events import END, Envelope, Event, EventReader, Scanner
+from tokenweir.serving.log.local_writer import LocalWriter, Writers
 from tokenweir.serving.log.tail import Tail
 
 __all__ = ["MemoryLog"]
@@ -19,10 +20,22 @@ class MemoryLog:
     def __init__(self) -> None:
         self._records: dict[tuple[str, str], bytes] = {}
         self._tails: dict[str, Tail] = {}
+        self._writers = Writers()
         self._size = 0
+
+    async def writer(
+        self, run_id: str, epoch: int, on_lost: Callable[[], None] | None = None
+    ) -> LocalWriter:
+        writer = self._writers.enter(self, run_id, epoch, on_lost)
+        self.open(run_id)
+        writer.kept = self._tails[run_id].kept
+        return writer
 
     def open(self, run_id: str) -> None:
         self._tails.setdefault(run_id, Tail())
+
+    def take_up(self, run_id: str) -> None:
+        self.open(run_id)
 
     def append(
         self,
@@ -38,6 +51,7 @@ class MemoryLog:
         tail.show(event.id)
         if kind == END:
             tail.end()
+            self._writers.leave(run_id)
         self._size += len(body)
         if envelope is not None and envelope.id == event.id:
             self._size += len(envelope.head) + len(envelope.tail)
@@ -50,17 +64,17 @@ class MemoryLog:
             tail.end()
         return tail.follow(after)
 
+    async def scan(self, run_id: str, upto: int, take: Scanner) -> None:
+        if (tail := self._tails.get(run_id)) is not None:
+            take(tail.between(0, upto), None)
+
     async def newest(self, run_id: str, kind: str) -> Event | None:
         tail = self._tails.get(run_id)
         return None if tail is None else tail.newest(kind)
 
-    def last_id(self, run_id: str) -> int:
+    async def last_id(self, run_id: str) -> int:
         tail = self._tails.get(run_id)
-        return 0 if tail is None else tail.visible
-
-    async def reopen(self, run_id: str) -> int:
-        tail = self._tails.get(run_id)
-        return 0 if tail is None else tail.last
+        return 0 if tail is None else tail.shown
 
     @property
     def full(self) -> bool:
@@ -74,13 +88,15 @@ class MemoryLog:
 
     async def delete(self, run_id: str) -> None:
         tail = self._tails.pop(run_id, None)
+        self._writers.leave(run_id)
         if tail is not None:
             self._size -= tail.bytes()
             tail.end()
 
-    def suspend(self, run_id: str) -> None:
-        if tail := self._tails.get(run_id):
-            tail.suspend()
+    def cut_off(self) -> None:
+        for tail in self._tails.values():
+            if not tail.ended:
+                tail.suspend()
 
     # The journal
 
@@ -112,5 +128,4 @@ class MemoryLog:
         return
 
     async def close(self) -> None:
-        for tail in self._tails.values():
-            tail.suspend()
+        self.cut_off()

@@ -12,14 +12,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tokenweir.serving.log.events import END, Envelope, Event, EventReader
+from tokenweir.serving.log.blocks import scan, weight
+from tokenweir.serving.log.events import END, Envelope, Event, EventReader, Scanner
 from tokenweir.serving.log.file_watch import FileWatch
-from tokenweir.serving.log.sqlite_file import Batch, SqliteFile, weight
+from tokenweir.serving.log.local_writer import LocalWriter, Writers
+from tokenweir.serving.log.sqlite_file import Batch, SqliteFile
 from tokenweir.serving.log.sqlite_reader import SqliteReader
 from tokenweir.serving.log.tail import Tail
 from tokenweir.serving.log.wal import WalKeeper
@@ -35,12 +37,6 @@ events are saved before its checkpoint, see ``checkpoints.py``."""
 
 _MOST_WAITING = 16 << 20
 """Bytes that may wait for the disk before writers of many events are held back."""
-
-_IN_MEMORY = 256
-"""Events of a run in progress that stay in memory; slower readers read from the disk."""
-
-_GAP = 1_000_000
-"""Ids after a record was cut off go on at the next multiple: more than a batch can have lost."""
 
 _PAGE_SIZE = 4096
 """Bytes of a page of the file."""
@@ -66,6 +62,8 @@ class SqliteLog:
         self._writer = ThreadPoolExecutor(1, "tokenweir-log")
         self._reader = ThreadPoolExecutor(1, "tokenweir-log-reader")
         self._tails: dict[str, Tail] = {}
+        """Of all runs that are not over, and of those whose end is not on the disk yet."""
+        self._writers = Writers()
         self._unsaved: dict[str, deque[int]] = {}
         """By run: ids of durable events that are not on the disk yet."""
         self._next = Batch()
@@ -92,10 +90,27 @@ class SqliteLog:
 
     # The event log
 
+    async def writer(
+        self, run_id: str, epoch: int, on_lost: Callable[[], None] | None = None
+    ) -> LocalWriter:
+        writer = self._writers.enter(self, run_id, epoch, on_lost)
+        self.open(run_id)
+        tail = self._tails[run_id]
+        if epoch > 1 and not tail.last:
+            tail.go_on(await self._fetch(lambda: self._file.last_id(run_id)))
+        writer.kept = tail.kept
+        return writer
+
     def open(self, run_id: str) -> None:
+        """Have readers of a new run wait for its events."""
         if run_id not in self._tails:
             self._tails[run_id] = Tail()
             self._put(run_id, "INSERT OR IGNORE INTO logs (run) VALUES (?)", (run_id,))
+
+    def take_up(self, run_id: str) -> None:
+        """The same of a run that a former process began. Takes its time: called at the start."""
+        self.open(run_id)
+        self._tails[run_id].go_on(self._file.last_id(run_id))
 
     def append(
         self,
@@ -118,6 +133,8 @@ class SqliteLog:
         self._waiting_bytes += size
         if self._waiting_bytes > _MOST_WAITING:
             self._room.clear()
+        if kind == END:
+            self._writers.leave(run_id)
         if durable or kind == END:
             self._unsaved.setdefault(run_id, deque()).append(event.id)
             self._hurry(run_id)
@@ -135,21 +152,20 @@ class SqliteLog:
             page=lambda after: self._fetch(lambda: self._file.page(run_id, after)),
         )
 
+    async def scan(self, run_id: str, upto: int, take: Scanner) -> None:
+        def scan_disk(after: int) -> Awaitable[int]:
+            return self._fetch(lambda: self._file.scan(run_id, after, upto, take))
+
+        await scan(lambda: self._tails.get(run_id), scan_disk, upto, take)
+
     async def newest(self, run_id: str, kind: str) -> Event | None:
         tail = self._tails.get(run_id)
         found = tail.newest(kind) if tail is not None else None
         return found or await self._fetch(lambda: self._file.newest(run_id, kind))
 
-    def last_id(self, run_id: str) -> int:
+    async def last_id(self, run_id: str) -> int:
         tail = self._tails.get(run_id)
-        return 0 if tail is None else tail.visible
-
-    async def reopen(self, run_id: str) -> int:
-        self.open(run_id)
-        kept = await self._fetch(lambda: self._file.last_id(run_id))
-        # Nothing of it is in memory; readers that are there already wait for what comes next.
-        self._tails[run_id].go_on((kept // _GAP + 1) * _GAP, dropped=kept)
-        return kept
+        return 0 if tail is None else tail.shown
 
     @property
     def full(self) -> bool:
@@ -178,6 +194,7 @@ class SqliteLog:
     async def delete(self, run_id: str) -> None:
         await self.saved()  # of any run: nothing is being written then, and readers see the end
         tail = self._tails.pop(run_id, None)
+        self._writers.leave(run_id)
         if tail is not None:
             tail.end()
         self._size -= self._file.forget(run_id)
@@ -188,9 +205,10 @@ class SqliteLog:
         self._put(run_id, "DELETE FROM logs WHERE run = ?", (run_id,))
         await self.saved(run_id)
 
-    def suspend(self, run_id: str) -> None:
-        if tail := self._tails.get(run_id):
-            tail.suspend()
+    def cut_off(self) -> None:
+        for tail in self._tails.values():
+            if not tail.ended:
+                tail.suspend()
 
     @property
     def size(self) -> int:
@@ -366,8 +384,8 @@ class SqliteLog:
         if last.kind == END:
             tail.end()
             del self._tails[run_id]
-        elif tail.last - tail.dropped > 2 * _IN_MEMORY:
-            tail.drop(max(_IN_MEMORY, tail.last - last.id))
+        else:
+            tail.trim(last.id)
 
     async def _fetch(self, read: Callable[[], T]) -> T:
         return await self._loop.run_in_executor(self._reader, read)

@@ -1,8 +1,6 @@
-"""The file of the event log on a disk: its tables, and how events lie in them.
+"""The file of the event log on a disk: its tables, in which events lie as ``blocks.py`` has it.
 
-All of it blocks; ``sqlite.py`` calls it in threads. Events are written in blocks, those of one
-run that came in one batch, as a row costs much more than an event. What the tokens of a message
-have in common is a row of its own.
+All of it blocks; ``sqlite.py`` calls it in threads.
 """
 
 from __future__ import annotations
@@ -11,14 +9,13 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import msgspec
-
-from tokenweir.serving.log.events import END, PAGE, Envelope, Event
+from tokenweir.serving.log.blocks import Stored, pack, scan_blocks, unpack, weight
+from tokenweir.serving.log.events import END, PAGE, Envelope, Event, Scanner
 from tokenweir.serving.log.wal import MOST_PAGES
 
-__all__ = ["Batch", "SqliteFile", "weight"]
+__all__ = ["Batch", "SqliteFile"]
 
 _BLOCKS = 64
 """Blocks that are read at once."""
@@ -43,20 +40,6 @@ CREATE TABLE IF NOT EXISTS records (
     place INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, data BLOB NOT NULL,
     UNIQUE (kind, id));
 """
-
-_Stored: TypeAlias = "tuple[int, str, bytes, int]"
-"""An event: its id, kind and body, and the id of its envelope, 0 for none."""
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[tuple[int, str, bytes, int]]).decode
-
-
-def weight(event: Event) -> int:
-    """Bytes that an event adds to its record; its envelope counts with the first that has it."""
-    envelope = event.envelope
-    if envelope is None or envelope.id != event.id:
-        return len(event.body)
-    return len(event.body) + len(envelope.head) + len(envelope.tail)
 
 
 @dataclass
@@ -102,7 +85,7 @@ class SqliteFile:
                     continue
                 for start in range(0, len(events), PAGE):
                     some = events[start : start + PAGE]
-                    blocks += (key, some[-1].id, _encode([_stored(event) for event in some]))
+                    blocks += (key, some[-1].id, pack(some))
                 for event in events:
                     envelope = event.envelope
                     if envelope is not None and envelope.id == event.id:
@@ -173,8 +156,23 @@ class SqliteFile:
             "WHERE run = ? AND last > ? ORDER BY last LIMIT ?"
         )
         rows = self.reading.execute(sql, (run_id, after, _BLOCKS)).fetchall()
-        stored = [each for _, block in rows for each in _decode(block) if each[0] > after]
+        stored = [each for _, block in rows for each in unpack(block) if each[0] > after]
         return self._events(rows[0][0], stored) if rows else []
+
+    def scan(self, run_id: str, after: int, upto: int, take: Scanner) -> int:
+        """Give all events of a run between two ids to ``take``; how far it has come."""
+
+        def envelope_of(name: int) -> Envelope:
+            sql = "SELECT head, tail FROM envelopes JOIN logs USING (key) WHERE run = ? AND id = ?"
+            head, tail = self.reading.execute(sql, (run_id, name)).fetchone()
+            return Envelope(head, tail, name)
+
+        sql = (
+            "SELECT last, events FROM blocks JOIN logs USING (key) "
+            "WHERE run = ? AND last > ? ORDER BY last"
+        )
+        rows = self.reading.execute(sql, (run_id, after))
+        return scan_blocks(rows, after, upto, take, envelope_of)
 
     def newest(self, run_id: str, kind: str) -> Event | None:
         """The last event of a kind of a run."""
@@ -182,7 +180,7 @@ class SqliteFile:
             "SELECT key, events FROM blocks JOIN logs USING (key) WHERE run = ? ORDER BY last DESC"
         )
         for key, block in self.reading.execute(sql, (run_id,)):
-            for each in reversed(_decode(block)):
+            for each in reversed(unpack(block)):
                 if each[1] == kind:
                     return self._events(key, [each])[0]
         return None
@@ -209,7 +207,7 @@ class SqliteFile:
         found = self.reading.execute(sql, (table, id)).fetchone()
         return None if found is None else found[0]
 
-    def _events(self, key: int, stored: Sequence[_Stored]) -> list[Event]:
+    def _events(self, key: int, stored: Sequence[Stored]) -> list[Event]:
         sql = "SELECT head, tail FROM envelopes WHERE key = ? AND id = ?"
         known: dict[int, Envelope | None] = {0: None}
         for *_, name in stored:
@@ -217,11 +215,6 @@ class SqliteFile:
                 head, tail = self.reading.execute(sql, (key, name)).fetchone()
                 known[name] = Envelope(head, tail, name)
         return [Event(number, kind, body, known[name]) for number, kind, body, name in stored]
-
-
-def _stored(event: Event) -> _Stored:
-    envelope = event.envelope
-    return event.id, event.kind, event.body, envelope.id if envelope is not None else 0
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
+from collections.abc import Sequence
 from contextvars import copy_context
 
 from tokenweir.serving.log.events import END, PAGE, Envelope, Event, Taker, fitting
@@ -18,6 +19,12 @@ _PAUSE = 0.001
 """Seconds without events after which the next one is handed on at once: where tokens come one by
 one, each does. What comes closer together waits for the loop's next turn, and goes as one part."""
 
+_IN_MEMORY = 256
+"""Events that stay in memory; slower readers read from where they are kept."""
+
+_GAP = 1_000_000
+"""Ids after a record was cut off go on at the next multiple: more than a batch can have lost."""
+
 
 class Tail:
     """The newest events of one run, in memory, and who waits for more.
@@ -27,9 +34,10 @@ class Tail:
         visible: The greatest id that readers may see.
         dropped: The greatest id that is not in memory any more.
         cut: Whether another process will write on, and not this one.
+        ended: Whether the end is there, which readers may not see yet.
     """
 
-    __slots__ = ("_events", "_sleeping", "closed", "cut", "dropped", "last", "visible")
+    __slots__ = ("_events", "_sleeping", "closed", "cut", "dropped", "ended", "last", "visible")
 
     def __init__(self, last: int = 0, dropped: int = 0) -> None:
         self.last = last
@@ -37,8 +45,25 @@ class Tail:
         self.dropped = dropped
         self.closed = False
         self.cut = False
+        self.ended = False
         self._events: list[Event] = []
         self._sleeping: set[TailReader] = set()
+
+    @property
+    def kept(self) -> int:
+        """The greatest id of an event, in memory or not; 0 if there is none."""
+        return self._events[-1].id if self._events else self.dropped
+
+    @property
+    def shown(self) -> int:
+        """The greatest id of an event that readers may see, in memory or not; 0 if there is none.
+
+        ``visible`` may be greater: where what another process wrote was taken over.
+        """
+        for event in reversed(self._events):
+            if event.id <= self.visible:
+                return event.id
+        return self.dropped
 
     def add(self, kind: str, body: bytes, envelope: Envelope | None = None) -> Event:
         """Append an event, for nobody to see yet."""
@@ -47,7 +72,16 @@ class Tail:
         if envelope is not None and not envelope.id:
             envelope.id = self.last
         self._events.append(event)
+        if kind == END:
+            self.ended = True
         return event
+
+    def extend(self, events: Sequence[Event]) -> None:
+        """Append those of some events that are not there yet, for nobody to see yet."""
+        first = bisect_right(events, self.last, key=_id_of)
+        if first < len(events):
+            self._events.extend(events[first:])
+            self.last = events[-1].id
 
     def show(self, id: int) -> None:
         """Let readers see the events up to an id."""
@@ -65,17 +99,19 @@ class Tail:
         self.cut = not self.closed
         self.end()
 
-    def go_on(self, last: int, dropped: int) -> None:
-        """Begin behind what another process wrote; who waits already looks again."""
-        self.last = self.visible = last
-        self.dropped = dropped
+    def go_on(self, kept: int) -> None:
+        """Begin behind what another process wrote, up to this id; who waits already looks again."""
+        self.last = self.visible = (kept // _GAP + 1) * _GAP
+        self.dropped = kept
         self._wake()
 
-    def drop(self, keep: int) -> None:
-        """Drop all but the newest ``keep`` events."""
-        if len(self._events) > keep:
-            self.dropped = self._events[-keep - 1].id
-            del self._events[:-keep]
+    def trim(self, kept: int) -> None:
+        """Drop old events if there are many; those up to an id are kept elsewhere."""
+        if self.last - self.dropped > 2 * _IN_MEMORY:
+            stay = max(_IN_MEMORY, self.last - kept)
+            if len(self._events) > stay:
+                self.dropped = self._events[-stay - 1].id
+                del self._events[:-stay]
 
     def after(self, id: int) -> list[Event]:
         """The first page of the visible events in memory with greater ids."""
@@ -92,6 +128,12 @@ class Tail:
         while found and found[-1].id > self.visible:
             found.pop()
         return found
+
+    def between(self, after: int, upto: int) -> list[Event]:
+        """The visible events in memory with ids greater than ``after`` and up to ``upto``."""
+        events, upto = self._events, min(upto, self.visible)
+        first = bisect_right(events, after, key=_id_of)
+        return events[first : bisect_right(events, upto, key=_id_of)]
 
     def newest(self, kind: str) -> Event | None:
         """The last event in memory of a kind."""

@@ -105,6 +105,24 @@ class Answer:
         choice = Choice(message=said, finish_reason=self._finish)
         return Completion(**self._head, choices=[choice], usage=self._usage or UNSET)
 
+    @property
+    def speaking(self) -> object:
+        """The call whose next text goes straight on, until this is another; None if none does."""
+        return self._live if self._live is not None and self._live == self._spoke else None
+
+    def around(self, record: Record) -> dict[str, Any] | None:
+        """The chunk of a token that is text alone, of the call that is speaking.
+
+        For those who write many such tokens, which differ in their text alone: what is not given to
+        ``feed`` is not in ``whole``. None for other tokens.
+        """
+        more = ("reasoning", "tool_calls", "usage", "finish_reason")
+        if record["type"] != "token" or any(record.get(each) for each in more):
+            return None
+        if self.speaking is None or _call_of(record) != self._live:
+            return None
+        return self._chunk({"content": record["text"]}, record)
+
     # What passes
 
     def _token(self, record: Record) -> Iterator[dict[str, Any]]:

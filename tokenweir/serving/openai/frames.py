@@ -5,18 +5,32 @@ How records become chunks is ``answer.py``'s matter.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import msgspec
 
 from tokenweir.serving.http.refusals import openai_body
-from tokenweir.serving.log.events import END, Event
+from tokenweir.serving.log.events import END, Envelope, Event
 from tokenweir.serving.openai.answer import Answer
 from tokenweir.serving.openai.outputs import Outputs
 from tokenweir.serving.sse.token_records import record_of
 from tokenweir.streaming.filters import tag
 
 __all__ = ["Frames"]
+
+_EMPTY = b'""'
+_SAMPLE = b'"%s"' % uuid4().hex.encode()
+"""A text that is nowhere else: where it is found in a chunk, the text of each token goes."""
+
+
+class _Around(NamedTuple):
+    """What is written before and behind a text, while this call speaks; never, if it is None."""
+
+    call: object
+    head: bytes
+    tail: bytes
 
 
 class Frames:
@@ -34,6 +48,7 @@ class Frames:
         self._usage = usage
         self._outputs = Outputs()
         self._failed = False
+        self._texts: dict[Envelope, _Around | None] = {}
 
     def begin(self) -> bytes:
         """What comes before all events: who speaks."""
@@ -45,7 +60,12 @@ class Frames:
         for event in events:
             if self._failed:
                 break
+            if event.envelope is not None and event.envelope in self._texts:
+                found.append(self._text(event, event.envelope))
+                continue
             found += map(_written, self.chunks(event))
+            if event.envelope is not None:
+                self._texts[event.envelope] = self._around(event, event.envelope)
             if event.kind == END and not self._failed:
                 if self._usage:
                     found.append(_written(self._answer.usage()))
@@ -70,6 +90,28 @@ class Frames:
         elif record := record_of(event, self._passes):
             yield from self._answer.feed(record)
 
+    def _text(self, event: Event, envelope: Envelope) -> bytes:
+        """A token whose like was written before: around its text nothing is made anew."""
+        around = self._texts[envelope]
+        if around is None or event.body == _EMPTY:
+            return b""
+        if around.call is not None and around.call is self._answer.speaking:
+            return b"".join((around.head, event.body, around.tail))
+        written = b"".join(map(_written, self.chunks(event)))
+        self._texts[envelope] = self._around(event, envelope)
+        return written
+
+    def _around(self, event: Event, envelope: Envelope) -> _Around | None:
+        """What is written around the texts of an envelope; None if they do not pass."""
+        record = record_of(Event(event.id, event.kind, _SAMPLE, envelope), self._passes)
+        if record is None:
+            return None
+        chunk = self._answer.around(record)
+        if chunk is None:
+            return _Around(None, b"", b"")
+        head, _, tail = _written(chunk).partition(_SAMPLE)
+        return _Around(self._answer.speaking, head, tail)
+
     def _passes(self, metadata: Any, message: Any) -> bool:
         # Tools' results carry no tags, and tell which calls the graph has answered itself.
         answered = isinstance(message, Mapping) and message.get("tool_call_id")
@@ -77,4 +119,4 @@ class Frames:
 
 
 def _written(chunk: Mapping[str, Any]) -> bytes:
-    return b"data: %s\n\n" % json.dumps(chunk, ensure_ascii=False).encode()
+    return b"data: %s\n\n" % msgspec.json.encode(chunk)

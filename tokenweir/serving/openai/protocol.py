@@ -14,32 +14,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from langchain_core.messages import convert_to_messages
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from tokenweir.serving.graph_inputs import MESSAGES, Key, keys_of
+from tokenweir.serving.conversations import input_of
 from tokenweir.serving.graph_tags import tags_in
-from tokenweir.serving.http.bodies import parse
 from tokenweir.serving.http.endpoints import Operation, routes_of
 from tokenweir.serving.http.event_parts import EventParts
 from tokenweir.serving.http.event_stream import EventStream
 from tokenweir.serving.openai.answer import Answer
 from tokenweir.serving.openai.frames import Frames
 from tokenweir.serving.openai.schema import ChatRequest, Completion, Message, Model, Models
-from tokenweir.serving.problems import InvalidError, ModelNotFoundError, NotFoundError
-from tokenweir.serving.running.encoding import scrubbed
+from tokenweir.serving.problems import InvalidError, ModelNotFoundError
 from tokenweir.serving.running.records import Run, RunRequest
 from tokenweir.serving.running.runs import Runs
 from tokenweir.serving.service import Service
 
-__all__ = ["input_of", "routes"]
+__all__ = ["routes"]
 
 _MODES = ["messages", "custom", "tasks", "updates"]
 
@@ -59,7 +55,6 @@ class _Protocol:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._started = int(time.time())
-        self._keys: dict[str, list[Key] | None] = {}
         self._names: list[str] = []
 
     @property
@@ -94,7 +89,7 @@ class _Protocol:
         """
         graph, wanted_tag = self._graph_of(body.model)
         messages = [_checked(each) for each in body.messages]
-        given = input_of(graph, await self._input_keys(graph), messages)
+        given = input_of(graph, await self._service.input_keys(graph), messages)
         owner = self._service.owner(request)
         wanted = RunRequest(graph=graph, input=given, modes=_MODES, subgraphs=True)
         run = await self._runs.start(wanted, owner=owner, metadata={"protocol": "openai"})
@@ -106,7 +101,7 @@ class _Protocol:
                 EventParts(self._runs.log.follow(run.id), frames.encode),
                 self._service.limits,
                 begun=frames.begin(),
-                on_leave=lambda: self._cancel(run),
+                on_leave=lambda: self._runs.cancel_soon(run),
             )
         return await self._whole(request, run, answer, frames)
 
@@ -127,7 +122,7 @@ class _Protocol:
         try:
             await asyncio.wait({collecting, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not collecting.done():
-                self._cancel(run)
+                self._runs.cancel_soon(run)
                 return Response(status_code=499)  # nobody reads it
             failed = collecting.result()
         finally:
@@ -154,69 +149,6 @@ class _Protocol:
 
     def _model(self, name: str) -> Model:
         return Model(id=name, created=self._started)
-
-    async def _input_keys(self, graph: str) -> list[Key] | None:
-        if graph not in self._keys:
-            self._keys[graph] = await asyncio.to_thread(keys_of, self._runs.graphs[graph])
-        return self._keys[graph]
-
-    def _cancel(self, run: Run) -> None:
-        async def cancel() -> None:
-            with contextlib.suppress(NotFoundError):
-                await self._runs.cancel(run.id, run.owner)
-
-        task = asyncio.get_running_loop().create_task(cancel())
-        _BACKGROUND.add(task)
-        task.add_done_callback(_BACKGROUND.discard)
-
-
-_BACKGROUND: set[asyncio.Task[None]] = set()
-"""Tasks that nobody waits for; the loop itself would forget them."""
-
-
-def input_of(graph: str, keys: list[Key] | None, messages: list[Any]) -> Any:
-    """A graph's input from a conversation.
-
-    Raises:
-        InvalidError: If the conversation does not say what the graph needs; with its keys.
-    """
-    if keys is None or any(key["name"] == MESSAGES for key in keys):
-        try:
-            convert_to_messages(messages)
-        except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
-            raise InvalidError(f"messages cannot be read: {scrubbed(str(error))}") from None
-        return {MESSAGES: messages}
-    said = next((_text(each) for each in reversed(messages) if each.get("role") == "user"), "")
-    names = [key["name"] for key in keys]
-    whole = _object(said)
-    if whole is not None and set(whole) <= set(names):
-        return whole
-    texts = [key for key in keys if key["type"] in ("string", "any")]
-    required = [key for key in keys if key["required"]]
-    wanted = [key for key in texts if key["required"]] or texts
-    if not said or len(required) > 1 or len(wanted) != 1 or (required and required != wanted):
-        example = json.dumps(dict.fromkeys(names, "..."))
-        raise InvalidError(
-            f"{graph} takes {', '.join(names)}: write the user's message as JSON, {example}"
-        )
-    return {wanted[0]["name"]: said}
-
-
-def _text(message: Mapping[str, Any]) -> str:
-    content = message.get("content")
-    if isinstance(content, list):
-        return "".join(part.get("text", "") for part in content if isinstance(part, Mapping))
-    return content if isinstance(content, str) else ""
-
-
-def _object(text: str) -> dict[str, Any] | None:
-    if not text.lstrip().startswith("{"):
-        return None
-    try:
-        found = parse(text, "the message")
-    except InvalidError:
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _checked(message: Message) -> dict[str, Any]:

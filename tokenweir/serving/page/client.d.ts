@@ -80,6 +80,8 @@ export interface FollowOptions extends Callbacks {
   only?: string;
   /** Read what came after this event; from the beginning if left out. */
   lastEventId?: string;
+  /** From the beginning: "full" gives every token; else what was there comes added up. */
+  replay?: "compact" | "full";
   /** Sent with each request: {"x-api-key": "..."}. */
   headers?: Record<string, string>;
   /** Stops reading when it is aborted. */
@@ -92,7 +94,7 @@ export interface FollowOptions extends Callbacks {
   fetch?: typeof fetch;
 }
 
-export interface RunOptions extends Omit<FollowOptions, "lastEventId"> {
+export interface RunOptions extends Omit<FollowOptions, "lastEventId" | "replay"> {
   /** The thread to go on with, for graphs that remember. */
   thread?: string;
   /** LangGraph's config: {"configurable": {...}}. */

@@ -131,13 +131,13 @@ export function run(graph, input, options = {}) {
  * @param {import("./client.d.ts").FollowOptions} [options]
  */
 export function follow(address, options = {}) {
-  const { only, lastEventId, ...rest } = options;
-  return new Reading(rest, _join(address, "/events"), { only, lastEventId, address }, null);
+  const { only, lastEventId, replay, ...rest } = options;
+  return new Reading(rest, _join(address, "/events"), { only, lastEventId, replay, address }, null);
 }
 
 /** A run that is being read. `run` and `follow` make these. */
 export class Reading {
-  constructor(options, url, { only = "", lastEventId = "", address = null }, body) {
+  constructor(options, url, { only = "", lastEventId = "", replay = "", address = null }, body) {
     /** The id of the last event that was handed on; give it to `follow` to go on from there. */
     this.lastEventId = lastEventId;
     /** The run's id, as soon as it is known. @type {string | null} */
@@ -146,7 +146,7 @@ export class Reading {
     this.address = address === null ? null : String(address);
     this._options = { retries: 30, silence: 45_000, headers: {}, ...options };
     this._fetch = options.fetch ?? globalThis.fetch.bind(globalThis);
-    this._only = only;
+    this._asked = new URLSearchParams(Object.entries({ only, replay }).filter(([, each]) => each));
     this._leaving = new AbortController();
     this._over = false;
     /** Settles when the run is known, or never will be. @type {Promise<void>} */
@@ -262,7 +262,7 @@ export class Reading {
     const headers = { accept: "text/event-stream", ...this._options.headers };
     if (body !== null) headers["content-type"] = "application/json";
     if (body === null && this.lastEventId) headers["last-event-id"] = this.lastEventId;
-    if (body === null && this._only) url += `?only=${encodeURIComponent(this._only)}`;
+    if (body === null && this._asked.size) url += `?${this._asked}`;
     const response = await _tried(
       this._fetch(url, {
         method: body === null ? "GET" : "POST",

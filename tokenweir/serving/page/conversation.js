@@ -78,8 +78,11 @@ export class Conversation {
       this.stage.lanes.turn(this.isTalk ? (turn.said ?? "") : "", turn.meters);
       this.stage.picture.begin();
       const callbacks = this.callbacks();
+      // What came while the page was away is counted token by token.
+      const replay = turn.last && turn.seconds === undefined ? "full" : "compact";
       this.tell("starting");
-      this.reading = follow(`${ROOT}/runs/${encodeURIComponent(turn.run)}`, callbacks);
+      const address = `${ROOT}/runs/${encodeURIComponent(turn.run)}`;
+      this.reading = follow(address, { ...callbacks, replay });
       await this.reading.done;
     }
   }
@@ -140,12 +143,18 @@ export class Conversation {
       delta: (token) => {
         const seen = this.place() <= known;
         const now = Date.now();
-        const counts = lanes.token(token, seen ? null : now, turn.began);
-        if (counts && !seen) this.total.feed(`${token.id} ${token.task}`, now, turn.began);
+        const counts = lanes.token(token, seen ? null : now);
+        if (!counts || seen) return;
+        this.total.feed(`${token.id} ${token.task}`, now);
+        if (turn.began !== undefined) this.total.first ??= now - turn.began;
       },
       remove: ({ id }) => lanes.remove(id),
       other: (event, record) => {
-        if (event === "node") picture.node(record);
+        if (event === "node") {
+          picture.node(record);
+          const begins = record.state === "started" && this.place() > known;
+          if (begins) lanes.times.began(record.task, Date.now());
+        }
         if (event !== "run") return;
         // What was there before this page came is shown, and not measured.
         if (turn.began === undefined) known = record.last;

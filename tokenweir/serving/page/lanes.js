@@ -1,7 +1,7 @@
 /** Lanes: one for each tag, filled token by token. What a message looks like is `message.js`. */
 
 import { element, Message } from "./message.js";
-import { duration, Meter, speed } from "./meter.js";
+import { Calls, duration, Meter, speed } from "./meter.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -25,6 +25,7 @@ export class Lanes {
     this.lanes = new Map();
     this.messages = new Map();
     this.calls = new Map();
+    this.times = new Calls();
     this.unwritten = new Set();
     this.moved = new Set();
     /** Whether anything was written in this turn. */
@@ -50,8 +51,10 @@ export class Lanes {
     for (const [name, lane] of this.lanes) {
       lane.said = said;
       lane.meter = new Meter(meters[name]);
+      lane.first = null;
       this.moved.add(lane);
     }
+    this.times = new Calls();
     this.said = said;
     this.meters = meters;
     // With one lane only it is clear where the answer will stand.
@@ -69,7 +72,7 @@ export class Lanes {
    * was there before.
    * @returns {boolean} whether it held something to count
    */
-  token(token, at, began) {
+  token(token, at) {
     if (token.role === "human" || token.role === "system") return false;
     if (this.result(token)) return false;
     const something = Boolean(token.text || token.reasoning || token.tool_calls?.length);
@@ -85,7 +88,9 @@ export class Lanes {
       if (part.id) this.calls.set(part.id, { place, lane });
     }
     if (at !== null) {
-      lane.meter.feed(call, at, began);
+      lane.meter.feed(call, at);
+      this.times.wrote(token.task, call, at);
+      lane.first ??= { task: token.task, call };
       lane.last = at;
     }
     this.wrote = true;
@@ -119,7 +124,8 @@ export class Lanes {
       if (curve !== lane.curve) lane.line.setAttribute("points", curve);
       lane.curve = curve;
     }
-    for (const { meter, figures } of this.moved) {
+    for (const { meter, figures, first } of this.moved) {
+      if (first) meter.first = this.times.wait(first.task, first.call) ?? meter.first;
       show(figures[0], duration(meter.first));
       show(figures[1], speed(meter.rate));
       show(figures[2], String(meter.tokens));
@@ -146,7 +152,7 @@ export class Lanes {
     if (known) return known;
     const where = [token.tags.length ? token.node : null, token.model].filter(Boolean);
     const lane = { ...laid(name, where.join(" · ")), meter: new Meter(this.meters[name]) };
-    Object.assign(lane, { said: this.said, last: -Infinity, at: 0, writing: false, curve: "" });
+    Object.assign(lane, { said: this.said, first: null, last: -Infinity, at: 0, writing: false, curve: "" });
     lane.stays = true;
     lane.body.addEventListener("scroll", () => {
       const { scrollHeight, scrollTop, clientHeight } = lane.body;

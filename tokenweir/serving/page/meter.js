@@ -25,10 +25,9 @@ export class Meter {
     return { first, tokens, gaps, between, buckets, bucket };
   }
 
-  /** A token of a call, at a time, in a run that began at another, if that is known. */
-  feed(call, at, began) {
+  /** A token of a call, at a time. */
+  feed(call, at) {
     this.tokens += 1;
-    if (began !== undefined) this.first ??= at - began;
     const last = this.last.get(call);
     if (last !== undefined) {
       this.gaps += 1;
@@ -67,6 +66,39 @@ export class Meter {
     return values
       .map((value, at) => `${(at * step).toFixed(1)},${(23 - (value / most) * 21).toFixed(1)}`)
       .join(" ");
+  }
+}
+
+/** When nodes began and their calls wrote, and so how long a call took to its first token. */
+export class Calls {
+  constructor() {
+    this.tasks = new Map();
+  }
+
+  /** A node began, as this task. */
+  began(task, at) {
+    this.tasks.set(task, { at, calls: new Map() });
+  }
+
+  /** A call of a task wrote a token. */
+  wrote(task, call, at) {
+    const calls = this.tasks.get(task)?.calls;
+    const before = calls?.get(call);
+    if (before) before.last = at;
+    else calls?.set(call, { first: at, last: at });
+  }
+
+  /**
+   * Milliseconds from the start of a call to its first token, or null if that is not known. No
+   * event tells that a call starts: it does with its node, or when the one before it has ended. A
+   * call that writes on after this one's first token was not before it: both were made at once.
+   */
+  wait(task, call) {
+    const known = this.tasks.get(task);
+    const own = known?.calls.get(call);
+    if (!own) return null;
+    const before = [...known.calls.values()].filter((each) => each !== own && each.last <= own.first);
+    return own.first - Math.max(known.at, ...before.map((each) => each.last));
   }
 }
 

@@ -7,10 +7,14 @@ is LangGraph's matter.
 from __future__ import annotations
 
 import asyncio
+import logging
+import sqlite3
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from copy import copy
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import aiosqlite
 from langchain_core.runnables import RunnableConfig
@@ -26,9 +30,16 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from tokenweir.serving.log.wal import WalKeeper
+from tokenweir.serving.problems import StoreError
 from tokenweir.serving.running import former_writes
 
-__all__ = ["MemoryCheckpoints", "SqliteCheckpoints"]
+__all__ = ["Checkpoints", "MemoryCheckpoints", "Said", "SqliteCheckpoints", "run_of"]
+
+Said: TypeAlias = "Callable[[str, int], Awaitable[None]]"
+"""``await said(run_id, epoch)`` waits until what a run has said so far would survive the process.
+
+It raises if the run is not held under this epoch any more: then nothing may be saved.
+"""
 
 _BEGINS_AT_ONCE = sys.version_info >= (3, 12)
 """Whether LangGraph has a save begin before it says what the node gave whose writes are saved.
@@ -36,8 +47,61 @@ _BEGINS_AT_ONCE = sys.version_info >= (3, 12)
 It says so in the same turn of the event loop, behind the call.
 """
 
+_TROUBLE = (sqlite3.DatabaseError, sqlite3.OperationalError, sqlite3.InternalError)
+"""What SQLite raises when a file is locked, full, broken, or cannot be read; not their subclasses,
+which are about values."""
+
+_logger = logging.getLogger("tokenweir.serving")
+
 _PAGES = 3
 """Of the file, that a checkpoint or a node's writes touch: a row and its place in the index."""
+
+
+class Checkpoints(Protocol):
+    """What a home's saver does besides LangGraph's interface. Its trouble is StoreError.
+
+    Whose writes they are stands in the metadata of a config: ``run_id``, and ``run_attempt``, the
+    epoch under which the run is held. Where they are not, the API changes a thread.
+    """
+
+    def behind(self, said: Said) -> BaseCheckpointSaver[Any]:
+        """A saver of the same checkpoints, for the graphs of one worker.
+
+        Before it saves a checkpoint or writes of a run it awaits ``said``. A home whose other
+        workers may be in other processes checks the epoch in the transaction of each write, too.
+        """
+        ...
+
+    async def akeep_writes(self, run_id: str, thread_id: str, *, everywhere: bool = False) -> None:
+        """Keep what a run that goes on from another's checkpoint may write over.
+
+        Of the newest checkpoint of each namespace, or ``everywhere``; unless that was done before.
+        """
+        ...
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Remove a thread's checkpoints and writes."""
+        ...
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Remove what runs wrote, all or nothing, as if they had never been."""
+        ...
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy a thread's checkpoints and writes."""
+        ...
+
+    async def atry(self) -> None:
+        """Find out whether checkpoints can be written just now. Raises StoreError if not."""
+        ...
+
+    async def asize(self) -> int:
+        """Bytes of all checkpoints in files; 0 if they are not in files."""
+        ...
+
+    async def atidy(self) -> None:
+        """Give the space of what was deleted back, if that is worth it."""
+        ...
 
 
 class SqliteCheckpoints(AsyncSqliteSaver):
@@ -50,7 +114,6 @@ class SqliteCheckpoints(AsyncSqliteSaver):
     def __init__(
         self,
         connection: aiosqlite.Connection,
-        saved: Callable[[str], Awaitable[None]],
         wal: WalKeeper,
         *,
         serde: SerializerProtocol | None = None,
@@ -58,23 +121,29 @@ class SqliteCheckpoints(AsyncSqliteSaver):
         """
         Args:
             connection: To the file.
-            saved: Waits until the events of a run, given by its id, would survive.
             wal: Keeps the file short.
             serde: What turns values into bytes and back.
         """
         super().__init__(connection, serde=serde)
-        self._recorded: Callable[[str], Awaitable[None]] = _at_once
-        self._saved = saved
+        self._said: Said | None = None
         self._wal = wal
 
-    def stay_behind(self, recorded: Callable[[str], Awaitable[None]]) -> None:
-        """Save nothing of a run before ``recorded(run_id)`` has returned.
+    def behind(self, said: Said) -> SqliteCheckpoints:
+        """As ``Checkpoints`` has it."""
+        made = copy(self)
+        made._said = said
+        return made
 
-        Args:
-            recorded: Waits until the event log has what a run has said so far; raises if the run
-                is over.
-        """
-        self._recorded = recorded
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        async with self._told():
+            return await super().aget_tuple(config)
+
+    async def alist(
+        self, config: RunnableConfig | None, **which: Any
+    ) -> AsyncIterator[CheckpointTuple]:
+        async with self._told():
+            async for found in super().alist(config, **which):
+                yield found
 
     async def aput(
         self,
@@ -83,8 +152,9 @@ class SqliteCheckpoints(AsyncSqliteSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        await self._said(config)
-        put = await super().aput(config, checkpoint, metadata, new_versions)
+        await self._wait(config)
+        async with self._told():
+            put = await super().aput(config, checkpoint, metadata, new_versions)
         self._wal.wrote(_PAGES)
         return put
 
@@ -95,35 +165,64 @@ class SqliteCheckpoints(AsyncSqliteSaver):
         task_id: str,
         task_path: str = "",
     ) -> None:
-        await self._said(config)
-        await super().aput_writes(config, writes, task_id, task_path)
+        await self._wait(config)
+        async with self._told():
+            await super().aput_writes(config, writes, task_id, task_path)
         self._wal.wrote(_PAGES)
 
-    async def _said(self, config: RunnableConfig) -> None:
-        if run_id := _run_of(config):
+    async def _wait(self, config: RunnableConfig) -> None:
+        run_id, epoch = run_of(config)
+        if run_id and self._said is not None:
             if _BEGINS_AT_ONCE:
                 await asyncio.sleep(0)
-            await self._recorded(run_id)
-            await self._saved(run_id)
+            await self._said(run_id, epoch)
+
+    @asynccontextmanager
+    async def _told(self) -> AsyncIterator[None]:
+        """Tell trouble of the file as StoreError, and leave nothing half done behind."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if type(error) not in _TROUBLE:
+                raise
+            _logger.error("the checkpoints cannot be read or written: %s", error)
+            with suppress(sqlite3.Error):
+                async with self.lock:
+                    await self.conn.rollback()
+            raise StoreError from error
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[aiosqlite.Cursor]:
+        """One transaction."""
+        async with self._told():
+            await self.setup()
+            async with self.lock, self.conn.cursor() as cursor:
+                yield cursor
+                await self.conn.commit()
 
     async def setup(self) -> None:
         if not self.is_setup:
             await super().setup()
             await self.conn.executescript(former_writes.TABLE)
 
+    async def atry(self) -> None:
+        """As ``Checkpoints`` has it."""
+        async with self._writing() as cursor:
+            await cursor.execute("INSERT INTO former_writes (run_id) VALUES ('')")
+            await self.conn.commit()
+            await cursor.execute("DELETE FROM former_writes WHERE run_id = ''")
+
     async def akeep_writes(self, run_id: str, thread_id: str, *, everywhere: bool = False) -> None:
         """Keep what a run that goes on from another's checkpoint may write over."""
-        await self.setup()
-        async with self.lock, self.conn.cursor() as cursor:
+        async with self._writing() as cursor:
             await former_writes.keep(cursor, run_id, thread_id, everywhere=everywhere)
-            await self.conn.commit()
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Remove a thread's checkpoints and writes."""
-        await super().adelete_thread(thread_id)
-        async with self.lock, self.conn.cursor() as cursor:
+        async with self._told():
+            await super().adelete_thread(thread_id)
+        async with self._writing() as cursor:
             await cursor.execute(former_writes.FORGET, (thread_id,))
-            await self.conn.commit()
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Remove what runs wrote, all or nothing, as if they had never been."""
@@ -133,13 +232,11 @@ class SqliteCheckpoints(AsyncSqliteSaver):
         )
         which = f"(thread_id, checkpoint_ns, checkpoint_id) IN ({made})"
         ids = [(each,) for each in run_ids]
-        await self.setup()
-        async with self.lock, self.conn.cursor() as cursor:
+        async with self._writing() as cursor:
             for table in ("writes", "checkpoints"):
                 await cursor.executemany(f"DELETE FROM {table} WHERE {which}", ids)
             for run_id in run_ids:
                 await former_writes.put_back(cursor, run_id)
-            await self.conn.commit()
 
     async def asize(self) -> int:
         """Bytes of all checkpoints, as they lie in the file."""
@@ -151,29 +248,27 @@ class SqliteCheckpoints(AsyncSqliteSaver):
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy a thread's checkpoints and writes."""
-        await self.setup()
         rest = {
             "checkpoints": "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, "
             "metadata",
             "writes": "checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value",
         }
-        async with self.lock, self.conn.cursor() as cursor:
+        async with self._writing() as cursor:
             for table, columns in rest.items():
                 await cursor.execute(
                     f"INSERT INTO {table} (thread_id, {columns}) "
                     f"SELECT ?, {columns} FROM {table} WHERE thread_id = ?",
                     (target_thread_id, source_thread_id),
                 )
-            await self.conn.commit()
 
 
-def _run_of(config: RunnableConfig) -> str:
-    """The id of the run that writes; empty if none does."""
-    return str((config.get("metadata") or {}).get("run_id") or "")
+def run_of(config: RunnableConfig) -> tuple[str, int]:
+    """The id of the run that writes, and its epoch; "" if none does.
 
-
-async def _at_once(run_id: str) -> None:
-    """Nobody runs graphs here, as in a tool that looks into a folder."""
+    The metadata of a first claim's tokens are LangGraph's own, and name no attempt.
+    """
+    metadata = config.get("metadata") or {}
+    return str(metadata.get("run_id") or ""), int(metadata.get("run_attempt") or 1)
 
 
 class MemoryCheckpoints(InMemorySaver):
@@ -183,19 +278,36 @@ class MemoryCheckpoints(InMemorySaver):
         super().__init__()
         self._former: dict[str, tuple[str, dict[Any, Any]]] = {}
         """By thread: the run for which its writes were kept, and those."""
-        self._recorded: Callable[[str], Awaitable[None]] = _at_once
+        self._said: Said | None = None
 
-    def stay_behind(self, recorded: Callable[[str], Awaitable[None]]) -> None:
-        """As ``SqliteCheckpoints`` does."""
-        self._recorded = recorded
+    def behind(self, said: Said) -> MemoryCheckpoints:
+        """As ``Checkpoints`` has it."""
+        made = copy(self)
+        made._said = said
+        return made
 
     async def aput(self, config: RunnableConfig, *rest: Any) -> RunnableConfig:
-        await self._recorded(_run_of(config))
+        await self._wait(config)
         return await super().aput(config, *rest)
 
     async def aput_writes(self, config: RunnableConfig, *rest: Any) -> None:
-        await self._recorded(_run_of(config))
+        await self._wait(config)
         await super().aput_writes(config, *rest)
+
+    async def _wait(self, config: RunnableConfig) -> None:
+        run_id, epoch = run_of(config)
+        if run_id and self._said is not None:
+            await self._said(run_id, epoch)
+
+    async def atry(self) -> None:
+        """As ``Checkpoints`` has it."""
+
+    async def asize(self) -> int:
+        """None of it is in files."""
+        return 0
+
+    async def atidy(self) -> None:
+        """There is nothing to give back."""
 
     async def akeep_writes(self, run_id: str, thread_id: str, *, everywhere: bool = False) -> None:
         """Keep what a run that goes on from another's checkpoint may write over."""

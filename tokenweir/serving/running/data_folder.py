@@ -1,8 +1,9 @@
-"""A folder in which a server keeps everything: events, records, checkpoints. One server each."""
+"""A folder in which one server keeps everything: events, records, checkpoints, items."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,13 +12,16 @@ from typing import Any
 import aiosqlite
 import msgspec
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.store.sqlite.aio import AsyncSqliteStore
 
 from tokenweir.errors import TokenweirError
 from tokenweir.serving.log.sqlite import SqliteLog
 from tokenweir.serving.log.wal import MOST_PAGES, WalKeeper
+from tokenweir.serving.problems import StoreError
 from tokenweir.serving.running.checkpoints import SqliteCheckpoints
 from tokenweir.serving.running.home import Home
-from tokenweir.serving.running.records import Records
+from tokenweir.serving.running.items import Items
+from tokenweir.serving.running.local_store import LocalStore
 from tokenweir.streaming._langgraph.state_types import state_types
 
 try:
@@ -25,11 +29,13 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["FolderError", "data_folder"]
+__all__ = ["FolderError", "data_folder", "locked"]
 
+
+_logger = logging.getLogger("tokenweir.serving")
 
 _LOCKED = 60.0
-"""Seconds for which another process, a backup say, may lock the checkpoints before runs fail."""
+"""Seconds for which another process, a backup say, may lock the checkpoints; then runs wait."""
 
 
 class FolderError(TokenweirError):
@@ -50,14 +56,17 @@ def data_folder(
 
     @contextlib.asynccontextmanager
     async def opened() -> AsyncIterator[Home]:
-        with _locked(path):
+        with locked(path, "events.sqlite", "checkpoints.sqlite", "items.sqlite"):
             with _readable(path / "events.sqlite") as events:
                 log = SqliteLog(events)
             try:
                 with _readable(events):
-                    records = Records(log)
-                async with _checkpoints(path / "checkpoints.sqlite", log, graphs) as checkpointer:
-                    yield Home(log, checkpointer, records)
+                    store = LocalStore(log)
+                async with (
+                    _checkpoints(path / "checkpoints.sqlite", log, graphs) as checkpoints,
+                    _items(path / "items.sqlite") as items,
+                ):
+                    yield Home(store, log, checkpoints, items)
             finally:
                 await log.close()
 
@@ -72,7 +81,7 @@ async def _checkpoints(
     async with aiosqlite.connect(path, timeout=_LOCKED) as connection:
         wal = WalKeeper(path)
         try:
-            checkpointer = SqliteCheckpoints(connection, log.saved, wal, serde=serde)
+            checkpointer = SqliteCheckpoints(connection, wal, serde=serde)
             with _readable(path):
                 await connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 await checkpointer.setup()
@@ -82,6 +91,32 @@ async def _checkpoints(
             yield checkpointer
         finally:
             await wal.close()
+
+
+@contextlib.asynccontextmanager
+async def _items(path: Path) -> AsyncIterator[Items]:
+    async with aiosqlite.connect(path, timeout=_LOCKED, isolation_level=None) as connection:
+        with _readable(path):
+            await connection.execute("PRAGMA journal_mode = WAL")
+            await connection.execute("PRAGMA synchronous = NORMAL")
+            kept = AsyncSqliteStore(connection)
+            await kept.setup()
+        items = Items(kept, _told)
+        del kept
+        try:
+            yield items
+        finally:
+            await items.close()
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Tell trouble of the items' file as StoreError."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        _logger.error("the items cannot be read or written: %s", error)
+        raise StoreError from error
 
 
 @contextlib.contextmanager
@@ -97,11 +132,16 @@ def _readable(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Any:
-    """Hold the folder for this process; the lock goes with the process, however it ends."""
+def locked(path: Path, *names: str) -> Any:
+    """Hold a folder for this process; the lock goes with the process, however it ends.
+
+    It is made if it is not there, for this user alone, with files of these names.
+
+    Raises FolderError.
+    """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in ("lock", "events.sqlite", "checkpoints.sqlite"):
+        for name in ("lock", *names):
             (path / name).touch(mode=0o600)  # SQLite gives its other files the same
         file = (path / "lock").open("w")
     except OSError as error:

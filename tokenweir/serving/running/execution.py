@@ -7,171 +7,208 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 from langgraph.pregel import Pregel
 from langgraph.types import Command, Send
 
 from tokenweir.errors import FilterError
-from tokenweir.serving.log.events import EventLog
-from tokenweir.serving.problems import InvalidError
-from tokenweir.serving.running.checkpoints import MemoryCheckpoints, SqliteCheckpoints
+from tokenweir.serving.log.events import EventLog, EventWriter
+from tokenweir.serving.problems import InvalidError, LostError, StoreError
+from tokenweir.serving.running.checkpoints import Checkpoints
 from tokenweir.serving.running.configs import carried, check_size, config_of
 from tokenweir.serving.running.encoding import encode, explain, plain
+from tokenweir.serving.running.event_records import WithEvents
+from tokenweir.serving.running.guarding import GuardHandler, ReplacedError
+from tokenweir.serving.running.items import Items
+from tokenweir.serving.running.keeping import keep_shown
 from tokenweir.serving.running.recorder import Recorder
 from tokenweir.serving.running.records import Assistant, Run, RunRequest, RunStatus
 from tokenweir.serving.running.resuming import Left, left_of
+from tokenweir.serving.running.store import Outcome
+from tokenweir.serving.running.timing import RunTiming
+from tokenweir.serving.running.usage import Usage
+from tokenweir.streaming._langgraph.durability import allow_subgraphs_without_checkpoints
 from tokenweir.streaming.filters import as_filter
+from tokenweir.streaming.guard import Guard
 from tokenweir.streaming.run import Plan
 from tokenweir.streaming.run_filter import run_filter
 
-__all__ = ["MODES", "Executor", "Outcome", "command_of"]
+__all__ = ["MODES", "Executor", "check", "command_of", "with_checkpointer", "with_items"]
 
-MODES = ("values", "updates", "messages", "custom", "debug", "tasks", "checkpoints")
+MODES = (
+    "values",
+    "updates",
+    "messages",
+    "custom",
+    "debug",
+    "tasks",
+    "checkpoints",
+    "tools",
+    "events",
+)
 """The stream modes that can be recorded."""
 
+_Key: TypeAlias = "tuple[str, int]"
+"""A run and the epoch under which it is held."""
+
 _logger = logging.getLogger("tokenweir.serving")
-
-
-@dataclass
-class Outcome:
-    """How a run ended, and what its thread holds then."""
-
-    status: RunStatus
-    error: dict[str, str] | None = None
-    values: Any = None
-    interrupts: dict[str, Any] = field(default_factory=dict)
-    next: tuple[str, ...] = ()
-    """The nodes before which the graph stands, for somebody to let it go on."""
 
 
 class Executor:
     """Runs graphs into an event log."""
 
-    def __init__(self, graphs: Mapping[str, Any], log: EventLog, checkpointer: Any) -> None:
+    def __init__(
+        self,
+        graphs: Mapping[str, Any],
+        log: EventLog,
+        checkpoints: Checkpoints,
+        items: Items,
+        guards: Sequence[Guard] = (),
+    ) -> None:
+        """``guards`` are those of ``check_guards``."""
         self._log = log
-        self._checkpointer = checkpointer
+        self._items = items
+        self._checkpoints = checkpoints
+        self.usage = Usage()
+        self._guards = guards
         self._recorded = 0
-        self._recorders: dict[str, Recorder] = {}
-        self._deaf: dict[str, asyncio.Task[Outcome]] = {}
-        """By run: the work of those that are over, and whose nodes go on."""
-        if isinstance(checkpointer, (MemoryCheckpoints, SqliteCheckpoints)):
-            checkpointer.stay_behind(self._in_log)
-        self.graphs = {name: self._with_checkpointer(graph) for name, graph in graphs.items()}
+        self._writers: dict[_Key, EventWriter] = {}
+        self._recorders: dict[_Key, Recorder] = {}
+        self._deaf: dict[_Key, asyncio.Task[Outcome]] = {}
+        """The work of those that are over here, and whose nodes go on."""
+        allow_subgraphs_without_checkpoints()
+        self.graphs = with_checkpointer(graphs, checkpoints.behind(self._said))
 
     @property
     def events(self) -> int:
         """How many events were recorded."""
         return self._recorded + sum(recorder.count for recorder in self._recorders.values())
 
-    def _with_checkpointer(self, graph: Any) -> Any:
-        if isinstance(graph, Pregel):
-            return graph.copy({"checkpointer": self._checkpointer})
-        return graph
+    async def execute(
+        self, run: Run, assistant: Assistant, writer: EventWriter, timing: RunTiming
+    ) -> Outcome:
+        """Run to the end. What the graph raises is an outcome.
 
-    def check(self, request: RunRequest, metadata: Mapping[str, Any]) -> None:
-        """Raise InvalidError for a request that cannot be run, or not with this metadata."""
-        if request.graph not in self.graphs:
-            raise InvalidError(
-                f"there is no graph {request.graph!r}; here: {', '.join(self.graphs)}"
-            )
-        if not request.modes or not set(request.modes) <= set(MODES):
-            raise InvalidError(f"stream modes are {', '.join(MODES)}; got {request.modes}")
-        if request.durability not in ("sync", "async", "exit"):
-            raise InvalidError("durability is sync, async or exit")
-        check_size(carried(request, metadata))
-        command_of(request.command)
-        try:
-            as_filter(request.only)
-        except FilterError as error:
-            raise InvalidError(str(error)) from None
+        Args:
+            run: As it was claimed; its attempt is the epoch.
+            assistant: Whose config to add.
+            writer: Of its record, for this epoch.
+            timing: Takes the times of its tokens.
 
-    async def execute(self, run: Run, assistant: Assistant, kept: int = 0) -> Outcome:
-        """Run to the end. Only cancellation is raised; every failure is an outcome.
-
-        ``kept`` is the greatest id in its record, if another process began it.
+        Raises:
+            StoreError: If the store does not work: the run is not over.
+            LostError: If the run is another worker's meanwhile.
         """
-        request = run.request
-        graph = self.graphs[request.graph]
-        config = config_of(run, assistant)
-        left = Left(fresh=True)
+        key = run.id, run.attempt
+        self._writers[key] = writer
         try:
-            if run.attempt > 1:
-                left = await self._take_up(run, graph, config, kept)
-            if left.over:
-                outcome = await self._outcome(run)
-                if "values" in request.modes:
-                    self._log.append(run.id, "values", encode(outcome.values))
-                return outcome
-            if isinstance(graph, Pregel) and (request.command or request.input is None):
-                await self._checkpointer.akeep_writes(
-                    run.id, run.thread_id, everywhere=request.checkpoint_id is not None
-                )
-            if left.fresh and request.checkpoint_id:
-                config["configurable"]["checkpoint_id"] = request.checkpoint_id
-            self._log.append(
-                run.id,
-                "metadata",
-                encode({"run_id": run.id, "attempt": run.attempt}),
-                durable=True,
-            )
-            await self._stream(run, graph, config, assistant, go_on=not left.fresh)
-            return await self._outcome(run)
+            return await self._execute(run, assistant, writer, timing)
+        except (StoreError, LostError):
+            raise
         except Exception as error:
-            if run.id in self._deaf:
+            if key in self._deaf:
                 raise
-            _logger.warning("run %s of %s failed", run.id, request.graph, exc_info=error)
+            if _is_of_store(error):
+                raise StoreError from error
+            _logger.warning("run %s of %s failed", run.id, run.request.graph, exc_info=error)
             outcome = await self._outcome(run)
             outcome.status, outcome.error = "error", explain(error)
             return outcome
+        finally:
+            del self._writers[key]
+
+    async def _execute(
+        self, run: Run, assistant: Assistant, writer: EventWriter, timing: RunTiming
+    ) -> Outcome:
+        request = run.request
+        graph = with_items(self.graphs[request.graph], self._items.of(run.owner))
+        config = config_of(run, assistant)
+        if isinstance(graph, Pregel):
+            config["callbacks"] = [self.usage.handler(config)]
+            if self._guards:
+                config["callbacks"].append(GuardHandler(self._guards))
+        left = Left(fresh=True)
+        if run.attempt > 1:
+            left = await self._take_up(run, graph, config, writer)
+        if left.over:
+            outcome = await self._outcome(run)
+            if "values" in request.modes:
+                writer.append("values", encode(outcome.values))
+            return outcome
+        if isinstance(graph, Pregel) and (request.command or request.input is None):
+            await self._checkpoints.akeep_writes(
+                run.id, run.thread_id, everywhere=request.checkpoint_id is not None
+            )
+        if left.fresh and request.checkpoint_id:
+            config["configurable"]["checkpoint_id"] = request.checkpoint_id
+        begins = {"run_id": run.id, "attempt": run.attempt}
+        writer.append("metadata", encode(begins), durable=True)
+        try:
+            recorder = Recorder(run, writer, timing, self._guards)
+            await self._stream(run, graph, config, assistant, recorder, go_on=not left.fresh)
+        except ReplacedError:
+            await self._keep(run)
+        return await self._outcome(run)
 
     async def refuse(self, run: Run, work: asyncio.Task[Outcome]) -> str:
-        """Take nothing any more of a run that ends without its work; what does not listen."""
-        self._deaf[run.id] = work
-        work.add_done_callback(lambda done: self._fell_silent(run.id, done))
-        if (recorder := self._recorders.get(run.id)) is not None:
+        """Take nothing any more of a run that goes on without its work; what does not listen."""
+        key = run.id, run.attempt
+        self._deaf[key] = work
+        work.add_done_callback(lambda done: self._fell_silent(key, done))
+        if (recorder := self._recorders.get(key)) is not None:
             recorder.refuse()
         under_way = (await self._outcome(run)).next
         return f"its node {' or '.join(map(repr, under_way))}" if under_way else "one of its nodes"
 
-    def _fell_silent(self, run_id: str, done: asyncio.Task[Outcome]) -> None:
-        del self._deaf[run_id]
+    def _fell_silent(self, key: _Key, done: asyncio.Task[Outcome]) -> None:
+        del self._deaf[key]
         if not done.cancelled():
             done.exception()  # which is nobody's business any more
 
-    async def settle(self, run: Run, outcome: Outcome) -> None:
-        """Read into an outcome what the thread of a stopped run holds."""
+    async def settle(self, run: Run, outcome: Outcome, *, began: bool) -> None:
+        """Read into an outcome what the thread of a stopped run holds.
+
+        Of a run that had begun, and is not undone, no question stays that waits for an answer, and
+        the thread keeps what was shown.
+        """
+        if began and not (outcome.undone or run.undone or run.temporary):
+            await self._keep(run)
         found = await self._outcome(run)
         outcome.values, outcome.interrupts = found.values, {}
-        if run.undone or run.status == "pending":
+        if outcome.undone or not began:
             outcome.interrupts, outcome.next = found.interrupts, found.next
 
-    async def size(self) -> int:
-        """Bytes of checkpoints in a file; those in memory are not counted."""
-        files = isinstance(self._checkpointer, SqliteCheckpoints)
-        return await self._checkpointer.asize() if files else 0
-
-    async def tidy(self) -> None:
-        """Give the space of what was forgotten back."""
-        if isinstance(self._checkpointer, SqliteCheckpoints):
-            await self._checkpointer.atidy()
+    async def _keep(self, run: Run) -> None:
+        if (run.id, run.attempt) in self._deaf:
+            return  # what its nodes still write is refused, and what is written in its name
+        try:
+            await keep_shown(run, self.graphs[run.request.graph], self._log)
+        except (StoreError, LostError):
+            raise
+        except Exception as error:
+            if _is_of_store(error):
+                raise StoreError from error
+            _logger.warning("what run %s has shown is not kept", run.id, exc_info=error)
 
     async def forget(self, thread_id: str) -> None:
         """Remove a thread's checkpoints."""
-        await self._checkpointer.adelete_thread(thread_id)
+        await self._checkpoints.adelete_thread(thread_id)
 
     async def undo(self, run: Run) -> None:
         """Remove the checkpoints that a run made, and what it wrote to those before."""
-        await self._checkpointer.adelete_for_runs([run.id])
-
-    async def copy(self, thread_id: str, to: str) -> None:
-        """Copy a thread's checkpoints."""
-        await self._checkpointer.acopy_thread(thread_id, to)
+        await self._checkpoints.adelete_for_runs([run.id])
 
     async def _stream(
-        self, run: Run, graph: Any, config: Any, assistant: Assistant, *, go_on: bool
+        self,
+        run: Run,
+        graph: Any,
+        config: Any,
+        assistant: Assistant,
+        recorder: Recorder,
+        *,
+        go_on: bool,
     ) -> None:
         request = run.request
         kwargs: dict[str, Any] = {}
@@ -185,9 +222,8 @@ class Executor:
         if request.interrupt_after:
             kwargs["interrupt_after"] = request.interrupt_after
         given = None if go_on else command_of(request.command) or request.input
-        recorder = Recorder(run, self._log)
         plan = Plan(
-            graph,
+            WithEvents(graph, run.id) if "events" in request.modes else graph,
             given,
             config,
             only=run_filter(request.only),
@@ -196,25 +232,29 @@ class Executor:
             version="v1",
             kwargs=kwargs,
         )
-        self._recorders[run.id] = recorder
+        key = run.id, run.attempt
+        self._recorders[key] = recorder
         try:
             await recorder.record(plan)
         finally:
-            del self._recorders[run.id]
+            del self._recorders[key]
             self._recorded += recorder.count
 
-    async def _in_log(self, run_id: str) -> None:
-        """Wait until what a run has made so far is in the log. Raises if the run is over."""
-        if (work := self._deaf.get(run_id)) is not None:
+    async def _said(self, run_id: str, epoch: int) -> None:
+        """Wait until what a run has said so far would survive. Raises if it is not held so."""
+        key = run_id, epoch
+        if (work := self._deaf.get(key)) is not None:
             work.cancel()  # a node that did not listen has ended: the next one must not begin
             raise asyncio.CancelledError
-        recorder = self._recorders.get(run_id)
+        recorder, writer = self._recorders.get(key), self._writers.get(key)
         if recorder is not None:
             await recorder.recorded()
+        if writer is not None:
+            await writer.saved()
 
-    async def _take_up(self, run: Run, graph: Any, config: Any, kept: int) -> Left:
-        """Where a run stands that another process began; its cut-off messages are made void."""
-        left = await left_of(run, graph, config, self._log, kept)
+    async def _take_up(self, run: Run, graph: Any, config: Any, writer: EventWriter) -> Left:
+        """Where a run stands that was claimed before; its cut-off messages are made void."""
+        left = await left_of(run, graph, config, self._log, writer.kept)
         for kind, message, metadata in left.void:
             removed: dict[str, Any] = {
                 "type": "remove",
@@ -223,22 +263,22 @@ class Executor:
                 "additional_kwargs": {},
             }
             removed |= {"response_metadata": {}, "name": None}
-            self._log.append(run.id, kind, encode([removed, metadata]), durable=True)
+            writer.append(kind, encode([removed, metadata]), durable=True)
         return left
 
     async def _outcome(self, run: Run) -> Outcome:
         """What the thread holds now, and whether it waits for somebody."""
-        graph = self.graphs[run.request.graph]
+        graph = self.graphs.get(run.request.graph)
         if not isinstance(graph, Pregel):
             return Outcome("success")
         config: Any = {"configurable": {"thread_id": run.thread_id}}
         try:
             snapshot = await graph.aget_state(config)
-        except asyncio.CancelledError:
+        except StoreError:
             raise
         except Exception as error:
             _logger.warning("the state of thread %s cannot be read", run.thread_id, exc_info=error)
-            return Outcome("success")
+            return Outcome("error", explain(error))
         interrupts = {
             task.id: [{"id": each.id, "value": each.value} for each in task.interrupts]
             for task in snapshot.tasks
@@ -246,6 +286,46 @@ class Executor:
         }
         status: RunStatus = "interrupted" if snapshot.next else "success"
         return Outcome(status, None, plain(snapshot.values), plain(interrupts), snapshot.next)
+
+
+def _is_of_store(error: BaseException | None) -> bool:
+    """Whether an error of a graph was raised because the store does not work."""
+    while error is not None:
+        if isinstance(error, (StoreError, LostError)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def with_checkpointer(graphs: Mapping[str, Any], saver: Any) -> dict[str, Any]:
+    """Graphs with this checkpointer in place of their own; what is not LangGraph's stays."""
+    return {
+        name: graph.copy({"checkpointer": saver}) if isinstance(graph, Pregel) else graph
+        for name, graph in graphs.items()
+    }
+
+
+def with_items(graph: Any, items: Items) -> Any:
+    """A graph with these items as its ``store``, unless it has one of its own."""
+    if not isinstance(graph, Pregel) or graph.store is not None:
+        return graph
+    return graph.copy({"store": items})
+
+
+def check(graphs: Mapping[str, Any], request: RunRequest, metadata: Mapping[str, Any]) -> None:
+    """Raise InvalidError for a request that cannot be run, or not with this metadata."""
+    if request.graph not in graphs:
+        raise InvalidError(f"there is no graph {request.graph!r}; here: {', '.join(graphs)}")
+    if not request.modes or not set(request.modes) <= set(MODES):
+        raise InvalidError(f"stream modes are {', '.join(MODES)}; got {request.modes}")
+    if request.durability not in ("sync", "async", "exit"):
+        raise InvalidError("durability is sync, async or exit")
+    check_size(carried(request, metadata))
+    command_of(request.command)
+    try:
+        as_filter(request.only)
+    except FilterError as error:
+        raise InvalidError(str(error)) from None
 
 
 def command_of(command: Mapping[str, Any] | None) -> Command[Any] | None:

@@ -1,27 +1,29 @@
-"""Where a server keeps things: an event log, checkpoints, records. Here in memory."""
+"""Where a server keeps things: records, an event log, checkpoints, items. Here in memory."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from tokenweir.serving.log.events import EventLog
 from tokenweir.serving.log.memory import MemoryLog
-from tokenweir.serving.running.checkpoints import MemoryCheckpoints
-from tokenweir.serving.running.records import Records
+from tokenweir.serving.running.checkpoints import Checkpoints, MemoryCheckpoints
+from tokenweir.serving.running.items import Items, items_in_memory
+from tokenweir.serving.running.local_store import LocalStore
+from tokenweir.serving.running.store import Store
 
 __all__ = ["Home", "in_memory"]
 
 
 @dataclass(frozen=True)
 class Home:
-    """Where things are kept: an event log, a checkpointer, records."""
+    """Where things are kept: records, an event log, checkpoints, and LangGraph's items."""
 
+    store: Store
     log: EventLog
-    checkpointer: Any
-    records: Records
+    checkpoints: Checkpoints
+    items: Items = field(default_factory=items_in_memory)
 
 
 @contextlib.asynccontextmanager
@@ -29,6 +31,6 @@ async def in_memory() -> AsyncIterator[Home]:
     """A home in memory: gone with the process."""
     log = MemoryLog()
     try:
-        yield Home(log, MemoryCheckpoints(), Records(log))
+        yield Home(LocalStore(log), log, MemoryCheckpoints())
     finally:
         await log.close()

@@ -8,14 +8,17 @@ too.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable, Sequence
 from threading import get_ident
 from typing import Any
 
 from langchain_core.messages import AIMessageChunk, BaseMessage
 
-from tokenweir.serving.log.events import EventLog
+from tokenweir.serving.log.events import EventWriter
 from tokenweir.serving.running.encoding import TokenEncoder, encode, encode_text
+from tokenweir.serving.running.guarding import Guarding, ReplacedError
 from tokenweir.serving.running.records import Run
+from tokenweir.serving.running.timing import RunTiming
 from tokenweir.streaming.channel import (
     EndOfStream,
     ReaderLeft,
@@ -24,9 +27,11 @@ from tokenweir.streaming.channel import (
     TextWriter,
     open_channel,
 )
+from tokenweir.streaming.content import call_of
+from tokenweir.streaming.guard import Guard
 from tokenweir.streaming.run import Plan, run
 from tokenweir.streaming.stream import DEFAULT_BUFFER
-from tokenweir.types import Metadata, Namespace
+from tokenweir.types import Metadata, Namespace, Token
 
 __all__ = ["Recorder"]
 
@@ -44,15 +49,18 @@ class Recorder:
         count: How many events it has recorded.
     """
 
-    def __init__(self, run: Run, log: EventLog) -> None:
+    def __init__(
+        self, run: Run, writer: EventWriter, timing: RunTiming, guards: Sequence[Guard] = ()
+    ) -> None:
         self.count = 0
-        self._run = run
-        self._log = log
+        self._timing = timing
+        self._writer = writer
         self._send: SendChannel[Any]
         self._channel: ReceiveChannel[Any]
         self._send, self._channel = open_channel(DEFAULT_BUFFER)
         self._tokens = TokenEncoder(run_id=run.id, thread_id=run.thread_id)
         self._seen = set[Any]()
+        """What of which messages has begun."""
         self._subgraphs = run.request.subgraphs
         self._exit = run.request.durability == "exit"
         """No checkpoint has what a step said be saved before the run's end."""
@@ -61,13 +69,18 @@ class Recorder:
         self._waiting: asyncio.Task[None] | None = None
         self._failed: BaseException | None = None
         self._direct = True
+        self._guarding = Guarding(guards) if guards else None
+        self._work: asyncio.Task[None] | None = None
+        """The run, if there are guards."""
+        self._places: dict[Hashable, Any] = {}
+        """By call: what its parts begin with, its mode and its namespace, for those that wait."""
 
     async def record(self, plan: Plan) -> None:
         """Run a graph to its end, in this task. Raises what the run raises."""
         self._direct = plan.direct()
         self._channel.attach(self)
         try:
-            await run(plan, self._send)
+            await self._run(plan)
             while self._waiting is not None:
                 await asyncio.wait([self._waiting])
             self.wake()
@@ -78,6 +91,17 @@ class Recorder:
             self._channel.close()
         if self._failed is not None:
             raise self._failed
+
+    async def _run(self, plan: Plan) -> None:
+        if self._guarding is None:
+            return await run(plan, self._send)
+        # In a task of its own, so that a guard can end a call that says nothing more.
+        self._work = self._loop.create_task(run(plan, self._send))
+        try:
+            await self._work
+        except asyncio.CancelledError:
+            if self._failed is None:
+                raise
 
     def refuse(self) -> None:
         """Record nothing more: the run is over, and its nodes go on."""
@@ -108,12 +132,19 @@ class Recorder:
             self._fail(error)
         return True
 
-    def text_writer(self, namespace: Namespace, metadata: Metadata, message_id: str) -> TextWriter:
+    def text_writer(
+        self, namespace: Namespace, metadata: Metadata, message_id: str
+    ) -> TextWriter | None:
         """Records texts of one message in the envelope of the chunk before them."""
-        kind, run_id = self._kind("messages", namespace), self._run.id
-        append, envelope_of, channel = self._log.append, self._tokens.envelope, self._channel
+        if self._guarding is not None:
+            return None
+        kind = self._kind("messages", namespace)
+        append, envelope_of, channel = self._writer.append, self._tokens.envelope, self._channel
+        came = self._timing.token
+        begins = True
 
         def record(text: str) -> bool:
+            nonlocal begins
             envelope = envelope_of(kind, message_id)
             if envelope is None or channel.ready or self._must_wait():
                 return False
@@ -122,8 +153,10 @@ class Recorder:
             except UnicodeEncodeError:  # its chunk waits for the other half of a letter
                 return False
             self.count += 1
+            came(message_id)
             try:
-                append(run_id, kind, body, envelope=envelope)
+                append(kind, body, envelope=envelope, durable=begins)
+                begins = False
             except Exception as error:  # noqa: BLE001 - as in wake
                 self._fail(error)
             return True
@@ -133,7 +166,7 @@ class Recorder:
     def _must_wait(self) -> bool:
         return (
             get_ident() != self._thread
-            or self._log.full
+            or self._writer.full
             or self._waiting is not None
             or self._failed is not None
         )
@@ -141,6 +174,8 @@ class Recorder:
     def _fail(self, error: BaseException) -> None:
         self._failed = error
         self._channel.close()
+        if self._work is not None:
+            self._work.cancel()
 
     def _kind(self, mode: str, namespace: Namespace) -> str:
         return "|".join((mode, *namespace)) if self._subgraphs and namespace else mode
@@ -152,10 +187,10 @@ class Recorder:
             return
         if self._waiting is not None or self._failed is not None:
             return
-        channel, log, put = self._channel, self._log, self._put
+        channel, writer, put = self._channel, self._writer, self._put
         try:
             while channel.ready:
-                if log.full:
+                if writer.full:
                     self._waiting = self._loop.create_task(self._wait())
                     return
                 put(channel.receive_nowait())
@@ -172,28 +207,62 @@ class Recorder:
         try:
             while self._failed is None and self._channel.statistics().waiting:
                 self._put(self._channel.receive_nowait())
+            if self._guarding is not None and self._failed is None:
+                self._put_passed(self._guarding, self._guarding.end())
         except Exception as error:  # noqa: BLE001 - as in wake
             self._failed = error
 
     async def _wait(self) -> None:
-        await self._log.ready()
+        await self._writer.ready()
         self._waiting = None
         self.wake()
 
     def _put(self, part: Any) -> None:
+        guarding, payload = self._guarding, part[-1]
+        if guarding is None or part[-2] not in ("messages", "custom") or not _is_token(payload):
+            self._append(part)
+        else:
+            self._places[call_of(*payload)] = part[:-1]
+            self._put_passed(guarding, guarding.feed(tuple(payload)))
+
+    def _put_passed(self, guarding: Guarding, passed: list[Token]) -> None:
+        """Record tokens that have passed the guards. Raises what ends the run if one did not."""
+        for token in passed:
+            self._append((*self._places[call_of(*token)], token))
+        if (ending := guarding.ending()) is not None:
+            self._append((*self._places[call_of(*ending)], ending))
+            raise ReplacedError
+
+    def _append(self, part: Any) -> None:
         mode, payload = part[-2], part[-1]
         kind = self._kind(mode, part[0]) if self._subgraphs else mode
         self.count += 1
         if mode not in ("messages", "custom") or not _is_token(payload):
             durable = self._exit and mode != "custom"
-            self._log.append(self._run.id, kind, encode(payload), durable=durable)
+            self._writer.append(kind, encode(payload), durable=durable)
             return
-        # Whoever sees a message begin must be told if it becomes void after a kill.
-        message_id = payload[0].id
-        if begins := message_id not in self._seen:
-            self._seen.add(message_id)
+        self._timing.chunk(payload[0])
+        # Whoever sees a message begin, or a part of it, must be told if that is void after a kill.
+        parts = _parts(payload[0])
+        if begins := parts not in self._seen:
+            self._seen.add(parts)
         body, envelope = self._tokens.encode(kind, *payload)
-        self._log.append(self._run.id, kind, body, envelope=envelope, durable=begins)
+        self._writer.append(kind, body, envelope=envelope, durable=begins)
+
+
+def _parts(message: BaseMessage) -> tuple[Any, ...]:
+    """Which of a message's parts a chunk adds to: text, reasoning, each tool call, each block."""
+    content = message.content
+    text = bool(content) if isinstance(content, str) else tuple(map(_block, content))
+    reasoning = bool(message.additional_kwargs.get("reasoning_content"))
+    calls = getattr(message, "tool_call_chunks", None) or ()
+    return message.id, text, reasoning, tuple(str(call.get("index")) for call in calls)
+
+
+def _block(block: Any) -> tuple[str, str]:
+    if not isinstance(block, dict):
+        return "text", ""
+    return str(block.get("type")), str(block.get("index"))
 
 
 def _is_token(payload: Any) -> bool:

@@ -1,14 +1,9 @@
-"""What is known of runs, threads and assistants: plain records, kept in memory and written behind.
-
-No I/O here: a journal is told of every change and takes care of the disk.
-"""
+"""What is known of runs, threads and assistants: plain records, which a store keeps."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
-from typing import Annotated, Any, Generic, Literal, Protocol, TypeAlias, TypedDict, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 import msgspec
 from msgspec import Meta
@@ -20,16 +15,11 @@ __all__ = [
     "Assistant",
     "Command",
     "Config",
-    "Journal",
-    "Records",
     "Run",
     "RunRequest",
     "RunStatus",
-    "RunTable",
-    "Table",
     "Thread",
     "ThreadStatus",
-    "ThreadTable",
     "now",
 ]
 
@@ -116,11 +106,18 @@ class Run(msgspec.Struct, kw_only=True):
     status: RunStatus = "pending"
     temporary: bool = False
     """Whether its thread was made for it alone, and goes when it ends."""
-    attempt: int = 1
+    attempt: int = 0
+    """How often it was claimed by a worker: the epoch of the last claim."""
+    server: str = ""
+    """The worker that holds it; "" if none does."""
+    turn: int = 0
+    """Which of its thread's runs it is, from 1, in the order in which they began; 0 before that."""
     metadata: dict[str, Any] = {}
     strategy: str = "enqueue"
     due_at: str | None = None
     """Before that time it does not run, nor hold up others; None for at once."""
+    stopping: bool = False
+    """Whether somebody asked for it to be stopped."""
     undone: bool = False
     """Whether its checkpoints and its record go when it has stopped."""
     error: dict[str, str] | None = None
@@ -140,6 +137,12 @@ class Run(msgspec.Struct, kw_only=True):
         left = datetime.fromisoformat(self.due_at) - datetime.now(timezone.utc)
         return left.total_seconds()
 
+    @property
+    def waited(self) -> float:
+        """Seconds since it was due."""
+        due = datetime.fromisoformat(self.due_at or self.created_at)
+        return (datetime.now(timezone.utc) - due).total_seconds()
+
 
 class Thread(msgspec.Struct, kw_only=True):
     """One thread."""
@@ -153,6 +156,8 @@ class Thread(msgspec.Struct, kw_only=True):
     values: Any = None
     interrupts: dict[str, Any] = {}
     error: Any = None
+    turns: int = 0
+    """How many runs have begun on it, those that are gone among them."""
     created_at: str = msgspec.field(default_factory=now)
     updated_at: str = msgspec.field(default_factory=now)
     state_updated_at: str = msgspec.field(default_factory=now)
@@ -173,151 +178,7 @@ class Assistant(msgspec.Struct, kw_only=True):
     created_at: str = msgspec.field(default_factory=now)
     updated_at: str = msgspec.field(default_factory=now)
 
-
-class Journal(Protocol):
-    """Where records are kept beyond the process. Writes are in order, and nobody waits for them."""
-
-    def save(self, table: str, id: str, record: bytes) -> None:
-        """Write a record, over an older one of its id."""
-        ...
-
-    def remove(self, table: str, id: str) -> None:
-        """Forget a record."""
-        ...
-
-    async def read(self, table: str, id: str) -> bytes | None:
-        """A record as it is there, which may not be the last; None if there is none."""
-        ...
-
-    def load(self, table: str) -> Iterable[bytes]:
-        """All records of a table, oldest first. May take its time: called once, at the start."""
-        ...
-
-
-R = TypeVar("R", Run, Thread, Assistant)
-
-
-class Table(Generic[R]):
-    """Records of one type by id, oldest first."""
-
-    def __init__(self, name: str, kind: type[R], journal: Journal | None) -> None:
-        self._name = name
-        self._journal = journal
-        self._records: dict[str, R] = {}
-        if journal is not None:
-            for data in journal.load(name):
-                self._keep(msgspec.json.decode(data, type=kind))
-
-    def get(self, id: str) -> R | None:
-        return self._records.get(id)
-
-    def all(self) -> list[R]:
-        """All records, oldest first."""
-        return list(self._records.values())
-
-    def save(self, record: R) -> R:
-        """Keep a record that is new or was changed."""
-        record.updated_at = now()
-        if self._journal is not None:
-            self._journal.save(self._name, record.id, msgspec.json.encode(record))
-        self._keep(record)
-        return record
-
-    def remove(self, id: str) -> None:
-        if self._records.pop(id, None) is not None and self._journal is not None:
-            self._journal.remove(self._name, id)
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def _keep(self, record: R) -> None:
-        self._records[record.id] = record
-
-
-class RunTable(Table[Run]):
-    """Runs by id, and by the thread that they are on.
-
-    Of a run that is over only the journal has what it was asked: inputs are large, and runs many.
-    """
-
-    def __init__(self, journal: Journal | None) -> None:
-        self._on_thread: dict[str, list[str]] = {}
-        super().__init__("runs", Run, journal)
-
-    def on_thread(self, thread_id: str) -> list[Run]:
-        """A thread's runs, oldest first."""
-        return [self._records[run_id] for run_id in self._on_thread.get(thread_id, ())]
-
-    async def whole(self, run: Run) -> Run:
-        """A run with all that it was asked."""
-        if self._journal is None or not run.final:
-            return run
-        data = await self._journal.read(self._name, run.id)
-        if data is None:
-            return run
-        known = msgspec.json.decode(data, type=Run)
-        return msgspec.structs.replace(run, request=known.request, metadata=known.metadata)
-
-    def remove(self, id: str) -> None:
-        if (run := self.get(id)) is not None:
-            others = self._on_thread[run.thread_id]
-            others.remove(id)
-            if not others:
-                del self._on_thread[run.thread_id]
-        super().remove(id)
-
-    def _keep(self, record: Run) -> None:
-        if record.id not in self._records:
-            self._on_thread.setdefault(record.thread_id, []).append(record.id)
-        super()._keep(record)
-        if record.final and self._journal is not None:
-            asked = record.request
-            record.request = RunRequest(
-                graph=asked.graph, modes=asked.modes, asked=asked.asked, subgraphs=asked.subgraphs
-            )
-            record.metadata = {}
-
-
-class ThreadTable(Table[Thread]):
-    """Threads by id, and how many each owner has."""
-
-    def __init__(self, journal: Journal | None) -> None:
-        self._owned = Counter[str]()
-        super().__init__("threads", Thread, journal)
-
-    def owned(self, owner: str) -> int:
-        """How many threads somebody has."""
-        return self._owned[owner]
-
-    def remove(self, id: str) -> None:
-        if (thread := self.get(id)) is not None:
-            self._owned[thread.owner] -= 1
-        super().remove(id)
-
-    def _keep(self, record: Thread) -> None:
-        if record.id not in self._records:
-            self._owned[record.owner] += 1
-        super()._keep(record)
-
-
-class Records:
-    """The tables of one server."""
-
-    def __init__(self, journal: Journal | None = None) -> None:
-        self.runs = RunTable(journal)
-        self.threads = ThreadTable(journal)
-        self.assistants: Table[Assistant] = Table("assistants", Assistant, journal)
-
-    def runs_of(self, thread_id: str, owner: str) -> list[Run]:
-        """An owner's runs on a thread, newest first."""
-        return [run for run in reversed(self.runs.on_thread(thread_id)) if run.owner == owner]
-
-    def owner_of(self, thread_id: str) -> str | None:
-        """Who owns a thread's id: whoever used it first, with a thread's record or without.
-
-        None if nobody uses it.
-        """
-        thread = self.threads.get(thread_id)
-        if thread is not None:
-            return thread.owner
-        return next((run.owner for run in self.runs.on_thread(thread_id)), None)
+    @property
+    def own(self) -> bool:
+        """Whether it is a graph's own, and no client's."""
+        return self.metadata.get("created_by") == "system"

@@ -104,8 +104,8 @@ async def _messages(
             if event.kind == "metadata":
                 attempt = event.value["attempt"]
                 found.clear()
-            elif event.mode in ("messages", "custom") and _is_token(event.value):
-                message, metadata = event.value
+            elif (token := event.token) is not None and _has_id(token[0]):
+                message, metadata = token
                 key = (event.kind, message["id"])
                 if message.get("type") == "remove":
                     found.pop(key, None)
@@ -116,15 +116,8 @@ async def _messages(
     return found, attempt
 
 
-def _is_token(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and isinstance(value[0], dict)
-        and isinstance(value[1], dict)
-        and isinstance(value[0].get("id"), str)
-        and "type" in value[0]
-    )
+def _has_id(message: Any) -> bool:
+    return isinstance(message, dict) and isinstance(message.get("id"), str) and "type" in message
 
 
 def _path(metadata: dict[str, Any]) -> str:

@@ -1,96 +1,105 @@
 """Runs of graphs by name: started by whoever asks, recorded in the event log, read by anybody.
 
-A run belongs to no connection. When it runs, and how it ends, is ``worker.py``'s matter.
+A run belongs to no connection. What is known of it is the store's; a worker executes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid5
 
 import msgspec
 
-from tokenweir.serving.log.events import Event, EventLog
+from tokenweir.serving.log.events import Event
 from tokenweir.serving.problems import (
     ConflictError,
-    CutOffError,
     InvalidError,
     Limits,
     NotFoundError,
     StoreError,
     TooBusyError,
-    TooManyError,
 )
-from tokenweir.serving.running.execution import Executor
+from tokenweir.serving.running.execution import check, with_checkpointer
+from tokenweir.serving.running.home import Home
 from tokenweir.serving.running.ids import check_id, new_id
-from tokenweir.serving.running.records import Assistant, Records, Run, RunRequest, Thread, now
+from tokenweir.serving.running.records import Assistant, Run, RunRequest, Thread, now
 from tokenweir.serving.running.worker import Worker
+from tokenweir.streaming.guard import Guard
 
 __all__ = ["Runs"]
 
 _GRAPHS = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
 """What the ids of graphs' own assistants are made from, as LangGraph's server makes them."""
 
+_PAGE = 100
+"""Runs of a thread that are forgotten at once."""
+
 
 class Runs:
-    """All runs of one server, in one event loop.
+    """The runs of a home, as the clients of one server see them.
 
-    The life of a run: ``pending`` while its thread or the server is busy, ``running``, then
+    The life of a run: ``pending`` while its thread or the servers are busy, ``running``, then
     ``success``, ``error``, ``timeout`` or ``interrupted`` (by a node or by ``cancel``). Its last
     event is ``end``; its status is final before that can be read.
+
+    As a context it executes runs: on entering it claims what former processes left unfinished; on
+    leaving it lets those that run finish for ``limits.drain_seconds``.
+
+    Attributes:
+        graphs: The graphs by name, each with the home's checkpointer.
+        store: What is known of runs, threads and assistants.
+        log: The events of all runs.
+        checkpoints: The states of all threads.
+        items: LangGraph's key-value store.
+        limits: How much the server takes on.
+        worker: What executes runs here.
     """
 
     def __init__(
         self,
         graphs: Mapping[str, Any],
-        log: EventLog,
-        checkpointer: Any,
-        records: Records | None = None,
+        home: Home,
         limits: Limits | None = None,
+        guards: Sequence[Guard] = (),
     ) -> None:
-        self.log = log
-        self.records = records or Records()
+        self.graphs = with_checkpointer(graphs, home.checkpoints)
+        self.store = home.store
+        self.log = home.log
         self.limits = limits or Limits()
-        self._executor = Executor(graphs, log, checkpointer)
-        self.worker = Worker(self._executor, log, self.records, self.limits)
-        for name in graphs:
-            known = str(uuid5(_GRAPHS, name))
-            if self.records.assistants.get(known) is None:
-                metadata = {"created_by": "system"}
-                made = Assistant(id=known, graph=name, name=name, metadata=metadata)
-                self.records.assistants.save(made)
+        self._guarded = bool(guards)
+        self.worker = Worker(graphs, home, self.limits, guards)
+        self.checkpoints = home.checkpoints
+        self.items = home.items
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Runs:
+        for name in self.graphs:
+            metadata = {"created_by": "system"}
+            own = Assistant(id=_own_id(name), graph=name, name=name, metadata=metadata)
+            with contextlib.suppress(ConflictError):  # it is there already
+                await self.store.create_assistant(own)
+        await self.worker.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.worker.drain()
 
     # What there is
 
-    @property
-    def graphs(self) -> Mapping[str, Any]:
-        """The graphs by name, each with the server's checkpointer."""
-        return self._executor.graphs
-
-    @property
-    def events(self) -> int:
-        """How many events were recorded by this process."""
-        return self._executor.events
-
-    def get(self, run_id: str, owner: str = "") -> Run:
+    async def get(self, run_id: str, owner: str = "") -> Run:
         """A run. Raises NotFoundError if it is not there, or another owner's."""
-        run = self.records.runs.get(run_id)
-        if run is None or run.owner != owner:
-            raise NotFoundError(f"there is no run {run_id}")
-        return run
+        return await self.store.run(run_id, owner)
 
-    def thread(self, thread_id: str, owner: str = "") -> Thread:
+    async def thread(self, thread_id: str, owner: str = "") -> Thread:
         """A thread. Raises NotFoundError if it is not there, or another owner's."""
-        thread = self.records.threads.get(thread_id)
-        if thread is None or thread.owner != owner:
-            raise NotFoundError(f"there is no thread {thread_id}")
-        return thread
+        return await self.store.thread(thread_id, owner)
 
-    def assistant(self, name: str, owner: str = "") -> Assistant:
+    async def assistant(self, name: str, owner: str = "") -> Assistant:
         """An assistant by its id, or a graph's own by the graph's name. Raises NotFoundError."""
-        known = str(uuid5(_GRAPHS, name)) if name in self.graphs else name
-        found = self.records.assistants.get(known)
+        found = await self.store.assistant(_own_id(name) if name in self.graphs else name)
         if found is None or found.owner not in ("", owner) or found.graph not in self.graphs:
             there = ", ".join(self.graphs)
             raise NotFoundError(f"there is no assistant {name!r}; graphs here: {there}")
@@ -135,21 +144,16 @@ class Runs:
         """
         if self.worker.stopping:
             raise TooBusyError("the server is stopping; try again in a moment")
-        self._check_writable()
-        self._check_waiting(owner, after_seconds)
-        self._executor.check(request, metadata or {})
+        check(self.graphs, request, metadata or {})
+        if self._guarded and "events" in request.modes:
+            raise InvalidError("the stream mode events passes by this server's guards")
         if thread_id is None:
             temporary = temporary is not False
             thread_id = new_id()
         check_id("thread_id", thread_id)
-        if self.records.owner_of(thread_id) not in (None, owner):
-            raise NotFoundError(f"there is no thread {thread_id}")
-        known = self.records.threads.get(thread_id)
-        if strategy == "reject" and self.worker.on_thread(thread_id):
-            raise ConflictError("the thread is busy with another run; wait for it, or cancel it")
         if strategy not in ("enqueue", "reject", "interrupt", "rollback"):
             raise InvalidError("multitask_strategy is enqueue, reject, interrupt or rollback")
-        assistant = self.assistant(assistant_id or request.graph, owner)
+        assistant = await self.assistant(assistant_id or request.graph, owner)
         run = Run(
             id=new_id(),
             thread_id=thread_id,
@@ -161,46 +165,8 @@ class Runs:
             strategy=strategy,
             due_at=now(after_seconds) if after_seconds else None,
         )
-        if not run.temporary:
-            if known is None:
-                self.check_threads(owner)
-            thread = known or Thread(id=thread_id, owner=owner)
-            thread.graph = request.graph
-            about = {"graph_id": request.graph, "assistant_id": assistant.id}
-            thread.metadata = {**thread.metadata, **about}  # copies of a thread share the old one
-            if not after_seconds:
-                thread.status = "busy"
-            self.records.threads.save(thread)
-        self.log.open(run.id)
-        self.records.runs.save(run)
-        self.worker.take(run)
-        try:  # whoever is told of a run finds it again, whatever happens
-            await self.log.saved(run.id, patient=False)
-        except StoreError:
-            self.worker.cancel(run.id, undo=True)
-            raise
+        await self.store.create(run, self.limits)
         return run
-
-    def _check_writable(self) -> None:
-        if self.log.problem is not None:
-            raise StoreError
-
-    def check_threads(self, owner: str) -> None:
-        """Raise ConflictError if an owner has as many threads as there may be."""
-        if self.records.threads.owned(owner) >= self.limits.threads:
-            raise ConflictError(
-                f"there are {self.limits.threads} threads already, which is the most; delete some"
-            )
-
-    def _check_waiting(self, owner: str, after_seconds: float) -> None:
-        waiting, delayed = self.worker.waiting_of(owner)
-        if after_seconds and delayed >= self.limits.delayed:
-            raise TooManyError(
-                f"{delayed} runs wait for their time (after_seconds) already, which is the most; "
-                "cancel some, or wait until some are due"
-            )
-        if waiting >= self.limits.queue:
-            raise TooBusyError("too many runs are waiting; try again later")
 
     async def follow(self, run_id: str, after: int | None = None) -> AsyncIterator[Event]:
         """The events of a run with ids greater than ``after`` (None: all), live to its end.
@@ -221,28 +187,32 @@ class Runs:
         Raises:
             NotFoundError: If it is not there, or over.
         """
-        run = self.get(run_id, owner)
-        if run.final:
-            raise NotFoundError(f"run {run_id} is over")
-        self.worker.cancel(run_id, undo=undo)
-        if undo:
-            await self.log.saved(patient=False)  # whatever happens, it is not gone on with
+        await self.store.request_cancel(run_id, owner, undo=undo)
         if wait:
-            await self.wait(run_id, owner)
+            with contextlib.suppress(NotFoundError):  # undone, and gone already
+                await self.wait(run_id, owner)
+
+    def cancel_soon(self, run: Run) -> None:
+        """Stop a run whose client has left; no word if it is over."""
+
+        async def cancel() -> None:
+            with contextlib.suppress(NotFoundError, StoreError):
+                await self.cancel(run.id, run.owner)
+
+        task = asyncio.get_running_loop().create_task(cancel())
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
 
     async def wait(self, run_id: str, owner: str = "") -> Run:
         """The run, when it is over. Leaving stops the waiting, never the run.
 
         Raises CutOffError if the server stops before it is over.
         """
-        run = self.get(run_id, owner)
-        await self.worker.ended(run)
-        if not run.final:
-            raise CutOffError("the server is stopping; the run goes on at its next start")
-        return run
+        return await self.store.ended(run_id, owner)
 
-    async def state(self, run_id: str, owner: str = "") -> Any:
-        """What a run that is over gave: the last ``values`` it recorded, else its thread's.
+    async def result(self, run_id: str, owner: str = "") -> tuple[Run, Any]:
+        """A run when it is over, and what it gave: the last ``values`` it recorded, else its
+        thread's.
 
         None if it recorded none and its thread is gone.
         """
@@ -250,47 +220,55 @@ class Runs:
         if "values" in run.request.modes:
             last = await self.log.newest(run_id, "values")
             if last is not None:
-                return last.value
-        thread = self.records.threads.get(run.thread_id)
-        return thread.values if thread is not None else None
+                return run, last.value
+        try:
+            return run, (await self.thread(run.thread_id, owner)).values
+        except NotFoundError:
+            return run, None
 
     async def forget(self, run_id: str, owner: str = "") -> None:
         """Remove a run and its events. Raises ConflictError while it is not over."""
-        run = self.get(run_id, owner)
-        if not run.final:
-            raise ConflictError("the run is not over; cancel it first")
-        self._check_writable()
-        await self.worker.forget(run)
+        await self.store.forget(run_id, owner)
 
     async def copy_thread(self, thread_id: str, owner: str = "") -> Thread:
         """A new thread with what a thread holds: metadata, state and history, no runs."""
-        known = self.thread(thread_id, owner)
-        self._check_writable()
-        self.check_threads(owner)
+        known = await self.thread(thread_id, owner)
         made = msgspec.structs.replace(known, id=new_id(), created_at=now())
         made.status = "interrupted" if known.interrupts else "idle"
-        await self._executor.copy(thread_id, made.id)
-        self.records.threads.save(made)
-        await self.log.saved(patient=False)
+        await self.store.create_thread(made, self.limits)
+        try:
+            await self.checkpoints.acopy_thread(thread_id, made.id)
+        except StoreError:
+            await self.store.delete_thread(made.id, owner)
+            raise
         return made
 
     async def forget_thread(self, thread_id: str, owner: str = "") -> None:
         """Remove a thread with its runs, stopping them, their events and its checkpoints."""
-        self.thread(thread_id, owner)
-        self._check_writable()
-        for run in self.records.runs_of(thread_id, owner):
-            if not run.final:
-                await self.cancel(run.id, run.owner, wait=True)
-            await self.forget(run.id, run.owner)
+        await self.thread(thread_id, owner)
+        if self.log.problem is not None:
+            raise StoreError
+        while runs := await self.store.runs_of(thread_id, owner, limit=_PAGE):
+            for run in runs:
+                with contextlib.suppress(NotFoundError):  # over, or gone, meanwhile
+                    if not run.final:
+                        await self.cancel(run.id, run.owner, wait=True)
+                with contextlib.suppress(NotFoundError):
+                    await self.forget(run.id, run.owner)
         # The record goes last: until then nobody else can use the id, and read what is there.
-        await self._executor.forget(thread_id)
-        self.records.threads.remove(thread_id)
+        await self.checkpoints.adelete_thread(thread_id)
+        await self.store.delete_thread(thread_id, owner)
 
     async def size(self) -> int:
         """Bytes of all events, and of all checkpoints in a file."""
-        return self.log.size + await self._executor.size()
+        return self.log.size + await self.checkpoints.asize()
 
     async def tidy(self) -> None:
         """Give the space of what was forgotten back to the disk."""
         await self.log.tidy()
-        await self._executor.tidy()
+        await self.checkpoints.atidy()
+
+
+def _own_id(graph: str) -> str:
+    """The id of a graph's own assistant."""
+    return str(uuid5(_GRAPHS, graph))

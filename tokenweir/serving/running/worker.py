@@ -1,7 +1,6 @@
-"""The runs that this process holds: each waits for its turn, runs, and is ended in its record.
+"""A worker claims runs from the store, executes them, and ends them there.
 
-Who may start a run, and who may see it, is ``runs.py``'s matter; what one run does,
-``execution.py``'s.
+Which run may be claimed when is the store's matter; what one run does, ``execution.py``'s.
 """
 
 from __future__ import annotations
@@ -9,262 +8,249 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from tokenweir.serving.log.events import END, EventLog
-from tokenweir.serving.problems import Limits
-from tokenweir.serving.running.encoding import encode, explain
-from tokenweir.serving.running.execution import Executor, Outcome
-from tokenweir.serving.running.records import Records, Run, ThreadStatus, now
+from tokenweir.serving.log.events import EventWriter
+from tokenweir.serving.problems import Limits, LostError, StoreError
+from tokenweir.serving.running.encoding import explain
+from tokenweir.serving.running.execution import Executor
+from tokenweir.serving.running.home import Home
+from tokenweir.serving.running.ids import new_id
+from tokenweir.serving.running.store import Hold, Outcome
+from tokenweir.serving.running.timing import Timing
+from tokenweir.serving.running.usage import Usage
+from tokenweir.streaming.guard import Guard
 
 __all__ = ["Worker"]
 
 _logger = logging.getLogger("tokenweir.serving")
-_RESUMABLE = "drain"
+_CANCEL, _TIMEOUT, _RESUMABLE, _LOST = "cancel", "timeout", "drain", "lost"
 
 _GRACE = 5.0
-"""Seconds in which the nodes of a stopped run clean up. Then it is ended without them."""
+"""Seconds in which the nodes of a stopped run clean up. Then it goes on without them."""
+
+_HEARTBEAT = 2.5
+"""Seconds between two signs of life."""
+
+_PAUSES = (0.5, 30.0)
+"""Seconds until a store that does not work is tried again: at first, and at most."""
 
 
 @dataclass(eq=False)
 class _Held:
-    """A run that is not over."""
+    """A run that this worker holds."""
 
-    run: Run
-    kept: int = 0
-    """The greatest id in its record, if another process began it."""
-    due: bool = False
-    """Whether it has its place among the runs of its thread."""
-    runs: bool = False
-    """Whether it has a slot."""
+    hold: Hold
     why: str | None = None
-    """Why it is being stopped: ``cancel``, ``timeout`` or ``_RESUMABLE``."""
+    """Why it is being stopped."""
+    over: bool = False
+    """Whether it has ended in the store."""
+    stopped: asyncio.Future[None] = field(init=False)
     task: asyncio.Task[None] = field(init=False)
+
+    def stop(self, why: str) -> None:
+        if self.why is None or why == _LOST:
+            self.why = why
+            if not self.stopped.done():
+                self.stopped.set_result(None)
 
 
 class Worker:
-    """Executes runs: those of one thread one after the other, and so many at once.
+    """Executes runs of a store, so many at once.
 
     Attributes:
-        active: How many runs run now.
+        name: The server, as the store knows it.
         stopping: Whether the server is about to stop, and takes no more runs.
+        problem: Why runs are not executed just now; None if all is well.
+        timing: How long its runs and their tokens took.
     """
 
-    def __init__(self, executor: Executor, log: EventLog, records: Records, limits: Limits) -> None:
-        self.active = 0
+    def __init__(
+        self,
+        graphs: Mapping[str, Any],
+        home: Home,
+        limits: Limits,
+        guards: Sequence[Guard] = (),
+        name: str | None = None,
+    ) -> None:
+        self.name = name or new_id()
         self.stopping = False
-        self._executor = executor
-        self._log = log
-        self._records = records
+        self.problem: str | None = None
+        self._store = home.store
+        self._log = home.log
+        self._checkpoints = home.checkpoints
         self._limits = limits
-        self._held: dict[str, _Held] = {}
-        self._order: dict[str, list[str]] = {}
-        """By thread: its runs that are due, the first of which may run."""
-        self._forgetting: set[asyncio.Future[None]] = set()
-        self._free = asyncio.Event()
-        self._free.set()
+        self._executor = Executor(graphs, home.log, home.checkpoints, home.items, guards)
+        self.timing = Timing()
+        self._held: dict[tuple[str, int], _Held] = {}
+        """By run and epoch: a run that was lost and claimed again is held twice for a moment."""
+        self._looking = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pause = _PAUSES[0]
 
     @property
-    def waiting(self) -> int:
-        """How many runs wait for their turn; not those that are not due."""
-        return sum(held.due and not held.runs for held in self._held.values())
+    def active(self) -> int:
+        """How many runs run now."""
+        return sum(not held.over for held in self._held.values())
 
-    def waiting_of(self, owner: str) -> tuple[int, int]:
-        """How many runs of an owner wait for their turn, and how many are not due."""
-        held = [each for each in self._held.values() if each.run.owner == owner]
-        return sum(each.due and not each.runs for each in held), sum(not each.due for each in held)
+    @property
+    def events(self) -> int:
+        """How many events it has recorded."""
+        return self._executor.events
 
-    def on_thread(self, thread_id: str) -> list[str]:
-        """The runs of a thread that are due and not over, in their order."""
-        return list(self._order.get(thread_id, ()))
+    @property
+    def usage(self) -> Usage:
+        """The model calls of its runs, and their tokens."""
+        return self._executor.usage
 
-    def holds(self, run_id: str) -> bool:
-        """Whether a run waits, runs, or is just being ended."""
-        return run_id in self._held
+    async def start(self) -> None:
+        """Claim what there is, also what former processes left unfinished, and go on with that.
 
-    def take(self, run: Run, kept: int = 0) -> None:
-        """Execute a run, whose record is open, as soon as it is due and it is its turn.
-
-        ``kept`` is the greatest id in its record, if another process began it.
+        Runs that were to be stopped have ended when this returns.
         """
-        held = self._held[run.id] = _Held(run, kept)
-        if run.delay <= 0:
-            self._line_up(held)
-        held.task = asyncio.get_running_loop().create_task(self._live(held))
-        held.task.add_done_callback(lambda done: self._gone(held, done))
-
-    def cancel(self, run_id: str, *, undo: bool = False) -> None:
-        """Stop a run; with ``undo`` as if it had never been. No word if it is over."""
-        held = self._held.get(run_id)
-        if held is None:
-            return
-        if undo:
-            held.run.undone = True
-            self._records.runs.save(held.run)
-        self._stop(held, "cancel")
-
-    async def ended(self, run: Run) -> None:
-        """Wait until a run is over, or is left to the next process."""
-        while not run.final and (held := self._held.get(run.id)) is not None:
-            await asyncio.wait([held.task])
-
-    async def forget(self, run: Run) -> None:
-        """Remove a run that is over, and its events."""
-        self._records.runs.remove(run.id)
-        await self._log.delete(run.id)
-
-    async def resume(self) -> int:
-        """Go on with the runs that a former process left unfinished; how many there are.
-
-        Their records are open when this returns. Before that a reader who comes back would be told
-        that there is nothing more, and take the run for over.
-        """
-        for run in self._records.runs.all():
-            if run.undone and run.final:  # all but this had been done
-                await self.forget(run)
-        left = [run for run in self._records.runs.all() if not run.final]
-        for run in sorted(left, key=lambda run: run.due_at or run.created_at):
-            if run.request.graph not in self._executor.graphs:
-                await self._log.reopen(run.id)
-                reason = f"the server was started again without the graph {run.request.graph!r}"
-                error = {"error": "GraphMissing", "message": reason}
-                self._finish(run, Outcome("error", error))
-                continue
-            if run.undone:
-                await self._log.reopen(run.id)
-                await self._executor.undo(run)
-                outcome = Outcome("interrupted")
-                await self._executor.settle(run, outcome)
-                self._finish(run, outcome)
-                await self.forget(run)
-                continue
-            kept = 0
-            if run.status == "running":
-                run.attempt += 1
-                kept = await self._log.reopen(run.id)
-            else:
-                self._log.open(run.id)
-            self.take(run, kept)
-        return len(left)
+        await self._store.heartbeat(self.name)
+        await self._look()
+        if ending := [each.task for each in self._held.values() if each.hold.run.stopping]:
+            await asyncio.wait(ending)
+        self._background(self._watch())
+        self._background(self._live())
 
     async def drain(self) -> None:
-        """Take no more runs; let those that are due finish, then stop them, to be resumed later."""
+        """Take no more runs; let those that run finish, then stop them, to be resumed later."""
         self.stopping = True
-        held = list(self._held.values())
-        for each in held:
-            if not each.due:
-                self._stop(each, _RESUMABLE)
+        async with self._looking:  # what is just being claimed is held then
+            held = list(self._held.values())
         if held:
             tasks = [each.task for each in held]
             await asyncio.wait(tasks, timeout=self._limits.drain_seconds)
             for each in held:
-                self._stop(each, _RESUMABLE)
+                each.stop(_RESUMABLE)
             await asyncio.wait(tasks, timeout=2 * _GRACE)
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._log.cut_off()
+        self._store.stop()
+        with contextlib.suppress(StoreError):
+            await self._store.leave(self.name)
 
     # Inside
 
-    def _line_up(self, held: _Held) -> None:
-        """A run that is due takes its place behind those of its thread, or stops them."""
-        run, held.due = held.run, True
-        order = self._order.setdefault(run.thread_id, [])
-        if run.strategy in ("interrupt", "rollback"):
-            for other in order:
-                self.cancel(other, undo=run.strategy == "rollback")
-        order.append(run.id)
-        if (thread := self._records.threads.get(run.thread_id)) is not None:
-            thread.status = "busy"
+    def _background(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    def _gone(self, held: _Held, done: asyncio.Task[None]) -> None:
-        run = held.run
-        if not done.cancelled() and (error := done.exception()) is not None:
-            _logger.error("run %s was lost", run.id, exc_info=error)
-            if not run.final:
-                self._finish(run, Outcome("error", explain(error)))
-        elif held.why == "cancel" and not run.final:
-            self._finish(run, Outcome("interrupted"))  # stopped before its first step
-            if run.undone:
-                forgetting = asyncio.ensure_future(self.forget(run))
-                self._forgetting.add(forgetting)
-                forgetting.add_done_callback(self._forgetting.discard)
-        del self._held[run.id]
-        if held.due:
-            order = self._order[run.thread_id]
-            order.remove(run.id)
-            if not order:
-                del self._order[run.thread_id]
+    async def _live(self) -> None:
+        """Say that this server lives, as long as it does."""
+        while True:
+            await asyncio.sleep(_HEARTBEAT)
+            try:
+                await self._store.heartbeat(self.name)
+            except StoreError as error:
+                _logger.warning("no sign of life could be given: %s", error)
 
-    def _stop(self, held: _Held, why: str) -> None:
-        if held.why is None:
-            held.why = why
-            held.task.cancel()
+    async def _watch(self) -> None:
+        """Look whenever there may be something to do."""
+        while True:
+            try:
+                await self._store.work(self.name)
+                await self._look()
+            except Exception as error:  # runs are claimed as long as the server runs
+                known = isinstance(error, StoreError)
+                _logger.error("runs cannot be claimed", exc_info=None if known else error)
+                await asyncio.sleep(_PAUSES[0])
 
-    async def _live(self, held: _Held) -> None:
-        """One run from its start to its end."""
-        run, outcome = held.run, None
-        try:
-            if not held.due:
-                await asyncio.sleep(run.delay)
-                self._line_up(held)
-            await self._turn(run)
-            async with self._slot(held):
-                run.status = "running"
-                self._records.runs.save(run)
-                outcome = await self._work(held)
-        except asyncio.CancelledError:
-            pass
-        if outcome is None:
-            if held.why in (None, _RESUMABLE):
-                self._log.suspend(run.id)  # it stays unfinished, for the next process
+    async def _look(self) -> None:
+        """Stop what is to be stopped, and claim what there is room for."""
+        async with self._looking:
+            for run in await self._store.cancels(self.name):
+                if (held := self._held.get((run.id, run.attempt))) is not None:
+                    held.stop(_CANCEL)
+            if self.stopping or self.problem is not None:
                 return
-            outcome = Outcome("timeout" if held.why == "timeout" else "interrupted")
-            if run.undone:
-                await self._executor.undo(run)
-            await self._executor.settle(run, outcome)
-        self._finish(run, outcome)
-        if run.temporary:
-            await self._executor.forget(run.thread_id)
-        if run.undone:
-            await self.forget(run)
+            room = max(0, self._limits.runs - len(self._held))
+            for hold in await self._store.claim(self.name, room):
+                self._take(hold)
 
-    async def _turn(self, run: Run) -> None:
-        """Wait until the thread's earlier runs are over."""
-        while (first := self._order[run.thread_id][0]) != run.id:
-            await asyncio.wait([self._held[first].task])
-            await asyncio.sleep(0)  # its callbacks
+    def _take(self, hold: Hold) -> None:
+        held = self._held[hold.run.id, hold.epoch] = _Held(hold)
+        loop = asyncio.get_running_loop()
+        held.stopped = loop.create_future()
+        held.task = loop.create_task(self._hold(held))
+        held.task.add_done_callback(lambda _: self._gone(held))
 
-    @contextlib.asynccontextmanager
-    async def _slot(self, held: _Held) -> AsyncIterator[None]:
-        while self.active >= self._limits.runs:
-            self._free.clear()
-            await self._free.wait()
-        self.active += 1
-        held.runs = True
+    def _gone(self, held: _Held) -> None:
+        was_full = len(self._held) >= self._limits.runs
+        del self._held[held.hold.run.id, held.hold.epoch]
+        if was_full and not self.stopping:
+            self._background(self._look())
+
+    async def _hold(self, held: _Held) -> None:
+        """One run, from its claim to its end, or until it is given back."""
+        hold = held.hold
         try:
-            yield
-        finally:
-            self.active -= 1
-            self._free.set()
+            writer = await self._log.writer(
+                hold.run.id, hold.epoch, on_lost=lambda: held.stop(_LOST)
+            )
+            try:
+                await self._carry_out(held, writer)
+            except (LostError, StoreError):
+                raise
+            except Exception as error:  # our own fault: told, and not tried again
+                _logger.error("run %s was lost", hold.run.id, exc_info=error)
+                await self._end(held, writer, Outcome("error", explain(error)), began=True)
+        except LostError:
+            _logger.warning("run %s was taken over by another server", hold.run.id)
+        except StoreError as error:
+            _logger.error("run %s is put off: %s", hold.run.id, error.__cause__ or error)
+            self._put_off()
+            await self._give_back(hold)
 
-    async def _work(self, held: _Held) -> Outcome | None:
+    async def _carry_out(self, held: _Held, writer: EventWriter) -> None:
+        """Execute a run, and end it; or give it back if the server stops."""
+        hold = held.hold
+        if hold.run.stopping:
+            await self._end(held, writer, None, began=writer.kept > 0)
+            return
+        outcome = await self._work(held, writer)
+        if held.why == _LOST:
+            raise LostError
+        if outcome is None and held.why == _RESUMABLE:
+            await self._store.release(hold)
+            return
+        await self._end(held, writer, outcome, began=True)
+        self._pause = _PAUSES[0]
+
+    async def _work(self, held: _Held, writer: EventWriter) -> Outcome | None:
         """Execute a run; None if it was stopped, whether its nodes listen to that or not."""
-        run = held.run
-        assistant = self._records.assistants.get(run.assistant_id)
+        run = held.hold.run
+        if run.request.graph not in self._executor.graphs:
+            reason = f"the server was started again without the graph {run.request.graph!r}"
+            return Outcome("error", {"error": "GraphMissing", "message": reason})
+        assistant = await self._store.assistant(run.assistant_id)
         if assistant is None:
             reason = f"the assistant {run.assistant_id} was deleted before the run began"
             return Outcome("error", {"error": "AssistantMissing", "message": reason})
-        work = asyncio.ensure_future(self._executor.execute(run, assistant, held.kept))
+        timing = self.timing.claimed(run.request.graph, held.hold.epoch, held.hold.waited)
+        work = asyncio.ensure_future(self._executor.execute(run, assistant, writer, timing))
+        either: set[asyncio.Future[Any]] = {work, held.stopped}
         try:
-            await asyncio.wait([work], timeout=self._limits.run_seconds)
+            await asyncio.wait(
+                either,
+                timeout=self._limits.run_seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
             if not work.done():
-                held.why = held.why or "timeout"
-        except asyncio.CancelledError:
-            if held.why is None:  # the loop is being closed
+                held.stop(_TIMEOUT)
                 work.cancel()
-                raise
-        if not work.done():
+                await asyncio.wait([work], timeout=_GRACE)
+        except asyncio.CancelledError:  # the loop is being closed
             work.cancel()
-            await asyncio.wait([work], timeout=_GRACE)
+            raise
         if not work.done():
             names = await self._executor.refuse(run, work)
             _logger.error(
@@ -273,29 +259,56 @@ class Worker:
                 *(run.id, run.request.graph, names, _GRACE),
             )
             return None
-        stopped = work.cancelled() or held.why in ("cancel", "timeout")
-        return None if stopped else work.result()
+        if work.cancelled() or held.why in (_CANCEL, _TIMEOUT, _LOST):
+            if not work.cancelled():
+                work.exception()
+            return None
+        return work.result()
 
-    def _finish(self, run: Run, outcome: Outcome) -> None:
-        run.status = outcome.status
-        run.error = outcome.error
-        if outcome.status == "timeout":
-            limit = self._limits.run_seconds
-            run.error = {"error": "TimeoutError", "message": f"the run took over {limit:g} s"}
-        self._records.runs.save(run)
-        thread = self._records.threads.get(run.thread_id)
-        if thread is not None:
-            others = [other for other in self._order.get(run.thread_id, ()) if other != run.id]
-            statuses: dict[str, ThreadStatus] = {"success": "idle", "interrupted": "interrupted"}
-            thread.status = "busy" if others else statuses.get(run.status, "error")
-            if run.status == "interrupted" and not outcome.next:
-                thread.status = "busy" if others else "idle"
-            if outcome.values is not None:
-                thread.values = outcome.values
-            thread.interrupts = outcome.interrupts
-            thread.error = run.error
-            thread.state_updated_at = now()
-            self._records.threads.save(thread)
-        if run.error is not None:
-            self._log.append(run.id, "error", encode(run.error))
-        self._log.append(run.id, END, encode({"status": run.status}))
+    async def _end(
+        self, held: _Held, writer: EventWriter, outcome: Outcome | None, *, began: bool
+    ) -> None:
+        """End a run in the store, undone if that is asked for."""
+        hold, run = held.hold, held.hold.run
+        if outcome is None:
+            if held.why == _TIMEOUT:
+                limit = self._limits.run_seconds
+                error = {"error": "TimeoutError", "message": f"the run took over {limit:g} s"}
+                outcome = Outcome("timeout", error)
+            else:
+                outcome = Outcome("interrupted")
+            if began:  # the thread keeps what readers can see, and they see all of this
+                await writer.saved()
+            await self._executor.settle(run, outcome, began=began)
+        while not await self._store.finish(hold, writer, outcome):
+            await self._executor.undo(run)
+            outcome = Outcome("interrupted", undone=True)
+            await self._executor.settle(run, outcome, began=began)
+        held.over = True
+        if run.temporary:
+            await self._executor.forget(run.thread_id)
+
+    def _put_off(self) -> None:
+        """Claim nothing until the store works again."""
+        if self.problem is None:
+            self.problem = "the checkpoints cannot be read or written"
+            self._background(self._try_again())
+
+    async def _try_again(self) -> None:
+        while self.problem is not None:
+            await asyncio.sleep(self._pause)
+            # What is written to try may fit where a run's next checkpoint does not.
+            self._pause = min(2 * self._pause, _PAUSES[1])
+            with contextlib.suppress(StoreError):
+                await self._checkpoints.atry()
+                self.problem = None
+        await self._look()
+
+    async def _give_back(self, hold: Hold) -> None:
+        while True:
+            try:
+                await self._store.release(hold)
+            except StoreError:
+                await asyncio.sleep(_PAUSES[0])
+            else:
+                return

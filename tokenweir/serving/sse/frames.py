@@ -22,21 +22,31 @@ class Frames:
     """Writes the events of one run for one reader.
 
     Args:
-        run: The run; looked at again when it ends.
+        run: The run.
         only: Which tokens are written.
         after: Events up to this id are only looked at for what the end will tell.
+        part: With it ``after`` is where a sum ends (``running/compaction.py``) of which so many
+            parts are written already.
         greeted: Whether ``hello`` has been written; if not, ``encode`` begins with it.
     """
 
     def __init__(
-        self, run: Run, only: Filter | None = None, after: int = 0, *, greeted: bool = False
+        self,
+        run: Run,
+        only: Filter | None = None,
+        after: int = 0,
+        part: int = 0,
+        *,
+        greeted: bool = False,
     ) -> None:
         self._run = run
         self._only = only
         self._looks_at_chunks = only is not None and only.looks_at_chunks
         self._after = after
+        self._part = part
         self._greeted = greeted
         self._over = run.final
+        self._failed = False
         self._newest = 0
         self._interrupts: dict[Any, Any] = {}
         self._start = b"id: %s:" % run.id.encode()
@@ -57,7 +67,7 @@ class Frames:
             "status": run.status,
             "last": last,
         }
-        return self._frame(self._after, "run", record)
+        return self._frame(_place(self._after, self._part), "run", record)
 
     def encode(self, events: list[Event]) -> bytes:
         """What to write for these events; b"" if nothing.
@@ -81,22 +91,29 @@ class Frames:
         kind = event.kind
         if event.mode == "tasks":
             self._note_interrupts(event)
-        if event.id <= self._after:
-            return b""
         if kind == "error":
-            return self._frame(event.id, "error", {"type": "error", "cause": None, **event.value})
+            self._failed = True
+        if self._is_known(event):
+            return b""
+        place = _place(event.id, event.part)
+        if kind == "error":
+            return self._frame(place, "error", {"type": "error", "cause": None, **event.value})
         if kind == END:
             # After an error there is nothing to add: that was the last event.
-            return b"" if self._run.error else self._frame(event.id, "end", self._end(event))
-        record = record_of(event, self._only)
+            return b"" if self._failed else self._frame(place, "end", self._end(event))
+        # Of what was added up the tokens that do not pass were left out.
+        record = record_of(event, None if event.part else self._only)
         if record is None:
             return b""
         name = "token" if record["type"] == "message" else record["type"]
-        return self._frame(event.id, name, record)
+        return self._frame(place, name, record)
+
+    def _is_known(self, event: Event) -> bool:
+        return event.part <= self._part if event.part else event.id <= self._after
 
     def _token(self, event: Event, envelope: Envelope) -> bytes:
         """As the record of such an event would be written, without making it for each token."""
-        if event.id <= self._after or event.body == b'""':
+        if self._is_known(event) or event.body == b'""':
             return b""
         try:
             around = self._tokens[envelope]
@@ -105,6 +122,8 @@ class Frames:
         if around is None:
             return b""
         head, tail = around
+        if event.part:
+            return b"".join((self._start, _place(event.id, event.part), head, event.body, tail))
         return b"%s%d%s%s%s" % (self._start, event.id, head, event.body, tail)
 
     def _around(self, event: Event, envelope: Envelope) -> tuple[bytes, bytes] | None:
@@ -115,9 +134,9 @@ class Frames:
         head, _, tail = written.partition(_SAMPLE)
         return b"\nevent: token\ndata: " + head, tail + b"\n\n"
 
-    def _frame(self, number: int, name: str, record: Record) -> bytes:
+    def _frame(self, place: bytes, name: str, record: Record) -> bytes:
         data = msgspec.json.encode(record)
-        return b"%s%d\nevent: %s\ndata: %s\n\n" % (self._start, number, name.encode(), data)
+        return b"%s%s\nevent: %s\ndata: %s\n\n" % (self._start, place, name.encode(), data)
 
     def _note_interrupts(self, event: Event) -> None:
         for interrupt in event.value.get("interrupts") or ():
@@ -129,7 +148,8 @@ class Frames:
     def _end(self, event: Event) -> Record:
         run = self._run
         status = event.value["status"]
-        began, ended = map(datetime.fromisoformat, (run.created_at, run.updated_at))
+        at = event.value.get("ended_at") or run.updated_at  # of runs of former versions
+        began, ended = map(datetime.fromisoformat, (run.created_at, at))
         waits = self._interrupts.values() if status == "interrupted" else ()
         return {
             "type": "end",
@@ -138,3 +158,8 @@ class Frames:
             "seconds": round((ended - began).total_seconds(), 3),
             "interrupts": list(waits),
         }
+
+
+def _place(id: int, part: int) -> bytes:
+    """The place of an event in its run: ``7``; ``6.2`` for the second part of the sum up to 7."""
+    return b"%d.%d" % (id - 1, part) if part else b"%d" % id

@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -28,12 +28,14 @@ from starlette.routing import BaseRoute
 
 from tokenweir.errors import FilterError
 from tokenweir.graphs.picture import Kind, draw
-from tokenweir.serving.graph_inputs import Key, empty_input, from_text, keys_of
+from tokenweir.serving.graph_inputs import empty_input, from_text
 from tokenweir.serving.http.bodies import parse
 from tokenweir.serving.http.endpoints import Operation, routes_of
 from tokenweir.serving.http.event_parts import EventParts
 from tokenweir.serving.http.event_stream import EventStream
+from tokenweir.serving.log.events import EventReader
 from tokenweir.serving.problems import InvalidError, NotFoundError, ServingError
+from tokenweir.serving.running.compaction import LateReader
 from tokenweir.serving.running.records import Run, RunRequest
 from tokenweir.serving.running.runs import Runs
 from tokenweir.serving.service import Service
@@ -77,7 +79,6 @@ def routes(service: Service) -> list[BaseRoute]:
 class _Protocol:
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._keys: dict[str, list[Key] | None] = {}
         self._pictures: dict[tuple[str, Kind], str | bytes] = {}
 
     @property
@@ -95,7 +96,7 @@ class _Protocol:
     @Operation("GET", "/graphs/{name}")
     async def graph(self, request: Request) -> Graph:
         """Read what a graph takes."""
-        return await asyncio.to_thread(self._described, self._name(request))
+        return await asyncio.to_thread(self._described, self._service.graph_of(request))
 
     @Operation("GET", "/graphs/{name}/picture.svg", gives=str, kinds=["image/svg+xml"])
     async def svg(self, request: Request) -> Response:
@@ -109,7 +110,7 @@ class _Protocol:
         return PlainTextResponse(await self._picture(request, "mermaid"))
 
     async def _picture(self, request: Request, kind: Kind) -> str | bytes:
-        name = self._name(request)
+        name = self._service.graph_of(request)
         if (name, kind) not in self._pictures:
             # Drawing a large graph takes long: not in the loop that serves tokens.
             drawn = await asyncio.to_thread(draw, self._runs.graphs[name], kind)
@@ -119,22 +120,11 @@ class _Protocol:
     def _names(self) -> list[str]:
         return list(self._runs.graphs)
 
-    def _name(self, request: Request) -> str:
-        name: str = request.path_params["name"]
-        if name not in self._runs.graphs:
-            raise NotFoundError(f"there is no graph {name!r}; here: {', '.join(self._names())}")
-        return name
-
-    def _input_keys(self, name: str) -> list[Key] | None:
-        if name not in self._keys:
-            self._keys[name] = keys_of(self._runs.graphs[name])
-        return self._keys[name]
-
     def _described(self, name: str) -> Graph:
         path = f"/graphs/{quote(name, safe='')}"
         return Graph(
             name=name,
-            input=self._input_keys(name),
+            input=self._service.find_input_keys(name),
             picture=f"{path}/picture.svg",
             events=f"{path}/events",
         )
@@ -165,23 +155,23 @@ class _Protocol:
 
         What the URL says goes over what the body says.
         """
-        name = self._name(request)
+        name = self._service.graph_of(request)
         if request.method == "HEAD":  # what only looks starts nothing
             return Response(media_type="text/event-stream")
         if known := _place(headers):
-            run = self._known(request, known[0], name)
-            return await self._stream(request, run, query, known[1])
+            run = await self._known(request, known.run, name)
+            return await self._stream(request, run, query, known)
         owner = self._service.owner(request)
         _own_page(request, owner)
         given = parse(query.input, "input") if query.input else body.input
         if query.input_keys:
             if not isinstance(given or {}, dict):
                 raise InvalidError("keys in the URL go over an input that is an object, not this")
-            keys = await asyncio.to_thread(self._input_keys, name)
+            keys = await self._service.input_keys(name)
             given = {**(given or {}), **from_text(name, keys, query.input_keys)}
         thread = body.thread_id if query.thread_id is None else query.thread_id
         if given is None and body.command is None and thread is None:
-            keys = await asyncio.to_thread(self._input_keys, name)
+            keys = await self._service.input_keys(name)
             if keys:
                 given = empty_input(name, keys)
         wanted = RunRequest(
@@ -196,52 +186,49 @@ class _Protocol:
         )
         run = await self._runs.start(wanted, owner=owner, thread_id=thread)
         leaves = (query.on_disconnect or body.on_disconnect) == "cancel"
-        leave = (lambda: self._cancel(run)) if leaves else None
-        return await self._stream(request, run, query, 0, new=True, on_leave=leave)
+        leave = (lambda: self._runs.cancel_soon(run)) if leaves else None
+        return await self._stream(request, run, query, new=True, on_leave=leave)
 
     @_streams("GET", "/runs/{id}/events")
     async def follow(
         self, request: Request, query: FollowQuery, headers: LastEventId
     ) -> EventStream | Response:
-        """Follow a run from its beginning, or from after `Last-Event-ID`."""
-        run = self._runs.get(request.path_params["id"], self._service.owner(request))
+        """Follow a run from its beginning, or from after `Last-Event-ID`.
+
+        From the beginning each message that is there already comes as one event. Those have ids
+        such as `RUN:199.2`, and what comes live is added to them; `replay=full` gives every event.
+        """
+        run = await self._runs.get(request.path_params["id"], self._service.owner(request))
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
         known = _place(headers)
-        if known and known[0] not in ("", run.id):
-            raise InvalidError(f"Last-Event-ID is of another run, {known[0]}")
-        return await self._stream(request, run, query, known[1] if known else 0)
+        if known and known.run not in ("", run.id):
+            raise InvalidError(f"Last-Event-ID is of another run, {known.run}")
+        return await self._stream(request, run, query, known)
 
     @Operation("POST", "/runs/{id}/cancel")
     async def cancel(self, request: Request) -> Cancelled:
         """Stop a run, if it is not over."""
         owner = self._service.owner(request)
-        run = self._runs.get(request.path_params["id"], owner)
+        run = await self._runs.get(request.path_params["id"], owner)
         if not run.final:
-            await self._runs.cancel(run.id, owner, wait=True)
+            with contextlib.suppress(NotFoundError):  # over meanwhile
+                await self._runs.cancel(run.id, owner, wait=True)
+            run = await self._runs.get(run.id, owner)
         return Cancelled(run=run.id, status=run.status)
 
-    def _known(self, request: Request, run_id: str, graph: str) -> Run:
-        run = self._runs.get(run_id, self._service.owner(request))
+    async def _known(self, request: Request, run_id: str, graph: str) -> Run:
+        run = await self._runs.get(run_id, self._service.owner(request))
         if run.request.graph != graph:
             raise NotFoundError(f"run {run_id} is of another graph, {run.request.graph}")
         return run
-
-    def _cancel(self, run: Run) -> None:
-        async def cancel() -> None:
-            with contextlib.suppress(NotFoundError):
-                await self._runs.cancel(run.id, run.owner)
-
-        task = asyncio.get_running_loop().create_task(cancel())
-        _BACKGROUND.add(task)
-        task.add_done_callback(_BACKGROUND.discard)
 
     async def _stream(
         self,
         request: Request,
         run: Run,
         query: FollowQuery,
-        after: int,
+        known: _Place | None = None,
         *,
         new: bool = False,
         on_leave: Callable[[], Any] | None = None,
@@ -250,11 +237,18 @@ class _Protocol:
             only = as_filter(query.only)
         except FilterError as error:
             raise InvalidError(str(error)) from None
-        frames = Frames(run, only, after, greeted=new)
+        late = known is None and not new and query.replay != "full"
+        known = known or _Place(run.id)
+        frames = Frames(run, only, known.id, known.part, greeted=new)
         prefix = request.scope.get("root_path", "")
         begun = _RETRY + frames.hello(0) if new else _RETRY
-        # From the beginning, as interrupts from before ``after`` are told at the end.
-        parts = EventParts(self._runs.log.follow(run.id), frames.encode)
+        log = self._runs.log
+        events: EventReader
+        if late or known.part:
+            events = LateReader(log, run.id, only, known.id or None)
+        else:  # from the beginning, as interrupts from before that place are told at the end
+            events = log.follow(run.id)
+        parts = EventParts(events, frames.encode)
         if run.final:
             # A browser comes back after the end, too; only 204 makes it stay away.
             first = await anext(parts, b"")
@@ -270,16 +264,23 @@ class _Protocol:
         )
 
 
-_BACKGROUND: set[asyncio.Task[None]] = set()
-"""Tasks that nobody waits for; the loop itself would forget them."""
+class _Place(NamedTuple):
+    """After which event to go on, or with ``part`` in the sum up to that one.
+
+    ``run`` is "" for a run that the address names.
+    """
+
+    run: str
+    id: int = 0
+    part: int = 0
 
 
-def _place(headers: LastEventId) -> tuple[str, int] | None:
-    """The run and the event after which to go on; "" for a run that the address names."""
+def _place(headers: LastEventId) -> _Place | None:
     if headers.last_event_id is None:
         return None
-    run, _, number = headers.last_event_id.rpartition(":")
-    return run, int(number)
+    run, _, place = headers.last_event_id.rpartition(":")
+    number, _, part = place.partition(".")
+    return _Place(run, int(number) + 1, int(part)) if part else _Place(run, int(number))
 
 
 def _own_page(request: Request, owner: str) -> None:

@@ -48,6 +48,13 @@ class FollowQuery(Struct, kw_only=True):
         str | None,
         said("Which model calls pass: `tag:joke`, `node:write`, joined by `|`, `&`, `~`."),
     ] = None
+    replay: Annotated[
+        Literal["compact", "full"] | None,
+        said(
+            "How to tell what a run said before: each message added up, in one event, or every "
+            "event. Every event for readers who name one with `Last-Event-ID`."
+        ),
+    ] = None
 
 
 class EventsQuery(FollowQuery, kw_only=True):
@@ -62,7 +69,7 @@ class EventsQuery(FollowQuery, kw_only=True):
 
 class LastEventId(Struct, kw_only=True):
     last_event_id: Annotated[
-        Annotated[str, Meta(pattern="^(.*:)?[0-9]{1,18}$")] | None,
+        Annotated[str, Meta(pattern=r"^(.*:)?[0-9]{1,18}(\.[0-9]{1,9})?$")] | None,
         said("The id of the last event that came, such as RUN:7: go on after it."),
     ] = field(default=None, name="Last-Event-ID")
 

@@ -32,15 +32,10 @@ def record_of(event: Event, only: Callable[[Any, Any], bool] | None = None) -> R
         Records of the types ``token``, ``message``, ``remove``, ``custom`` and ``node``.
     """
     mode = event.mode
-    if mode == "messages":
-        message, metadata = event.value
-        return _token(message, metadata, event.namespace, only)
+    if (token := event.token) is not None:
+        return _token(*token, event.namespace, only)
     if mode == "custom":
-        value = event.value
-        if isinstance(value, list) and len(value) == 2 and isinstance(value[1], Mapping):
-            message, metadata = value
-            return _token(message, metadata, event.namespace, only)
-        return {"type": "custom", "namespace": list(event.namespace), "data": value}
+        return {"type": "custom", "namespace": list(event.namespace), "data": event.value}
     if mode == "tasks":
         return _node(event.value, event.namespace)
     return None

@@ -21,50 +21,20 @@ What LangGraph and LangChain do, each with a test:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from langchain_core.outputs import LLMResult
 from langgraph.errors import GraphBubbleUp
 
-from tokenweir.streaming._langgraph.messages import MessagesHandler
-from tokenweir.streaming.route import StreamRoute
-
-__all__ = ["RetractingHandler"]
+__all__ = ["Attempts", "Retractable"]
 
 
-class RetractingHandler(MessagesHandler):
-    """A ``MessagesHandler`` that retracts the messages of attempts that failed."""
+class Retractable(Protocol):
+    """What one model call, or one node, has shown."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._attempts = _Attempts()
-
-    def on_chat_model_start(self, *args: Any, run_id: UUID, **kwargs: Any) -> Any:
-        self._attempts.starts(run_id, **kwargs)
-        super().on_chat_model_start(*args, run_id=run_id, **kwargs)
-        self._attempts.shows(run_id, self._routes.get(run_id))
-
-    def on_llm_end(self, *args: Any, run_id: UUID, **kwargs: Any) -> Any:
-        super().on_llm_end(*args, run_id=run_id, **kwargs)
-        self._attempts.ended(run_id)
-
-    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
-        super().on_llm_error(error, run_id=run_id, **kwargs)
-        self._attempts.call_failed(run_id, kwargs.get("response"))
-
-    def on_chain_start(self, *args: Any, run_id: UUID, **kwargs: Any) -> Any:
-        self._attempts.starts(run_id, **kwargs)
-        super().on_chain_start(*args, run_id=run_id, **kwargs)
-        self._attempts.shows(run_id, self._routes.get(run_id))
-
-    def on_chain_end(self, *args: Any, run_id: UUID, **kwargs: Any) -> Any:
-        super().on_chain_end(*args, run_id=run_id, **kwargs)
-        self._attempts.ended(run_id)
-
-    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
-        super().on_chain_error(error, run_id=run_id, **kwargs)
-        self._attempts.run_failed(run_id, error, streamed="inputs" in kwargs)
+    def retract(self) -> None:
+        """Tell the reader that the messages which were shown are void."""
 
 
 class _Task:
@@ -74,7 +44,7 @@ class _Task:
         below: The tasks of the subgraphs that it runs.
         run_id: Of the attempt that is under way.
         lost: Whether the last attempt failed.
-        routes: By which the runs of this attempt send their messages.
+        shown: What the runs of this attempt have shown.
         parents: The runs that are parts of this attempt, and what each is a part of.
         failed: The calls that failed and left their callers nothing.
         failed_parts: The calls in parts that failed, by the run whose part that was.
@@ -91,7 +61,7 @@ class _Task:
         """An attempt begins."""
         self.run_id = run_id
         self.lost = False
-        self.routes: dict[UUID, StreamRoute] = {}
+        self.shown: dict[UUID, Retractable] = {}
         self.parents: dict[UUID, UUID | None] = {}
         self.failed: set[UUID] = set()
         self.failed_parts: dict[UUID | None, set[UUID]] = {}
@@ -105,14 +75,14 @@ class _Task:
 
     def retract(self) -> None:
         """Retract all that this attempt has shown."""
-        for route in list(self.routes.values()):
-            route.retract()
+        for each in list(self.shown.values()):
+            each.retract()
 
     def retract_failed(self) -> None:
         """Retract what failed calls have shown."""
         for run_id in self.failed:
-            if (route := self.routes.pop(run_id, None)) is not None:
-                route.retract()
+            if (shown := self.shown.pop(run_id, None)) is not None:
+                shown.retract()
         self.failed = set()
 
     def retract_below(self) -> None:
@@ -125,7 +95,7 @@ class _Task:
     def parts_of(self, whole: UUID) -> set[UUID]:
         """The calls that are parts of a run."""
         found = set()
-        for run_id in list(self.routes):
+        for run_id in list(self.shown):
             part: UUID | None = run_id
             while part is not None and part != whole:
                 part = self.parents.get(part)
@@ -134,7 +104,7 @@ class _Task:
         return found
 
 
-class _Attempts:
+class Attempts:
     """Follows the attempts of one run's nodes and model calls, and retracts what they void."""
 
     def __init__(self) -> None:
@@ -187,10 +157,10 @@ class _Attempts:
             task.retract_below()
         return task
 
-    def shows(self, run_id: UUID, route: StreamRoute | None) -> None:
-        """A call, or a node, sends its messages by this route, if they are streamed."""
-        if route is not None and (task := self._runs.get(run_id)) is not None:
-            task.routes[run_id] = route
+    def shows(self, run_id: UUID, shown: Retractable | None) -> None:
+        """A call, or a node, begins; this retracts its messages, if they are streamed."""
+        if shown is not None and (task := self._runs.get(run_id)) is not None:
+            task.shown[run_id] = shown
 
     def ended(self, run_id: UUID) -> None:
         """A run has ended well."""

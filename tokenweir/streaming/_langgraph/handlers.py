@@ -137,21 +137,29 @@ class CompletionRoutes(dict[UUID, StreamRoute]):
 
     def open(self, run_id: UUID, call: Call, metadata: Metadata, tags: list[str]) -> None:
         """A completion model is called: keep its route, if the call is to be streamed."""
-        namespace = _graph_namespace(metadata)
-        if TAG_NOSTREAM in tags or not (self._subgraphs or namespace in self._own):
+        if not self.streams(metadata, tags):
             return
         if shown := [tag for tag in tags if not tag.startswith("seq:step")]:
             metadata["tags"] = shown
         self[run_id] = StreamRoute(
             self._flow,
             call,
-            namespace,
+            _graph_namespace(metadata),
             metadata,
             shape=self._shape,
             only=self._only,
             by_message=False,
             seen=set(),
         )
+
+    def streams(self, metadata: Metadata, tags: list[str]) -> bool:
+        """Whether a model call is streamed. The filter is told of one in a subgraph that is not."""
+        if TAG_NOSTREAM in tags:
+            return False
+        heard = self._subgraphs or _graph_namespace(metadata) in self._own
+        if not heard and self._only is not None:
+            self._only.not_streamed({**metadata, "tags": tags})
+        return heard
 
 
 def _graph_namespace(metadata: Metadata) -> Namespace:
@@ -206,9 +214,19 @@ class FlowControlHandler(CallHandler):
             self._completions.open(run_id, call, metadata, tags or [])
 
     def on_chat_model_start(
-        self, serialized: Any, messages: Any, *, run_id: UUID, **kwargs: Any
+        self,
+        serialized: Any,
+        messages: Any,
+        *,
+        run_id: UUID,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
     ) -> Any:
-        self.call_starts(run_id, kwargs.get("metadata"), kwargs.get("tags"))
+        """A chat model is called."""
+        self.call_starts(run_id, metadata, tags)
+        if self._completions is not None and metadata:
+            self._completions.streams(metadata, tags or [])
 
     def on_chain_start(
         self,

@@ -29,7 +29,7 @@ from langgraph.runtime import Runtime
 
 from tokenweir.types import Namespace
 
-__all__ = ["emitting", "in_namespace", "is_local", "with_node_writers"]
+__all__ = ["emitting", "in_namespace", "is_local", "shapes_state", "with_node_writers"]
 
 # The values of the constants in langgraph._internal._constants.
 CONFIG_KEY_CHECKPOINT_NS = "checkpoint_ns"
@@ -163,3 +163,9 @@ def emitting(
         runtime = _NodeRuntime.of(runtime.override(stream_writer=write))
     more = {CONFIG_KEY_STREAM: _PartStream(emit, set(modes)), CONFIG_KEY_RUNTIME: runtime}
     return _with_configurable(graph, config, more)
+
+
+def shapes_state(graph: Any) -> bool:
+    """Whether LangGraph makes objects of what ``version="v2"`` streams of a graph's state."""
+    mappers = ("_output_mapper", "_state_mapper")
+    return any(getattr(graph, name, None) is not None for name in mappers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
@@ -16,9 +16,11 @@ __all__ = [
     "only",
 ]
 
-T = TypeVar("T")
 _MOST = 1000
 """The most items on one page, whatever a request asks for."""
+
+_FAR = 2**63 - 1
+"""Behind the last item of all: databases know no larger number."""
 
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Time: TypeAlias = Annotated[str, said("ISO 8601.")]
@@ -56,14 +58,18 @@ class Page(Limited, kw_only=True):
 
     offset: Count | None = 0
 
-    def of(self, found: list[T]) -> tuple[list[T], dict[str, str]]:
-        """The items on this page, and the headers that lead to the next one."""
-        start = self.offset or 0
-        end = start + self.most
-        headers = {"X-Pagination-Total": str(len(found))}
-        if end < len(found):
+    @property
+    def start(self) -> int:
+        """How many items come before this page."""
+        return min(self.offset or 0, _FAR)
+
+    def headers(self, total: int) -> dict[str, str]:
+        """The headers that lead to the next page, of so many items on all pages."""
+        end = self.start + self.most
+        headers = {"X-Pagination-Total": str(total)}
+        if end < total:
             headers["X-Pagination-Next"] = str(end)
-        return found[start:end], headers
+        return headers
 
 
 class Place(Struct, kw_only=True):

@@ -31,6 +31,8 @@ _Mode: TypeAlias = Literal[
     "debug",
     "tasks",
     "checkpoints",
+    "tools",
+    "events",
 ]
 _Nodes: TypeAlias = Annotated[Literal["*"] | list[str] | None, said("Nodes; `*` for all.")]
 _Leaves: TypeAlias = Annotated[bool, said("Whether the run stops if this connection does.")]

@@ -36,6 +36,7 @@ __all__ = [
     "ThreadChange",
     "ThreadCreate",
     "ThreadSearch",
+    "ThreadStreamQuery",
     "ThreadsAsked",
     "ThreadsPruned",
     "Update",
@@ -215,3 +216,10 @@ class HistoryAsked(Limited, kw_only=True):
             return Place(checkpoint_id=self.before)
         found = self.before and (self.before.configurable or self.before)
         return Place(checkpoint_id=found.checkpoint_id) if found else None
+
+
+class ThreadStreamQuery(Struct, kw_only=True):
+    stream_mode: Annotated[
+        list[str],
+        said("`run_modes`: all that the runs stream; `lifecycle`; `state_update`."),
+    ] = field(default_factory=lambda: ["run_modes"])

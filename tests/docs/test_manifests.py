@@ -1,0 +1,63 @@
+"""The files of the page about deploying are what their readers understand."""
+
+from __future__ import annotations
+
+import configparser
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+from click.testing import CliRunner
+
+from tokenweir.cli.serve import serve
+
+PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text()
+
+
+def blocks(kind: str) -> list[str]:
+    """The page's blocks of one kind."""
+    return [each.partition("```")[0] for each in PAGE.split(f"```{kind}\n")[1:]]
+
+
+def words_of_commands() -> list[list[str]]:
+    """What each of the files starts."""
+    unit = configparser.ConfigParser(strict=False)
+    unit.read_string(blocks("ini")[0])
+    [file] = blocks("dockerfile")
+    command = next(line for line in file.splitlines() if line.startswith("CMD "))
+    deployment = next(yaml.safe_load_all(blocks("yaml")[1]))
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    return [
+        shlex.split(unit["Service"]["ExecStart"]),
+        yaml.safe_load(command.removeprefix("CMD ")),
+        container["args"],
+    ]
+
+
+@pytest.mark.parametrize("words", words_of_commands(), ids=["systemd", "docker", "kubernetes"])
+def test_commands_are_understood(words: list[str]) -> None:
+    """Each starts ``tokenweir serve`` with options that there are."""
+    assert Path(words[0]).name == "tokenweir"
+    assert words[1] == "serve"
+    asked = CliRunner().invoke(serve, [*words[2:], "--help"])
+    assert asked.exit_code == 0
+    assert "No such option" not in CliRunner().invoke(serve, [*words[2:], "--max-queue=x"]).output
+
+
+def test_kubernetes_and_compose_fit_together() -> None:
+    """Names, labels and ports meet, and a server has more time to stop than it takes."""
+    compose: dict[str, Any] = yaml.safe_load(blocks("yaml")[0])
+    server = compose["services"]["server"]
+    assert set(server["depends_on"]) <= set(compose["services"])
+    assert server["stop_grace_period"] == "40s"
+    deployment, service = yaml.safe_load_all(blocks("yaml")[1])
+    template = deployment["spec"]["template"]
+    labels = template["metadata"]["labels"]
+    assert deployment["spec"]["selector"]["matchLabels"] == labels == service["spec"]["selector"]
+    [container] = template["spec"]["containers"]
+    [port] = container["ports"]
+    assert service["spec"]["ports"][0]["targetPort"] == port["containerPort"] == 2024
+    assert container["readinessProbe"]["httpGet"] == {"path": "/ok", "port": 2024}
+    assert template["spec"]["terminationGracePeriodSeconds"] > 20

@@ -1,0 +1,44 @@
+"""Scripts for Node, which say what they saw as one line of JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["run_script"]
+
+
+def run_script(
+    script: Path, *words: str, does: Mapping[str, Callable[[], object]] | None = None
+) -> Any:
+    """What a script printed last.
+
+    Args:
+        script: The script.
+        words: What it is started with.
+        does: What to do at a line that it prints; it is told when that is done.
+    """
+    with subprocess.Popen(
+        ["node", str(script), *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line = ""
+        for line in process.stdout:
+            if line.strip() in (does or {}):
+                (does or {})[line.strip()]()
+                with contextlib.suppress(BrokenPipeError):  # it has failed meanwhile
+                    os.write(process.stdin.fileno(), b"done\n")
+        errors = process.stderr.read()
+    assert process.returncode == 0, errors
+    return json.loads(line)

@@ -1,0 +1,75 @@
+"""Claims of runs that others have held."""
+
+from __future__ import annotations
+
+import asyncio
+
+import psycopg
+import pytest
+
+from tests.serving.postgres.conftest import a_hold
+from tokenweir.serving.postgres.home import postgres_home
+from tokenweir.serving.running.home import Home
+from tokenweir.serving.running.store import Hold
+
+
+async def taken(home: Home, server: str) -> Hold:
+    await home.store.heartbeat(server)
+    (hold,) = await home.store.claim(server, 1)
+    return hold
+
+
+async def test_how_long_nobody_held_a_run(home: Home, other: Home, database_url: str) -> None:
+    """A claim says for how long the run has waited: since it was due, since it was given back, or
+    since its server gave the last sign of life, which is a lease before its lease is over."""
+    first = await a_hold(home, "a")
+    assert first.waited is not None
+    assert 0 <= first.waited < 60
+    await home.store.release(first)
+    second = await taken(other, "b")
+    assert second.epoch == 2
+    assert second.waited is not None
+    assert -1 < second.waited < 60  # two clocks
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        await connection.execute(
+            "update tokenweir_servers set lease_until = now() - interval '90 s' where id = 'b'"
+        )
+    third = await taken(home, "a")
+    assert third.waited is not None
+    assert 100 <= third.waited < 160
+    await home.store.request_cancel(third.run.id, "")
+    await home.store.release(third)
+    assert (await taken(other, "c")).waited is None
+
+
+async def test_a_stopped_server_locks_nothing(database_url: str) -> None:
+    """A run is taken over also from a server that was stopped while it wrote a checkpoint.
+
+    Statements are sent one after another there, without waiting for answers. Between two of them
+    Postgres takes a transaction for busy, not for idle, and would wait for the rest for ever."""
+    async with (
+        postgres_home(database_url, {}, lease=1.0)() as home,
+        postgres_home(database_url, {}, lease=1.0)() as other,
+        await psycopg.AsyncConnection.connect(
+            database_url, autocommit=True, application_name="tokenweir"
+        ) as stopped,
+    ):
+        hold = await a_hold(home, "a")
+        await stopped.execute("set idle_in_transaction_session_timeout = '750ms'")
+        pipeline = stopped.pipeline()
+        await pipeline.__aenter__()
+        await stopped.execute("begin")
+        found = await stopped.execute("select tokenweir_hold(%s, %s)", (hold.run.id, hold.epoch))
+        await found.fetchone()
+        await home.store.leave("a")
+        await other.store.heartbeat("b")
+        taken: list[Hold] = []
+
+        async def is_taken() -> None:
+            while not taken:
+                taken.extend(await other.store.claim("b", 1))
+
+        await asyncio.wait_for(is_taken(), 20)
+        assert taken[0].epoch == 2
+        with pytest.raises(psycopg.OperationalError):
+            await pipeline.__aexit__(None, None, None)

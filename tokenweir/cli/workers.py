@@ -1,0 +1,230 @@
+"""``tokenweir serve --workers``: several servers at one port, each a process of its own.
+
+The kernel gives each new connection to one of them (SO_REUSEPORT). One that dies is started anew;
+its runs are taken over by the others. They end with this process, however it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+__all__ = ["NUMBER", "end_with_parent", "serve_with_workers"]
+
+NUMBER = "TOKENWEIR_WORKER"
+"""The variable that tells a worker that it is one, and which."""
+
+_PAUSES = (1.0, 30.0)
+"""Seconds until a worker that ended is started anew: the first time, and at most."""
+
+_LOOK = 1.0
+"""Seconds between two looks at the Postgres."""
+
+
+def end_with_parent() -> None:
+    """Have this worker end, as by SIGTERM, when the process is gone that has started it."""
+
+    def wait() -> None:
+        while os.read(0, 1 << 10):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def serve_with_workers(count: int, words: Sequence[str], shown: str, data: str) -> int:
+    """Serve with so many processes until told to stop; the exit code.
+
+    Args:
+        count: How many.
+        words: Those of ``tokenweir serve``, without what is said by the other arguments.
+        shown: The server's URL, whose port is kept.
+        data: The URL of a Postgres, or a folder for one.
+    """
+    with _postgres(data, count) as (url, postgres):
+        port = shown.rpartition(":")[2]
+        command = [sys.executable, "-m", "tokenweir", "serve", *words]
+        command += [f"--port={port}", f"--data={url}", "--workers=1"]
+        return _Workers(command, count, shown, postgres).run()
+
+
+@contextlib.contextmanager
+def _postgres(data: str, workers: int) -> Iterator[tuple[str, Any]]:
+    """Where the workers keep everything; and the Postgres, if it is their own."""
+    if "://" in data:
+        yield data, None
+        return
+    from tokenweir.serving.postgres.embedded import EmbeddedPostgres
+    from tokenweir.serving.running.data_folder import locked
+
+    with (
+        locked(Path(data)),
+        EmbeddedPostgres(
+            Path(data) / "postgres", f"max_connections = {20 * workers + 20}"
+        ) as postgres,
+    ):
+        yield postgres.url(), postgres
+
+
+class _Worker:
+    """One process, started anew when it ends.
+
+    Attributes:
+        ready: Whether it can be reached.
+        again: Whether it is not the first one.
+    """
+
+    def __init__(self, number: int, command: Sequence[str], news: queue.SimpleQueue[Any]) -> None:
+        self.number = number
+        self.ready = False
+        self.again = False
+        self._command = command
+        self._news = news
+        self._pause = _PAUSES[0]
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        self.ready = False
+        self.process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,  # is closed with this process
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, NUMBER: str(self.number)},
+            start_new_session=True,  # Ctrl-C is for this process alone
+        )
+        threading.Thread(target=self._listen, args=(self.process,), daemon=True).start()
+
+    def _listen(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if self.ready:
+                sys.stdout.write(line)
+                sys.stdout.flush()
+            else:
+                self.ready, self._pause = True, _PAUSES[0]
+                self._news.put(self)
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._news.put(self)
+
+    @property
+    def ended(self) -> int | None:
+        return None if self.process is None else self.process.poll()
+
+    def start_soon(self) -> None:
+        timer = threading.Timer(self._pause, self._news.put, [self.start])
+        timer.daemon = True
+        timer.start()
+        self.process, self.again = None, True
+        self._pause = min(2 * self._pause, _PAUSES[1])
+
+    def send(self, number: int) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+
+class _Workers:
+    """All of them."""
+
+    def __init__(self, command: Sequence[str], count: int, shown: str, postgres: Any) -> None:
+        self._news: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._workers = [_Worker(number, command, self._news) for number in range(1, count + 1)]
+        self._shown = shown
+        self._postgres = postgres
+        self._told = False
+        self._stopping = False
+        self._failed = False
+
+    def run(self) -> int:
+        with self._signals():
+            for worker in self._workers:
+                worker.start()
+            while not self._over:
+                try:
+                    news = self._news.get(timeout=_LOOK)
+                except queue.Empty:
+                    self._look_at_postgres()
+                    continue
+                if isinstance(news, _Worker):
+                    self._about(news)
+                elif not self._stopping:
+                    news()
+        return 1 if self._failed else 0
+
+    @property
+    def _over(self) -> bool:
+        return self._stopping and all(
+            each.process is None or each.ended is not None for each in self._workers
+        )
+
+    def _about(self, worker: _Worker) -> None:
+        """A worker is ready, or has ended."""
+        if not self._told and all(each.ready for each in self._workers):
+            self._told = True
+            click.echo(self._shown)
+            sys.stdout.flush()
+        if self._stopping:
+            return
+        if (code := worker.ended) is None:
+            if worker.again:
+                click.echo(f"tokenweir: worker {worker.number} is there again", err=True)
+            return
+        if not self._told:  # it has said why
+            self._failed = True
+            self._stop()
+            return
+        how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        click.echo(f"tokenweir: worker {worker.number} ended ({how}), and starts again", err=True)
+        worker.start_soon()
+
+    def _stop(self) -> None:
+        self._stopping = True
+        for worker in self._workers:
+            worker.send(signal.SIGTERM)
+
+    def _look_at_postgres(self) -> None:
+        if self._postgres is None or self._stopping or self._postgres.runs:
+            return
+        from tokenweir.errors import TokenweirError
+
+        click.echo("tokenweir: Postgres has ended, and starts again", err=True)
+        try:
+            self._postgres.start()
+        except TokenweirError as error:
+            click.echo(f"tokenweir: {error}", err=True)
+            time.sleep(_PAUSES[0])
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            if self._stopping:
+                for worker in self._workers:
+                    worker.send(signal.SIGKILL)
+            self._stop()
+            self._news.put(self._stop)  # wakes who waits for news
+
+        before = {
+            number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            for worker in self._workers:
+                worker.send(signal.SIGKILL)

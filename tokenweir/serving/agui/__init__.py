@@ -1,0 +1,1 @@
+"""AG-UI, as ``@ag-ui/client`` and CopilotKit speak it."""

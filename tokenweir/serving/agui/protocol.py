@@ -1,0 +1,208 @@
+"""AG-UI: each graph is an agent, for ``@ag-ui/client``'s ``HttpAgent`` and for CopilotKit.
+
+- ``POST /agui/{graph}`` runs a graph on a thread, and streams the run's events.
+- ``POST /agui/{graph}/connect`` tells what a thread holds, and goes on with what runs on it.
+
+A run goes on for some seconds when its client has left, so that a page can be loaded again; then it
+is stopped. A new run on a thread stops the one before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, cast
+
+import msgspec
+from starlette.requests import Request
+from starlette.routing import BaseRoute
+
+from tokenweir.encoders.agui import AgUi
+from tokenweir.serving.agui.frames import Frames
+from tokenweir.serving.agui.messages import for_graph
+from tokenweir.serving.agui.schema import AgUiQuery, RunAgentInput
+from tokenweir.serving.conversations import answers, has_messages, input_of, refusal, unseen
+from tokenweir.serving.graph_inputs import MESSAGES, Key
+from tokenweir.serving.http.endpoints import Operation, routes_of
+from tokenweir.serving.http.event_parts import EventParts
+from tokenweir.serving.http.event_stream import EventStream
+from tokenweir.serving.leaving import Readers
+from tokenweir.serving.problems import InvalidError
+from tokenweir.serving.running.ids import check_id
+from tokenweir.serving.running.records import Command, Config, Run, RunRequest, Thread
+from tokenweir.serving.running.runs import Runs
+from tokenweir.serving.service import Service
+
+__all__ = ["routes"]
+
+_MODES = ["messages", "custom", "tasks", "values"]
+_MOST_RUNS = 100
+"""Of a thread whose graph keeps no messages, the newest that a client is told again."""
+
+_EXAMPLE = {
+    "threadId": "thread-1",
+    "runId": "run-1",
+    "messages": [{"id": "1", "role": "user", "content": "Hello"}],
+}
+
+
+def routes(service: Service) -> list[BaseRoute]:
+    """The routes of this protocol."""
+    return routes_of(_Protocol(service), "AG-UI")
+
+
+class _Protocol:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._readers = Readers(lambda: service.runs)
+
+    @property
+    def _runs(self) -> Runs:
+        return self._service.runs
+
+    @Operation("POST", "/agui/{name}", refuses=(404, 422, 503), example=_EXAMPLE)
+    async def run(self, request: Request, query: AgUiQuery, body: RunAgentInput) -> EventStream:
+        """Run a graph on a thread, and stream the run.
+
+        A graph with `messages` gets what its thread does not have yet; a graph over plain state
+        gets the user's last message as its one text key or, written as a JSON object, as all of
+        its keys. `resume` answers the thread's interrupts.
+        """
+        name, owner = self._service.graph_of(request), self._service.owner(request)
+        check_id("threadId", body.thread_id)
+        props = body.forwarded_props or {}
+        thread = await self._readers.take_over(body.thread_id, owner)
+        command = _command(thread, body)
+        given = (
+            None
+            if command
+            else self._input(name, await self._service.input_keys(name), body, thread)
+        )
+        wanted = RunRequest(
+            graph=name,
+            input=given,
+            command=command,
+            config=cast("Config", _checked(props, "config") or {}),
+            context=_checked(props, "context"),
+            modes=_MODES,
+            subgraphs=True,
+            only=query.only or _checked(props, "only", str),
+        )
+        run = await self._runs.start(
+            wanted,
+            owner=owner,
+            thread_id=body.thread_id,
+            temporary=False,
+            strategy="interrupt",
+            metadata={"protocol": "ag-ui"},
+        )
+        ids = {"threadId": body.thread_id, "runId": body.run_id or run.id}
+        frames = Frames(run, ids, body.messages)
+        return self._stream(run, frames, query, frames.begin())
+
+    @Operation("POST", "/agui/{name}/connect", refuses=(404, 422, 503), example=_EXAMPLE)
+    async def connect(self, request: Request, query: AgUiQuery, body: RunAgentInput) -> EventStream:
+        """Tell what a thread holds, and go on with what runs on it.
+
+        Starts nothing. The thread's last run comes from its beginning, behind the messages that
+        were there before it; where the graph keeps no messages, all of the thread's runs come.
+        """
+        name, owner = self._service.graph_of(request), self._service.owner(request)
+        check_id("threadId", body.thread_id)
+        runs = await self._runs.store.runs_of(body.thread_id, owner, limit=_MOST_RUNS)
+        runs = [run for run in runs if run.request.graph == name and not run.delay > 0]
+        keeps = has_messages(await self._service.input_keys(name))
+        if not runs:
+            return EventStream(_nothing(body.thread_id, body.run_id), self._service.limits)
+        last, *earlier = runs
+        if keeps:
+            earlier = []
+        begun = b"".join([await self._past(run) for run in reversed(earlier)])
+        frames = _frames(last, keeps=keeps)
+        return self._stream(last, frames, query, begun + frames.begin())
+
+    # Inside
+
+    def _input(
+        self, name: str, keys: list[Key] | None, body: RunAgentInput, thread: Thread | None
+    ) -> Any:
+        """What the graph gets: what the user says, and what the client has changed of the state."""
+        there = (thread.values if thread is not None else None) or {}
+        names = {key["name"] for key in keys or ()} - {MESSAGES}
+        state = body.state if isinstance(body.state, Mapping) else {}
+        given = {
+            key: value
+            for key, value in state.items()
+            if key in names and (key not in there or there[key] != value)
+        }
+        more = {"tools": body.tools, "context": body.context}
+        given |= {key: value for key, value in more.items() if key in names and value}
+        said = for_graph(body.messages)
+        if has_messages(keys):
+            return {**given, **input_of(name, keys, unseen(said, thread))}
+        if given and not any(message["role"] == "user" for message in said):
+            return given
+        return {**given, **input_of(name, keys, said)}
+
+    def _stream(self, run: Run, frames: Frames, query: AgUiQuery, begun: bytes) -> EventStream:
+        parts = self._readers.parts(run, self._runs.log.follow(run.id), frames.encode)
+        return EventStream(
+            parts,
+            self._service.limits,
+            begun=begun,
+            on_leave=lambda: self._readers.left(run, query.on_disconnect),
+        )
+
+    async def _past(self, run: Run) -> bytes:
+        """All that a run that is over says."""
+        frames = _frames(run, keeps=False)
+        events = self._runs.log.follow(run.id)
+        return frames.begin() + b"".join([part async for part in EventParts(events, frames.encode)])
+
+
+def _frames(run: Run, *, keeps: bool) -> Frames:
+    """The frames of a run for a client that knows nothing of it."""
+    ids = {"threadId": run.thread_id, "runId": run.id}
+    if keeps:
+        return Frames(run, ids, None)
+    given = run.request.input
+    texts = list(given.values()) if isinstance(given, Mapping) else [given]
+    if len(texts) == 1 and isinstance(texts[0], str):
+        text = texts[0]
+    else:
+        text = msgspec.json.encode(given).decode()
+    said = {"id": f"{run.id}:input", "role": "user", "content": text}
+    return Frames(run, ids, [], said if given is not None else None)
+
+
+async def _nothing(thread_id: str, run_id: str) -> AsyncIterator[bytes]:
+    """What is told of a thread on which nothing ran: the protocol asks for a run."""
+    writer = AgUi()
+    yield writer.start({"threadId": thread_id, "runId": run_id or thread_id})
+    yield writer.finish({"type": "success"})
+
+
+def _command(thread: Thread | None, body: RunAgentInput) -> Command | None:
+    """The answers to the thread's interrupts, if the client gives some. Raises InvalidError."""
+    if body.resume:
+        given = {
+            entry.interrupt_id: entry.payload
+            if entry.status == "resolved"
+            else refusal(thread, entry.interrupt_id)
+            for entry in body.resume
+        }
+        found = answers(thread, given)
+        if unknown := given.keys() - found.keys():
+            raise InvalidError(f"nothing on this thread waits for {', '.join(sorted(unknown))}")
+        return {"resume": found}
+    command = (body.forwarded_props or {}).get("command")
+    if isinstance(command, Mapping) and command.get("resume") is not None:
+        return {"resume": command["resume"]}
+    return None
+
+
+def _checked(props: Mapping[str, Any], name: str, kind: type = dict) -> Any:
+    value = props.get(name)
+    if value is not None and not isinstance(value, kind):
+        wanted = "a string" if kind is str else "an object"
+        raise InvalidError(f"forwardedProps.{name} must be {wanted}")
+    return value

@@ -1,0 +1,46 @@
+"""What AG-UI's routes take. Fields that are not named here are left alone."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Struct, field
+
+from tokenweir.serving.fields import said
+
+__all__ = ["AgUiQuery", "ResumeEntry", "RunAgentInput"]
+
+
+class AgUiQuery(Struct, kw_only=True):
+    only: Annotated[
+        str | None,
+        said("Which model calls pass: `tag:joke`, `node:write`, joined by `|`, `&`, `~`."),
+    ] = None
+    on_disconnect: Annotated[
+        Literal["continue", "cancel"] | None,
+        said("What becomes of the run if the connection ends. Null: it is stopped in a while."),
+    ] = None
+
+
+class ResumeEntry(Struct, kw_only=True, rename="camel"):
+    """The answer to one interrupt."""
+
+    interrupt_id: str
+    status: Literal["resolved", "cancelled"] = "resolved"
+    payload: Annotated[Any, said("The answer.")] = None
+
+
+class RunAgentInput(Struct, kw_only=True, rename="camel"):
+    """What an agent is to do."""
+
+    thread_id: Annotated[str, said("The thread to run on, which is made if it is not there.")]
+    run_id: str = ""
+    messages: Annotated[list[dict[str, Any]], said("The conversation, in AG-UI's form.")] = []
+    state: Annotated[Any, said("The graph's state as the client has it; changes are taken.")] = None
+    tools: Annotated[list[Any], said("For graphs that take `tools`.")] = []
+    context: Annotated[list[Any], said("For graphs that take `context`.")] = []
+    forwarded_props: Annotated[
+        dict[str, Any] | None,
+        said("`only`, `config`, `context` (for graphs with a context schema)."),
+    ] = field(default=None)
+    resume: Annotated[list[ResumeEntry] | None, said("The answers to interrupts.")] = None

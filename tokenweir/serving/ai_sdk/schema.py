@@ -1,0 +1,48 @@
+"""What the AI SDK's routes take. Fields that are not named here are left alone."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from msgspec import Struct
+
+from tokenweir.serving.fields import said
+from tokenweir.serving.running.records import Config
+
+__all__ = ["ChatAsked", "ChatQuery", "UIMessage"]
+
+_Leaving: TypeAlias = Annotated[
+    Literal["continue", "cancel"] | None,
+    said("What becomes of the run if the connection ends. Null: it is stopped in a while."),
+]
+
+
+class ChatQuery(Struct, kw_only=True):
+    only: Annotated[
+        str | None,
+        said("Which model calls pass: `tag:joke`, `node:write`, joined by `|`, `&`, `~`."),
+    ] = None
+    on_disconnect: _Leaving = None
+
+
+class UIMessage(Struct, kw_only=True):
+    """A message of the AI SDK's. `parts` are as `useChat` has them."""
+
+    role: Literal["user", "assistant", "system"]
+    id: str = ""
+    parts: list[dict[str, Any]] = []
+
+
+class ChatAsked(Struct, kw_only=True, rename="camel"):
+    """What `useChat` sends; with what its transport's `body` adds."""
+
+    id: Annotated[str, said("The chat, which is a thread, and made if it is not there.")]
+    messages: list[UIMessage]
+    trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
+    message_id: str | None = None
+    input: Annotated[
+        dict[str, Any] | None, said("More of the graph's input, over what the user says.")
+    ] = None
+    only: Annotated[str | None, said("Which model calls are recorded.")] = None
+    config: Config | None = None
+    context: Annotated[Any, said("For graphs with a context schema.")] = None

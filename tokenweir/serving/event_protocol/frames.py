@@ -1,0 +1,328 @@
+"""A run's record as events of the protocol, and those as bytes. No I/O.
+
+What is made of an event never depends on who reads: so numbers mean the same to everybody, and a
+reader who begins in the middle has all before it only taken in.
+
+In a sum each message is told at once: when it ends; or, if it still grows, at the end of the sum,
+with all of its text so far. One that was void before that is not told. All else is told in its
+place. So what a reader has who was cut off in a sum is said by his last number.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from tokenweir.serving.event_protocol.message_items import Item, MessageItems
+from tokenweir.serving.event_protocol.numbers import (
+    STEP,
+    SUM_END,
+    SUMMED,
+    TOLD,
+    event_of,
+    first_of,
+    seq,
+    turn_of,
+)
+from tokenweir.serving.event_protocol.subgraphs import Subgraphs
+from tokenweir.serving.event_protocol.subscription import Subscription
+from tokenweir.serving.log.events import END, Envelope, Event, Kept
+from tokenweir.serving.messages import Block, Message, message_in
+from tokenweir.serving.running.encoding import encode
+from tokenweir.serving.running.records import Run
+
+__all__ = ["RunFrames", "as_sse", "as_text"]
+
+_Around = tuple[Callable[[bytes], None], bytes, bytes]
+"""Where a token's text is taken in, and what is written before and after it; b"" for nothing."""
+
+_DOCUMENT = b'%s%d","seq":%d%s%s%s%s'
+_TOKEN = b"event: messages\nid: %d\ndata: " + _DOCUMENT + b"\n\n"
+
+_INTERRUPT = "__interrupt__"
+
+
+def as_sse(method: str, number: int, document: bytes) -> bytes:
+    """An event as a server-sent event."""
+    return b"event: %s\nid: %d\ndata: %s\n\n" % (method.encode(), number, document)
+
+
+def as_text(method: str, number: int, document: bytes) -> bytes:
+    """An event as the text of a message of its own."""
+    return document
+
+
+class RunFrames:
+    """Writes the events of one run for one reader.
+
+    Args:
+        run: The run, which has its turn.
+        wanted: What is sent.
+        since: The reader has what comes up to this number: it is only taken in.
+        frame: How an event is written, of its method, its number and its JSON.
+        on_end: Called with the run when the reader is told that it is over.
+        adds_up: Whether what is taken in is added up, as the reader has nothing of the run yet. One
+            whose last number is of a sum gets the rest of that.
+
+    Attributes:
+        upto: The id up to which events are to be taken in, 0 for none; None for all there are.
+        last: The id of the last one that was taken in.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        wanted: Subscription,
+        since: int = 0,
+        frame: Callable[[str, int, bytes], bytes] = as_sse,
+        on_end: Callable[[str], None] = lambda run_id: None,
+        *,
+        adds_up: bool = False,
+    ) -> None:
+        self._run = run
+        self._wanted = wanted
+        self._since = since
+        self._frame = frame
+        self._on_end = on_end
+        self.subgraphs = Subgraphs()
+        self._questions: dict[str, tuple[tuple[str, ...], Any]] = {}
+        self._error: str | None = None
+        self._held: Event | None = None
+        """Values whose checkpoint is recorded behind them, and told before them."""
+        self._checkpointed = "checkpoints" in run.request.modes
+        self._tokens: dict[Envelope | int | None, _Around] = {}
+        """By what tokens share, or its id: how the next ones are written."""
+        self.last = 0
+        self._taken: list[bytes] = []
+        self._over = False
+        """Whether an end was written of which ``on_end`` is not told yet."""
+        self._has = 0
+        """The id of the last event of this run of which the reader has something."""
+        if since and turn_of(since) == run.turn:
+            self._has, adds_up = event_of(since), first_of(since) != TOLD
+        self.upto = None if adds_up and first_of(since) != SUM_END else self._has
+        # When a message ends, the tokens of those that are open are made anew.
+        self._messages = MessageItems(wanted, self._tokens.clear, adds_up=adds_up)
+        self._first = seq(run.turn, 0, 0)
+        self._begin = b'{"type":"event","event_id":"%s:' % run.id.encode()
+
+    def encode(self, events: list[Event]) -> list[bytes]:
+        """What to send for these events, each by itself."""
+        written: list[bytes] = []
+        now = _now()
+        tokens, since = self._tokens, self._since
+        for event in events:
+            known = None if self._held is not None else tokens.get(event.envelope)
+            if known is not None:
+                take, head, tail = known
+                take(body := event.body)
+                here = self._first + event.id * STEP
+                if head and here > since and body != b'""':
+                    sent = (self._begin, here, here, head, body, tail, now)
+                    if self._frame is as_sse:
+                        written.append(_TOKEN % (here, *sent))
+                    else:
+                        written.append(self._frame("messages", here, _DOCUMENT % sent))
+                continue
+            self._feed(event, written, now)
+        self._tell_end()
+        return written
+
+    def take(
+        self,
+        events: Sequence[Event | Kept],
+        envelope_of: Callable[[int], Envelope] | None = None,
+    ) -> None:
+        """Take in events in their order, before all others; a ``Scanner``."""
+        tokens, now = self._tokens, _now()
+        for event in events:
+            name = event.envelope
+            if self._held is None and (known := tokens.get(name)) is not None:
+                known[0](event.body)
+                continue
+            if isinstance(event, Kept):
+                assert isinstance(name, int)
+                assert envelope_of is not None
+                around = envelope_of(name) if name else None
+                event = Event(event.id, event.kind, event.body, around)
+            self._feed(event, self._taken, now, name or None)
+        if events:
+            self.last = events[-1].id
+
+    def taken(self) -> list[bytes]:
+        """What to send of what was taken in; a sum ends here."""
+        written, self._taken = self._taken, []
+        if self._messages.adds_up:
+            # Values that wait for their checkpoint come behind the sum.
+            last = max(self.last if self._held is None else self._held.id - 1, self._has)
+            self._write(self._messages.end_sum(), last, written, _now(), SUM_END)
+        self._tell_end()
+        return written
+
+    def _tell_end(self) -> None:
+        if self._over:
+            self._over = False
+            self._on_end(self._run.id)
+
+    def _feed(
+        self, event: Event, written: list[bytes], now: bytes, name: Envelope | int | None = None
+    ) -> None:
+        """Any event.
+
+        Args:
+            event: The event.
+            written: Where to put what is to be sent.
+            now: The time.
+            name: What stands for its envelope.
+        """
+        held, self._held = self._held, None
+        if held is not None:
+            if event.mode == "checkpoints" and event.namespace == held.namespace:
+                return self._write(
+                    [*self._items(event), *self._items(held)], event.id, written, now
+                )
+            self._write(self._items(held), held.id, written, now)
+        if event.mode == "values" and self._checkpointed:
+            self._held = event
+            return None
+        self._write(self._items(event), event.id, written, now)
+        if event.envelope is not None and (found := self._messages.text(event)):
+            self._tokens[name or event.envelope] = self._around(*found)
+        return None
+
+    def _write(
+        self, items: Any, number: int, written: list[bytes], now: bytes, first: int | None = None
+    ) -> None:
+        if first is None:
+            first = SUMMED if self._messages.adds_up else TOLD
+        for part, (method, namespace, node, data) in enumerate(items):
+            here = seq(self._run.turn, number, part, first)
+            if here <= self._since:
+                continue
+            channel = "input" if method == "input.requested" else method
+            name = data.get("name") if method == "custom" else None
+            if not self._wanted.wants(channel, namespace, name):
+                continue
+            body = data if isinstance(data, bytes) else encode(data)
+            document = b'%s%d","seq":%d,"method":"%s","params":{"namespace":%s%s,"data":%s%s' % (
+                self._begin,
+                here,
+                here,
+                method.encode(),
+                encode(list(namespace)),
+                b"" if node is None else b',"node":' + encode(node),
+                body,
+                now,
+            )
+            written.append(self._frame(method, here, document))
+            if method == "lifecycle" and not namespace and data["event"] != "running":
+                self._over = True
+
+    def _around(self, message: Message, block: Block) -> _Around:
+        """What stands around each token of a block, so that it need not be made for each."""
+        take = block.pieces.append
+        if not self._wanted.wants("messages", message.namespace):
+            return take, b"", b""
+        node = self._messages.node_of(message)
+        head = b',"method":"messages","params":{"namespace":%s%s,"data":' % (
+            encode(list(message.namespace)),
+            b"" if node is None else b',"node":' + encode(node),
+        )
+        data = {"event": "content-block-delta", "id": message.id, "index": block.index}
+        sample = encode({**data, "delta": {"type": "text-delta", "text": "-"}})
+        before, _, after = sample.rpartition(b'"-"')
+        return take, head + before, after
+
+    # What the protocol makes of an event
+
+    def _items(self, event: Event) -> Iterator[Item]:
+        mode, namespace = event.mode, event.namespace
+        if mode in ("messages", "custom", "tasks", END):
+            yield from self._messages.feed(event)
+        if mode == "metadata" and event.value.get("attempt", 1) == 1:
+            yield "lifecycle", (), None, self._lifecycle("running")
+        elif mode == "values":
+            yield "values", namespace, None, self._values(event)
+        elif mode == "updates":
+            yield from self._updates(event)
+        elif mode == "custom" and message_in(event) is None:
+            yield "custom", namespace, None, _custom(event.value)
+        elif mode == "tools":
+            yield "tools", namespace, None, event.value
+        elif mode == "checkpoints":
+            yield "checkpoints", namespace, None, _checkpoint(event.value)
+        elif mode == "tasks":
+            self._ask(event.value.get("interrupts"), namespace)
+            yield "tasks", namespace, None, event.body
+            for place, data in self.subgraphs.feed(namespace, event.value):
+                yield "lifecycle", place, None, data
+        elif mode == "error":
+            self._error = str(event.value.get("message") or event.value.get("error"))
+        elif mode == END:
+            yield from self._end(event.value)
+
+    def _values(self, event: Event) -> Any:
+        if b'"__interrupt__"' not in event.body:
+            return event.body
+        values = dict(event.value)
+        self._ask(values.pop(_INTERRUPT, None), event.namespace)
+        return values
+
+    def _updates(self, event: Event) -> Iterator[Item]:
+        for node, values in event.value.items() if isinstance(event.value, dict) else ():
+            if node == _INTERRUPT:
+                self._ask(values, event.namespace)
+            else:
+                yield "updates", event.namespace, node, {"node": node, "values": values}
+
+    def _ask(self, interrupts: Any, namespace: tuple[str, ...]) -> None:
+        for each in interrupts or ():
+            if isinstance(each, dict) and isinstance(each.get("id"), str):
+                self._questions.setdefault(each["id"], (namespace, each.get("value")))
+
+    def _end(self, ended: dict[str, Any]) -> Iterator[Item]:
+        """Questions are asked when they can be answered: when the run is over."""
+        status, stopped = ended["status"], ended.get("stopped", False)
+        event = {"success": "completed", "interrupted": "interrupted"}.get(status, "failed")
+        for place, data in self.subgraphs.end(event):
+            yield "lifecycle", place, None, data
+        if status == "interrupted" and not stopped:
+            for question, (namespace, value) in self._questions.items():
+                asked = {"interrupt_id": question, "payload": value, "value": value}
+                yield "input.requested", namespace, None, asked
+        yield "lifecycle", (), None, self._lifecycle(event)
+        if stopped and event == "interrupted":
+            # Python's client takes an interrupt for a question, and waits for the run to go on.
+            yield "lifecycle", (), None, self._lifecycle("completed")
+
+    def _lifecycle(self, event: str) -> dict[str, Any]:
+        told = {"event": event, "graph_name": self._run.request.graph, "run_id": self._run.id}
+        if event == "failed":
+            told["error"] = self._error or "the run failed"
+        return told
+
+
+def _now() -> bytes:
+    return b',"timestamp":%d}}' % (time.time() * 1000)
+
+
+def _custom(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict) and isinstance(value.get("name"), str):
+        if value.keys() == {"name", "payload"}:
+            return value
+        return {"name": value["name"], "payload": value}
+    return {"payload": value}
+
+
+def _checkpoint(value: dict[str, Any]) -> dict[str, Any]:
+    """LangGraph's checkpoint as the protocol has it: its place, and no state."""
+    about = value.get("metadata") or {}
+    told = {"id": _id_in(value.get("config")), "parent_id": _id_in(value.get("parent_config"))}
+    told |= {"step": about.get("step"), "source": about.get("source")}
+    return {name: each for name, each in told.items() if each is not None}
+
+
+def _id_in(config: Any) -> str | None:
+    found = ((config or {}).get("configurable") or {}).get("checkpoint_id")
+    return None if found is None else str(found)

@@ -1,0 +1,135 @@
+"""What the event protocol makes of messages. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+from tokenweir.serving.event_protocol.subscription import Subscription
+from tokenweir.serving.log.events import Event
+from tokenweir.serving.messages import RETRACTED, Block, Message, Messages, Told
+
+__all__ = ["Item", "MessageItems"]
+
+Item: TypeAlias = tuple[str, tuple[str, ...], str | None, Any]
+"""Method, namespace, node, and data: a value, or JSON as bytes."""
+
+_GROWS = frozenset({"message-start", "content-block-start", "content-block-delta"})
+"""What is told of a message before it ends."""
+
+_GROWTH = 1.125
+"""How much longer the arguments of a tool call are each time they are sent, as they are sent from
+their beginning: what all clients understand, at a price that grows with the length alone."""
+
+
+class MessageItems:
+    """The messages of one run.
+
+    Args:
+        wanted: What is sent: of messages that are not, the texts need not be put together.
+        on_over: Called when a message has ended.
+        adds_up: Whether messages are held back until they end, or ``end_sum`` is called, and then
+            told with each block in one piece. What was void by then is not told.
+    """
+
+    def __init__(self, wanted: Subscription, on_over: Callable[[], None], *, adds_up: bool) -> None:
+        self.adds_up = adds_up
+        self._wanted = wanted
+        self._on_over = on_over
+        self._messages = Messages()
+        self._begun: dict[str, tuple[Message, dict[str, Any]]] = {}
+        """Those that are held back, with their beginnings."""
+        self._nodes: dict[str, str | None] = {}
+        """By open message: its node, under a name that no other open message of its graph has."""
+        self._sent: dict[tuple[str, int], int] = {}
+        """By block of a tool call: how much of its arguments was sent."""
+
+    def node_of(self, message: Message) -> str | None:
+        """The name of an open message's node."""
+        return self._nodes.get(message.id)
+
+    def text(self, event: Event) -> tuple[Message, Block] | None:
+        """Where a token belongs that only adds text to an open block."""
+        return self._messages.text(event)
+
+    def feed(self, event: Event) -> Iterator[Item]:
+        """What an event says of messages."""
+        for told in self._messages.feed(event):
+            yield from self._of_message(told)
+
+    def end_sum(self) -> Iterator[Item]:
+        """What is told of those that grow; from now on they are told as they come."""
+        begun, self._begun = self._begun, {}
+        self.adds_up = False
+        for each in begun.values():
+            yield from self._whole(*each)
+
+    def _of_message(self, told: Told) -> Iterator[Item]:
+        """Each part with the message's id, and its node: by these clients keep messages apart."""
+        message, data = told.message, told.data
+        if data["event"] == "message-start":
+            self._nodes[message.id] = self._name(message)
+        if (data.get("delta") or {}).get("type") == "tool-call-delta":
+            sent = self._call(message, message.blocks[data["index"]])
+            if sent is None:
+                return
+            data = {**data, "delta": sent}
+        if not self.adds_up:
+            yield from self._told(message, data)
+        elif data["event"] in _GROWS:
+            self._begun.setdefault(message.id, (message, data))
+        else:
+            begun = self._begun.pop(message.id, None)
+            void = data.get("code") == RETRACTED
+            if begun is not None and not void:
+                yield from self._whole(*begun)
+            if begun is None or not void:
+                yield from self._told(message, data)
+        if data["event"] in ("message-finish", "error"):
+            self._nodes.pop(message.id, None)
+            for block in message.blocks:
+                self._sent.pop((message.id, block.index), None)
+            self._on_over()
+
+    def _told(self, message: Message, data: dict[str, Any]) -> Iterator[Item]:
+        where = ("messages", message.namespace, self.node_of(message))
+        if data.get("code") == RETRACTED:
+            for block in message.blocks:
+                empty = {"type": "text", "text": ""}
+                over = {"event": "content-block-finish", "index": block.index, "content": empty}
+                yield *where, {**over, "id": message.id}
+        yield *where, {**data, "id": message.id}
+
+    def _whole(self, message: Message, start: dict[str, Any]) -> Iterator[Item]:
+        """All that has come of a message, each block in one piece."""
+        wanted = self._wanted.wants("messages", message.namespace)
+        yield from self._told(message, start)
+        for block in message.blocks:
+            begun = {"event": "content-block-start", "index": block.index, "content": block.begun}
+            yield from self._told(message, begun)
+            if block.pieces:
+                text = block.text if wanted else ""
+                delta = block.told(text)
+                if delta["delta"]["type"] == "tool-call-delta":
+                    delta["delta"] = _whole_call(block, text)
+                yield from self._told(message, delta)
+
+    def _name(self, message: Message) -> str | None:
+        others = [self._nodes.get(each.id) for each in self._messages.open if each is not message]
+        name, number = message.node, 1
+        while name in others:
+            number += 1
+            name = f"{message.node or ''}#{number}"
+        return name
+
+    def _call(self, message: Message, block: Block) -> dict[str, Any] | None:
+        key, args = (message.id, block.index), block.text
+        if len(args) < _GROWTH * self._sent.get(key, 0):
+            return None
+        self._sent[key] = len(args)
+        return _whole_call(block, args)
+
+
+def _whole_call(block: Block, args: str) -> dict[str, Any]:
+    fields = {**block.fields, "type": block.kind, "args": args}
+    return {"type": "block-delta", "fields": fields}

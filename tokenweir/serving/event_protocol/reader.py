@@ -1,0 +1,111 @@
+"""What a reader of a thread is sent: the events of its runs, one run after another, without end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from tokenweir.serving.log.events import Event, EventReader, Taker
+from tokenweir.serving.problems import NotFoundError
+from tokenweir.serving.running.records import Run
+from tokenweir.serving.running.runs import Runs
+
+__all__ = ["Encoder", "ThreadParts"]
+
+
+class Encoder(Protocol):
+    """Writes the events of one run."""
+
+    def encode(self, events: list[Event]) -> list[bytes]:
+        """What to send for these events, each by itself."""
+        ...
+
+
+class ThreadParts:
+    """The parts of a streamed response: pulled, or pushed as ``EventParts`` has it.
+
+    Args:
+        runs: Where the thread's runs are.
+        thread_id: The thread.
+        owner: Whose it is.
+        turn: Begin behind the run of this turn.
+        begin: Begins to read a run: what writes its events, what was written already, and after
+            which event to go on.
+    """
+
+    def __init__(
+        self,
+        runs: Runs,
+        thread_id: str,
+        owner: str,
+        turn: int,
+        begin: Callable[[Run], Awaitable[tuple[Encoder, list[bytes], int]]],
+    ) -> None:
+        self._runs = runs
+        self._thread = thread_id
+        self._owner = owner
+        self._turn = turn
+        self._begin = begin
+        self._begun: list[bytes] = []
+        self._events: EventReader | None = None
+        self._frames: Encoder | None = None
+        self._taker: Taker[bytes] | None = None
+
+    def __aiter__(self) -> ThreadParts:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """What has come since the last time, as one part; never empty. Ends if the thread goes."""
+        return b"".join(await self.several())
+
+    async def several(self) -> list[bytes]:
+        """The same, event by event."""
+        while True:
+            if self._events is None:
+                await self._next_run()
+            assert self._events is not None
+            assert self._frames is not None
+            if begun := self._begun:
+                self._begun = []
+                return begun
+            try:
+                events = await self._events.__anext__()
+            except StopAsyncIteration:
+                self._events = None
+                continue
+            if written := self._frames.encode(events):
+                return written
+
+    async def _next_run(self) -> None:
+        try:
+            run = await self._runs.store.next_turn(self._thread, self._owner, self._turn)
+        except NotFoundError:
+            raise StopAsyncIteration from None
+        self._turn = run.turn
+        self._frames, self._begun, after = await self._begin(run)
+        self._events = self._runs.log.follow(run.id, after)
+        if self._taker is not None:
+            self._events.push(self)
+
+    async def aclose(self) -> None:
+        self._taker = None
+        if self._events is not None:
+            await self._events.aclose()
+
+    def push(self, taker: Taker[bytes]) -> None:
+        """Hand parts to a taker while ``__anext__`` waits for a run's events."""
+        self._taker = taker
+        if self._events is not None:
+            self._events.push(self)
+
+    # As the taker of events
+
+    @property
+    def ready(self) -> bool:
+        return self._taker is not None and self._taker.ready
+
+    def take(self, part: list[Event]) -> None:
+        if self._taker is None or self._frames is None:
+            return
+        if written := self._frames.encode(part):
+            self._taker.take(b"".join(written))

@@ -1,0 +1,158 @@
+"""The event protocol over a WebSocket: commands one way, their answers and events the other.
+
+``subscription.subscribe`` has events sent from then on, ``subscription.unsubscribe`` ends that. A
+subscription begins where a stream of server-sent events would, and takes ``since`` as that does.
+Those of a connection that was lost are not restored, which ``subscription.reconnect`` says: who
+comes back subscribes again, with the last ``seq`` that came as ``since``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from tokenweir.serving.ends import Ends
+from tokenweir.serving.event_protocol import schema
+from tokenweir.serving.event_protocol.commands import Commands
+from tokenweir.serving.event_protocol.following import follow
+from tokenweir.serving.event_protocol.frames import as_text
+from tokenweir.serving.event_protocol.reader import ThreadParts
+from tokenweir.serving.http.bodies import parse
+from tokenweir.serving.problems import CutOffError, NotFoundError, ServingError
+from tokenweir.serving.running.encoding import encode
+from tokenweir.serving.running.ids import new_id
+from tokenweir.serving.service import Service
+
+__all__ = ["Socket"]
+
+_CONNECTED = WebSocketState.CONNECTED
+_RESTART, _TOO_SLOW, _REFUSED = 1012, 1013, 4000
+"""Codes of closing: the server stops; nobody reads; and with the status of HTTP added, an error."""
+
+_MOST = 16
+"""Subscriptions of one connection: each reads the thread by itself."""
+
+
+class Socket:
+    """One connection."""
+
+    def __init__(self, service: Service, ends: Ends, socket: WebSocket) -> None:
+        self._service = service
+        self._ends = ends
+        self._socket = socket
+        self._thread_id: str = socket.path_params["thread_id"]
+        self._owner: str = socket.scope.get("tokenweir.owner", "")
+        self._following: dict[str, asyncio.Task[None]] = {}
+        self._sending = asyncio.Lock()
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Fails with what ends the connection; the client's leaving is such an error, too."""
+
+    async def run(self) -> None:
+        """Serve the connection to its end."""
+        await self._socket.accept()
+        listening = self._watched(self._listen())
+        try:
+            await self._over
+        except WebSocketDisconnect:
+            pass
+        except asyncio.TimeoutError:
+            await self._close(_TOO_SLOW)
+        except CutOffError:
+            await self._close(_RESTART)
+        except ServingError as error:
+            await self._close(_REFUSED + error.status)
+        except RuntimeError:
+            if self._socket.client_state is self._socket.application_state is _CONNECTED:
+                raise
+        finally:
+            tasks = [listening, *self._following.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _watched(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task whose error ends the connection."""
+
+        def look(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) and not self._over.done():
+                self._over.set_exception(error)
+
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(look)
+        return task
+
+    async def _close(self, code: int) -> None:
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect, asyncio.TimeoutError):
+            closing = self._socket.close(code)
+            await asyncio.wait_for(closing, self._service.limits.slow_seconds)
+
+    async def _send(self, document: bytes) -> None:
+        """Raises TimeoutError if the client does not read."""
+        async with self._sending:
+            sending = self._socket.send_text(document.decode())
+            await asyncio.wait_for(sending, self._service.limits.slow_seconds)
+
+    async def _listen(self) -> None:
+        while True:
+            text = await self._socket.receive_text()
+            number: int | None = None
+            try:
+                command = parse(text, "the command", schema.ThreadCommand)
+                number = command.id
+                answer = await self._answer(command)
+            except NotFoundError as error:
+                answer = _error(number, "no_such_run", error)
+            except ServingError as error:
+                answer = _error(number, "invalid_argument", error)
+            await self._send(encode(answer))
+
+    async def _answer(self, command: schema.ThreadCommand) -> schema.CommandAnswer:
+        if command.method == "subscription.subscribe":
+            return await self._subscribe(command)
+        if command.method == "subscription.unsubscribe":
+            found = self._following.pop(str(command.params.get("subscription_id")), None)
+            if found is None:
+                return _error(command.id, "no_such_subscription", "there is none of this id")
+            found.cancel()
+            return schema.CommandAnswer(type="success", id=command.id, result={})
+        if command.method == "subscription.reconnect":
+            return await self._reconnect(command)
+        carrying_out = Commands(self._service.runs, self._thread_id, self._owner)
+        return await carrying_out.carry_out(command)
+
+    async def _subscribe(self, command: schema.ThreadCommand) -> schema.CommandAnswer:
+        if len(self._following) >= _MOST:
+            return _error(command.id, "not_supported", f"a connection has {_MOST} subscriptions")
+        asked = parse(encode(command.params), "params", schema.ThreadEventsAsked)
+        runs, thread_id, owner = self._service.runs, self._thread_id, self._owner
+        parts = await follow(runs, thread_id, owner, asked, self._ends, as_text)
+        name = new_id()
+        self._following[name] = self._watched(self._send_all(parts))
+        result: dict[str, Any] = {"subscription_id": name}
+        return schema.CommandAnswer(type="success", id=command.id, result=result)
+
+    async def _reconnect(self, command: schema.ThreadCommand) -> schema.CommandAnswer:
+        """Say which subscriptions are there: they end with their connection."""
+        asked = parse(encode(command.params), "params", schema.Reconnect)
+        run = await self._service.runs.get(asked.run_id, self._owner)
+        if run.thread_id != self._thread_id:
+            raise NotFoundError(f"there is no run {run.id} on this thread")
+        there = bool(asked.subscriptions) and set(asked.subscriptions) <= self._following.keys()
+        return schema.CommandAnswer(type="success", id=command.id, result={"restored": there})
+
+    async def _send_all(self, parts: ThreadParts) -> None:
+        try:
+            with contextlib.suppress(StopAsyncIteration):  # the thread is gone
+                while True:
+                    for document in await parts.several():
+                        await self._send(document)
+        finally:
+            await parts.aclose()
+
+
+def _error(command_id: int | None, code: str, message: object) -> schema.CommandAnswer:
+    return schema.CommandAnswer(type="error", id=command_id, error=code, message=str(message))

@@ -1,0 +1,84 @@
+"""What the routes of the key-value store take and give."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+from msgspec import Meta, Struct
+
+from tokenweir.serving.fields import said
+from tokenweir.serving.langgraph.schema.common import Page, Time
+
+__all__ = [
+    "Item",
+    "ItemPlace",
+    "ItemQuery",
+    "ItemSearch",
+    "Items",
+    "NamespaceSearch",
+    "Namespaces",
+    "NewItem",
+]
+
+Depth: TypeAlias = Annotated[int, Meta(ge=1, le=1000)]
+
+
+class Item(Struct, kw_only=True):
+    """A value under its namespace and key."""
+
+    namespace: list[str]
+    key: str
+    value: dict[str, Any]
+    created_at: Time
+    updated_at: Time
+
+
+class ItemPlace(Struct, kw_only=True):
+    """Where an item is."""
+
+    namespace: list[str] | None = None
+    key: str
+
+
+class NewItem(ItemPlace, kw_only=True):
+    """An item to be kept."""
+
+    value: dict[str, Any]
+    index: Annotated[Any, said("Not used: there is no index for searches by meaning.")] = None
+
+
+class ItemQuery(Struct, kw_only=True):
+    """Where an item is, in a URL."""
+
+    key: str
+    namespace: Annotated[str, said("Its labels, joined by dots.")] = ""
+
+
+class ItemSearch(Page, kw_only=True):
+    """Which items."""
+
+    namespace_prefix: list[str] | None = None
+    filter: Annotated[dict[str, Any] | None, said("What their values must have.")] = None
+    query: Annotated[str | None, said("Not used: there is no index for searches by meaning.")] = (
+        None
+    )
+
+
+class Items(Struct, kw_only=True):
+    """Items that were found."""
+
+    items: list[Item]
+
+
+class NamespaceSearch(Page, kw_only=True):
+    """Which namespaces."""
+
+    prefix: list[str] | None = None
+    suffix: list[str] | None = None
+    max_depth: Annotated[Depth | None, said("Cut off behind so many labels.")] = None
+
+
+class Namespaces(Struct, kw_only=True):
+    """Namespaces that were found."""
+
+    namespaces: list[list[str]]

@@ -1,0 +1,1 @@
+"""The home of several servers: records, events and checkpoints in one Postgres."""

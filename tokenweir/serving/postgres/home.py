@@ -1,0 +1,87 @@
+"""A home in Postgres, for as many servers as one likes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import psycopg
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.store.postgres.aio import AsyncPostgresStore
+
+from tokenweir.serving.postgres.carriers import NatsCarrier, NotifyCarrier
+from tokenweir.serving.postgres.checkpoints import PostgresCheckpoints
+from tokenweir.serving.postgres.database import LEASE, Database, told
+from tokenweir.serving.postgres.log import PostgresLog
+from tokenweir.serving.postgres.news import News
+from tokenweir.serving.postgres.schema import DatabaseError, prepare
+from tokenweir.serving.postgres.session import Session
+from tokenweir.serving.postgres.store import PostgresStore
+from tokenweir.serving.running.home import Home
+from tokenweir.serving.running.items import Items
+from tokenweir.streaming._langgraph.state_types import state_types
+
+__all__ = ["postgres_home"]
+
+
+def postgres_home(
+    url: str, graphs: Mapping[str, Any], *, lease: float = LEASE, live: str | None = None
+) -> Callable[[], contextlib.AbstractAsyncContextManager[Home]]:
+    """A home in Postgres, for ``create_app``: its tables are made if they are not there.
+
+    Checkpoints are read without reviving any object that is not part of these graphs' states.
+
+    Args:
+        url: ``postgresql://user:password@host/database``. A direct connection: LISTEN and advisory
+            locks do not work through PgBouncer in transaction mode.
+        graphs: The graphs that are served.
+        lease: Seconds after which a server that gives no sign of life is taken for dead.
+        live: ``nats://...``, or several joined by commas: tokens that are read at another server go
+            by NATS, and not by Postgres.
+
+    Raises:
+        DatabaseError: On opening, when Postgres cannot be reached, or a newer Tokenweir has
+            changed the tables.
+    """
+
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[Home]:
+        database = Database(url, lease)
+        try:
+            await database.open()
+            await prepare(database)
+        except psycopg.Error as error:
+            await database.close()
+            reason = " ".join(str(error).split())
+            raise DatabaseError(f"Postgres cannot be used: {reason}") from None
+        session = Session(database)
+        nats = None if live is None else NatsCarrier(live)
+        notify = NotifyCarrier(database, session)
+        news = News(database, session, nats)
+        try:
+            await session.open()
+            if nats is not None:
+                nats.open()
+            log = PostgresLog(database, news, notify, nats)
+            try:
+                await log.tidy()
+                serde = JsonPlusSerializer(allowed_msgpack_modules=state_types(graphs.values()))
+                checkpoints = PostgresCheckpoints(database, serde=serde)
+                items = Items(AsyncPostgresStore(database.pool), told)
+                store = PostgresStore(database, session, news, log)
+                try:
+                    yield Home(store, log, checkpoints, items)
+                finally:
+                    await items.close()
+            finally:
+                await log.close()
+        finally:
+            await news.close()
+            await session.close()
+            await notify.close()
+            if nats is not None:
+                await nats.close()
+            await database.close()
+
+    return opened

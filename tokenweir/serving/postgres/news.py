@@ -1,0 +1,216 @@
+"""What servers tell each other: that a run has said more, or is over, or that there is work.
+
+Hints: each may be lost, and whoever waits for one looks by itself from time to time. So are the
+events that go from the server that writes a run to those that read it: what is missing of them is
+read from Postgres.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import Callable, Collection
+from weakref import WeakSet, WeakValueDictionary
+
+from tokenweir.serving.postgres.carriers import NOTIFIED, NatsCarrier
+from tokenweir.serving.postgres.database import Database
+from tokenweir.serving.postgres.live_parts import unpack
+from tokenweir.serving.postgres.mirror import Mirror
+from tokenweir.serving.postgres.place import Place
+from tokenweir.serving.postgres.session import Session
+
+__all__ = ["News"]
+
+_TICK = 1.0
+"""Seconds without a word of a run after which its readers look into Postgres."""
+
+_READS = 10.0
+"""Seconds after which a reader says again that it reads a run."""
+
+_IN_ONE_WORD = 100
+"""Runs in one word, which has at most 8,000 bytes."""
+
+_READ = 25.0
+"""Seconds for which a run is taken to be read after somebody has said so."""
+
+
+class News:
+    """News from all servers, and to them.
+
+    Args:
+        nats: Brings live events, too.
+    """
+
+    def __init__(
+        self, database: Database, session: Session, nats: NatsCarrier | None = None
+    ) -> None:
+        self._database = database
+        self._session = session
+        self._nats = nats
+        self._loop = asyncio.get_running_loop()
+        self._places: dict[str, WeakSet[Place]] = {}
+        self._mirrors: WeakValueDictionary[str, Mirror] = WeakValueDictionary()
+        self._read: dict[str, dict[str, float]] = {}
+        """By run that other servers read: where they are reached, and until when they read it."""
+        self._readers: dict[str, float] = {}
+        """By run: when somebody began to read it at another server, of late."""
+        self._said: dict[str, float] = {}
+        """By run: when another server was last told that it is read here."""
+        self._asking: list[str] = []
+        self._at_work: WeakSet[asyncio.Event] = WeakSet()
+        self._telling: set[asyncio.Task[None]] = set()
+        self.on_reader: Callable[[str], None] = lambda run: None
+        """Called with a run that another server reads, when it says so."""
+        session.hear(self._heard)
+        if nats is not None:
+            nats.on_word = self._came
+            nats.on_change = self._ask_anew
+        self._ticking = self._loop.create_task(self._tick())
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be heard just now."""
+        return self._session.problem
+
+    # Within this process
+
+    def place(self, run: str) -> Place:
+        """A place of somebody's own, who hears of the run as long as he keeps it."""
+        made = Place()
+        if run not in self._places:
+            for empty in [each for each, places in self._places.items() if not places]:
+                del self._places[empty]
+            self._places[run] = WeakSet()
+        self._places[run].add(made)
+        return made
+
+    def mirror(self, run: str, place: Place) -> Mirror:
+        """What comes of a run that another server writes; there as long as somebody keeps it."""
+        found = self._mirrors.get(run)
+        if found is None:
+            found = self._mirrors[run] = Mirror()
+        found.add(place)
+        return found
+
+    def work(self) -> asyncio.Event:
+        """Is set when there may be work."""
+        made = asyncio.Event()
+        made.set()
+        self._at_work.add(made)
+        return made
+
+    def about(self, run: str) -> None:
+        """Have those in this process look who wait for a run."""
+        if (mirror := self._mirrors.get(run)) is not None:
+            mirror.forget()
+        for place in self._places.get(run, ()):
+            place.look()
+
+    def about_all(self) -> None:
+        """Have all in this process look."""
+        self._ask_anew()  # who was told may be gone, or what he sent
+        for run in self._places:
+            self.about(run)
+        self.about_work()
+
+    def about_work(self) -> None:
+        """Have the workers in this process look."""
+        for event in self._at_work:
+            event.set()
+
+    # To and from the others
+
+    def reads(self, run: str) -> None:
+        """A run that another server may write is read here: have it tell what it says."""
+        now = self._loop.time()
+        if self._said.get(run, -_READS) + _READS <= now:
+            self._said = {each: at for each, at in self._said.items() if at + _READS > now}
+            self._said[run] = now
+            if not self._asking:
+                self._loop.call_soon(self._ask)
+            self._asking.append(run)
+
+    def _ask(self) -> None:
+        runs, self._asking = self._asking, []
+        for start in range(0, len(runs), _IN_ONE_WORD):
+            here = NOTIFIED if self._nats is None else self._nats.address
+            self.tell_soon("reads", here, *runs[start : start + _IN_ONE_WORD])
+
+    def _ask_anew(self) -> None:
+        """Have all be told again what is read here, and where it is reached."""
+        self._said.clear()
+
+    def readers(self, run: str) -> Collection[str]:
+        """Where the other servers are reached that read a run."""
+        return self._read.get(run, ())
+
+    def has_reader_since(self, run: str, seconds: float) -> bool:
+        """Whether somebody began to read a run at another server in the last so many seconds.
+
+        It is remembered for ``_READ`` seconds.
+        """
+        return self._readers.get(run, float("-inf")) >= self._loop.time() - seconds
+
+    async def tell(self, word: str, *more: str) -> None:
+        """Tell all other servers.
+
+        ``work``; ``reads ADDRESS RUN...``; ``reader RUN``; ``ended RUN``. And ``live PARTS``, see
+        ``Live``.
+        """
+        await self._database.tell([" ".join((str(self._session.number), word, *more))])
+
+    def tell_soon(self, word: str, *more: str) -> None:
+        """The same, without waiting."""
+        task = self._loop.create_task(self.tell(word, *more))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def close(self) -> None:
+        """Wait until all is told."""
+        self._ticking.cancel()
+        with contextlib.suppress(ValueError):
+            await asyncio.wait(self._telling)
+
+    def _heard(self, said: str) -> None:
+        sender, *words = said.split(" ")
+        if sender == str(self._session.number):
+            return
+        match words:
+            case []:
+                self.about_all()
+            case ["work"]:
+                self.about_work()
+            case ["live", parts]:
+                self._came(base64.b64decode(parts))
+            case ["ended", run]:
+                self._read.pop(run, None)
+                self.about(run)
+            case ["reader", run]:
+                now = self._loop.time()
+                self._readers = {each: at for each, at in self._readers.items() if at + _READ > now}
+                self._readers[run] = now
+            case ["reads", address, *runs]:
+                until = self._loop.time() + _READ
+                for run in runs:
+                    self._read.setdefault(run, {})[address] = until
+                    self.on_reader(run)
+
+    def _came(self, parts: bytes) -> None:
+        for run, part in unpack(parts, self._mirrors):
+            mirror = self._mirrors.get(run)
+            if mirror is not None and not mirror.came(part):
+                self._said.pop(run, None)  # its readers ask anew
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK)
+            now = self._loop.time()
+            for readers in self._read.values():
+                for address in [each for each, until in readers.items() if until <= now]:
+                    del readers[address]
+            self._read = {run: readers for run, readers in self._read.items() if readers}
+            for run, mirror in list(self._mirrors.items()):
+                mirror.tick()
+                if mirror.tail is not None:
+                    self.reads(run)

@@ -1,0 +1,51 @@
+"""Runs, threads and assistants as rows. No I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from psycopg.types.json import Jsonb
+
+from tokenweir.serving.running.records import Assistant, Run, Thread
+
+__all__ = ["assistant_of", "encode", "run_of", "searchable", "thread_of"]
+
+encode = msgspec.json.Encoder().encode
+_run = msgspec.json.Decoder(Run).decode
+_thread = msgspec.json.Decoder(Thread).decode
+_assistant = msgspec.json.Decoder(Assistant).decode
+_json = msgspec.json.Decoder().decode
+
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+def run_of(row: tuple[Any, ...]) -> Run:
+    """A run from the columns ``claims.RUN``: what was asked once, and how it stands."""
+    record, status, epoch, server, stopping, undone, error, updated_at, turn = row
+    run = _run(record)
+    run.status, run.attempt, run.server = status, epoch, server or ""
+    run.stopping, run.undone, run.updated_at = stopping, undone, updated_at
+    run.error = None if error is None else _json(error)
+    run.turn = turn
+    return run
+
+
+def thread_of(row: tuple[Any, ...]) -> Thread:
+    """A thread from the columns ``record``, ``status`` and ``updated_at``."""
+    record, status, updated_at = row
+    thread = _thread(record)
+    thread.status, thread.updated_at = status, updated_at
+    return thread
+
+
+def assistant_of(record: bytes) -> Assistant:
+    """An assistant."""
+    return _assistant(record)
+
+
+def searchable(metadata: Mapping[str, Any]) -> Jsonb:
+    """Metadata as Postgres can search it, which takes no NUL in texts: U+FFFD is in its place."""
+    return Jsonb(_NUL.sub(rb"\1\\ufffd", encode(metadata)), dumps=lambda value: value)

@@ -1,0 +1,222 @@
+"""Records of threads and assistants of one process, and what they share with those of runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
+
+from msgspec.structs import replace
+
+from tokenweir.serving.problems import ConflictError, Limits, NotFoundError, StoreError
+from tokenweir.serving.running.local_search import search_assistants, search_threads
+from tokenweir.serving.running.records import Assistant, Run, Thread
+from tokenweir.serving.running.store import ThreadOrder
+from tokenweir.serving.running.tables import Journal, RunTable, Table, ThreadTable
+from tokenweir.serving.running.turns import Turns
+
+__all__ = ["LocalLog", "LocalRecords"]
+
+
+class LocalLog(Journal, Protocol):
+    """What a store needs of the log beside it."""
+
+    def open(self, run_id: str) -> None:
+        """A run is there, and not over: its readers wait for events."""
+        ...
+
+    def take_up(self, run_id: str) -> None:
+        """The same of a run that a former process began. Takes its time: called at the start."""
+        ...
+
+    async def delete(self, run_id: str) -> None:
+        """A run is gone: forget its events; its readers end."""
+        ...
+
+    async def saved(self, run_id: str | None = None, *, patient: bool = True) -> None:
+        """Wait until what is to be written, of a run or of all, would survive the process.
+
+        Unless ``patient``, that it cannot be written is a StoreError.
+        """
+        ...
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be written just now."""
+        ...
+
+
+class LocalRecords:
+    """Threads and assistants, and the tables."""
+
+    def __init__(self, log: LocalLog) -> None:
+        self._log = log
+        self._runs = RunTable(log)
+        self._threads = ThreadTable(log)
+        self._assistants: Table[Assistant] = Table("assistants", Assistant, log)
+        self._turns = Turns()
+        self._news: dict[str, asyncio.Event] = {}
+        """By server: set when there may be work."""
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By thread: who changes it just now."""
+
+    # Threads
+
+    async def thread(self, thread_id: str, owner: str) -> Thread:
+        return replace(self._thread(thread_id, owner))
+
+    async def create_thread(self, thread: Thread, limits: Limits) -> None:
+        self._check_writable()
+        async with self._lock(thread.id):
+            owner = self._owner_of(thread.id)
+            if owner not in (None, thread.owner) or self._threads.get(thread.id) is not None:
+                raise ConflictError(f"there is a thread {thread.id} already")
+            self._check_threads(thread.owner, limits)
+            self._threads.save(replace(thread))
+            try:
+                await self._log.saved(patient=False)
+            except StoreError:
+                self._threads.remove(thread.id)
+                raise
+
+    @contextlib.asynccontextmanager
+    async def locked(self, thread_id: str, owner: str) -> AsyncIterator[Thread]:
+        async with self._lock(thread_id):
+            found = replace(self._thread(thread_id, owner))
+            self._turns.close(thread_id)
+            try:
+                yield found
+                if self._threads.get(thread_id) is not None:
+                    self._threads.save(found)
+            finally:
+                runs = self._runs.on_thread(thread_id)
+                self._turns.open(thread_id, [run for run in runs if not run.final])
+                self._tell()
+
+    async def delete_thread(self, thread_id: str, owner: str) -> None:
+        self._thread(thread_id, owner)
+        if self._runs.on_thread(thread_id):
+            raise ConflictError("a run was started on the thread meanwhile; try again")
+        self._threads.remove(thread_id)
+
+    async def search_threads(
+        self,
+        owner: str,
+        *,
+        ids: Collection[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        values: Mapping[str, Any] | None = None,
+        status: str | None = None,
+        sort_by: ThreadOrder = "created_at",
+        descending: bool = True,
+        limit: int,
+        offset: int = 0,
+    ) -> tuple[list[Thread], int]:
+        threads: Iterator[Thread] = iter(self._threads)
+        if ids is not None:
+            threads = filter(None, map(self._threads.get, dict.fromkeys(ids)))
+        return search_threads(
+            (each for each in threads if each.owner == owner),
+            metadata=metadata or {},
+            values=values or {},
+            status=status,
+            sort_by=sort_by,
+            descending=descending,
+            limit=limit,
+            offset=offset,
+        )
+
+    # Assistants
+
+    async def assistant(self, assistant_id: str) -> Assistant | None:
+        found = self._assistants.get(assistant_id)
+        return None if found is None else replace(found)
+
+    async def create_assistant(self, assistant: Assistant, most: int | None = None) -> None:
+        if self._assistants.get(assistant.id) is not None:
+            raise ConflictError(f"there is an assistant {assistant.id} already")
+        owned = sum(each.owner == assistant.owner and not each.own for each in self._assistants)
+        if most is not None and owned >= most:
+            raise ConflictError(f"there are {most} assistants already; delete one first")
+        self._assistants.save(replace(assistant))
+
+    async def save_assistant(self, assistant: Assistant) -> None:
+        if self._assistants.get(assistant.id) is None:
+            raise NotFoundError(f"there is no assistant {assistant.id}")
+        self._assistants.save(replace(assistant))
+
+    async def delete_assistant(self, assistant_id: str) -> None:
+        self._assistants.remove(assistant_id)
+
+    async def search_assistants(
+        self,
+        owner: str,
+        *,
+        graphs: Collection[str],
+        name: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        sort_by: str | None = None,
+        descending: bool = False,
+        limit: int,
+        offset: int = 0,
+    ) -> tuple[list[Assistant], int]:
+        return search_assistants(
+            (each for each in self._assistants if each.owner in ("", owner)),
+            graphs=graphs,
+            name=name,
+            metadata=metadata or {},
+            sort_by=sort_by,
+            descending=descending,
+            limit=limit,
+            offset=offset,
+        )
+
+    # Keeping
+
+    async def old_runs(self, limit: int, offset: int = 0) -> Sequence[Run]:
+        over = (run for run in self._runs if run.final)
+        return [replace(run) for run in islice(over, offset, offset + limit)]
+
+    async def old_threads(self, before: str, limit: int) -> Sequence[Thread]:
+        old = (
+            each
+            for each in self._threads
+            if each.updated_at < before and not self._runs.on_thread(each.id)
+        )
+        return [replace(each) for each in islice(old, limit)]
+
+    # Inside
+
+    def _lock(self, thread_id: str) -> asyncio.Lock:
+        return self._locks.setdefault(thread_id, asyncio.Lock())
+
+    def _tell(self) -> None:
+        """There may be work for a server."""
+        for news in self._news.values():
+            news.set()
+
+    def _check_writable(self) -> None:
+        if self._log.problem is not None:
+            raise StoreError
+
+    def _check_threads(self, owner: str, limits: Limits) -> None:
+        if self._threads.owned(owner) >= limits.threads:
+            raise ConflictError(
+                f"there are {limits.threads} threads already, which is the most; delete some"
+            )
+
+    def _owner_of(self, thread_id: str) -> str | None:
+        """Who owns a thread's id: whoever used it first, with a thread's record or without."""
+        thread = self._threads.get(thread_id)
+        if thread is not None:
+            return thread.owner
+        return next((run.owner for run in self._runs.on_thread(thread_id)), None)
+
+    def _thread(self, thread_id: str, owner: str) -> Thread:
+        thread = self._threads.get(thread_id)
+        if thread is None or thread.owner != owner:
+            raise NotFoundError(f"there is no thread {thread_id}")
+        return thread

@@ -1,0 +1,389 @@
+"""The store of one process: records in memory, and a journal beside them, which may be a file.
+
+Everything happens in one event loop, so what a method does between two awaits is a transaction: the
+log writes the changes of records and the events of one turn of the loop together. Workers may be
+several; a server is dead when it has left, or was there in a former process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from msgspec.structs import replace
+
+from tokenweir.serving.log.events import END, EventWriter
+from tokenweir.serving.problems import (
+    ConflictError,
+    CutOffError,
+    Limits,
+    LostError,
+    NotFoundError,
+    StoreError,
+    TooBusyError,
+    TooManyError,
+)
+from tokenweir.serving.running.encoding import encode
+from tokenweir.serving.running.local_records import LocalLog, LocalRecords
+from tokenweir.serving.running.records import Run, Thread, ThreadStatus, now
+from tokenweir.serving.running.store import Counts, Hold, Outcome
+
+__all__ = ["LocalStore"]
+
+_STATUSES: dict[str, ThreadStatus] = {"success": "idle", "interrupted": "interrupted"}
+_STOPPING = "the server is stopping; the run goes on at its next start"
+_DAY = 86400.0
+
+
+class LocalStore(LocalRecords):
+    """A store for the workers and clients of one event loop."""
+
+    def __init__(self, log: LocalLog) -> None:
+        super().__init__(log)
+        self._delayed_of = Counter[str]()
+        """By owner: how many runs are not due."""
+        self._delayed: dict[str, asyncio.TimerHandle] = {}
+        """By run: what wakes when it is due."""
+        self._to_stop: dict[str, dict[str, Run]] = {}
+        """By server: what it holds and is to stop, and was not told yet."""
+        self._enders: dict[str, list[asyncio.Future[Run]]] = {}
+        self._beginning: dict[str, list[asyncio.Future[None]]] = {}
+        """By thread: who waits for its next run to begin."""
+        self._stopped = False
+        self._half_gone = [run.id for run in self._runs if run.final and run.undone]
+        """Runs that a former process had undone and ended, and not removed yet."""
+        left = [run for run in self._runs if not run.final]
+        for run in sorted(left, key=lambda run: run.due_at or run.created_at):
+            (log.take_up if run.attempt else log.open)(run.id)
+            run.server = ""
+            self._await_its_time(run)
+            self._turns.ask(run)
+
+    # Runs, as clients see them
+
+    async def create(self, run: Run, limits: Limits) -> None:
+        self._check_writable()
+        run = replace(run)
+        async with self._lock(run.thread_id):
+            self._admit(run, limits)
+            self._log.open(run.id)
+            self._runs.save(run)
+            self._await_its_time(run)
+        self._tell()
+        try:  # whoever is told of a run finds it again, whatever happens
+            await self._log.saved(run.id, patient=False)
+        except StoreError:
+            if not run.final:
+                self._stop(run, undo=True)
+                self._tell()
+            raise
+
+    def _admit(self, run: Run, limits: Limits) -> None:
+        """Check a new run, and make its thread."""
+        delayed = self._delayed_of[run.owner]
+        waiting = self._runs.pending_of[run.owner] - delayed
+        if run.due_at is not None and delayed >= limits.delayed:
+            raise TooManyError(
+                f"{delayed} runs wait for their time (after_seconds) already, which is the most; "
+                "cancel some, or wait until some are due"
+            )
+        if waiting >= limits.queue:
+            raise TooBusyError("too many runs are waiting; try again later")
+        if self._owner_of(run.thread_id) not in (None, run.owner):
+            raise NotFoundError(f"there is no thread {run.thread_id}")
+        if run.strategy == "reject" and self._turns.on_thread(run.thread_id):
+            raise ConflictError("the thread is busy with another run; wait for it, or cancel it")
+        if run.temporary:
+            return
+        known = self._threads.get(run.thread_id)
+        if known is None:
+            self._check_threads(run.owner, limits)
+        thread = known or Thread(id=run.thread_id, owner=run.owner)
+        thread.graph = run.request.graph
+        about = {"graph_id": run.request.graph, "assistant_id": run.assistant_id}
+        thread.metadata = {**thread.metadata, **about}  # copies of a thread share the old one
+        if run.due_at is None:
+            thread.status = "busy"
+        self._threads.save(thread)
+
+    async def run(self, run_id: str, owner: str) -> Run:
+        return await self._runs.whole(self._run(run_id, owner))
+
+    async def runs_of(
+        self, thread_id: str, owner: str, *, status: str | None = None, limit: int, offset: int = 0
+    ) -> list[Run]:
+        found = [
+            run
+            for run in reversed(self._runs.on_thread(thread_id))
+            if run.owner == owner and status in (None, run.status)
+        ]
+        return [await self._runs.whole(run) for run in found[offset : offset + limit]]
+
+    async def unfinished(
+        self,
+        owner: str,
+        *,
+        ids: Collection[str] | None = None,
+        thread_id: str | None = None,
+        status: str | None = None,
+    ) -> list[Run]:
+        runs: Iterator[Run] = iter(self._runs)
+        if ids is not None:
+            runs = filter(None, map(self._runs.get, ids))
+        return [
+            replace(run)
+            for run in runs
+            if run.owner == owner
+            and not run.final
+            and thread_id in (None, run.thread_id)
+            and status in (None, run.status)
+        ]
+
+    async def ended(self, run_id: str, owner: str) -> Run:
+        run = self._run(run_id, owner)
+        if run.final:
+            return await self._runs.whole(run)
+        waiting: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
+        self._enders.setdefault(run_id, []).append(waiting)
+        if self._stopped:
+            self._cut_off()
+        return await waiting
+
+    async def latest(self, thread_id: str, owner: str) -> Run | None:
+        runs = await self._begun(thread_id, owner)
+        return await self._runs.whole(runs[-1]) if runs else None
+
+    async def next_turn(self, thread_id: str, owner: str, after: int) -> Run:
+        while True:
+            for run in await self._begun(thread_id, owner):
+                if run.turn > after:
+                    return await self._runs.whole(run)
+            if self._stopped:
+                raise CutOffError(_STOPPING)
+            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._beginning.setdefault(thread_id, []).append(waiting)
+            await waiting
+
+    async def _begun(self, thread_id: str, owner: str) -> list[Run]:
+        """The runs of a thread that have begun, in the order of their turns."""
+        self._thread(thread_id, owner)
+        runs = self._runs.on_thread(thread_id)
+        return sorted((run for run in runs if run.turn), key=lambda run: run.turn)
+
+    async def delete_thread(self, thread_id: str, owner: str) -> None:
+        await super().delete_thread(thread_id, owner)
+        self._tell_of(thread_id)
+
+    def tell_of_reader(self, run_id: str) -> None:
+        return  # there are no other servers
+
+    def read_elsewhere(self, run_id: str, within: float) -> bool:
+        return False
+
+    async def request_cancel(self, run_id: str, owner: str, *, undo: bool = False) -> None:
+        run = self._run(run_id, owner)
+        if run.final:
+            raise NotFoundError(f"run {run_id} is over")
+        self._stop(run, undo=undo)
+        self._tell()
+        if undo:
+            await self._log.saved(patient=False)  # whatever happens, it is not gone on with
+
+    async def forget(self, run_id: str, owner: str) -> None:
+        run = self._run(run_id, owner)
+        if not run.final:
+            raise ConflictError("the run is not over; cancel it first")
+        self._check_writable()
+        await self._remove(run)
+
+    # Workers
+
+    async def claim(self, server: str, most: int) -> list[Hold]:
+        while self._half_gone:
+            if (gone := self._runs.get(self._half_gone.pop())) is not None:
+                await self._remove(gone)
+        holds = list[Hold]()
+        while (run := self._turns.next(to_end=True)) is not None:
+            holds.append(self._claim(run, server, to_end=True))
+        most += len(holds)
+        while len(holds) < most and (run := self._turns.next(to_end=False)) is not None:
+            holds.append(self._claim(run, server, to_end=False))
+        return holds
+
+    def _claim(self, run: Run, server: str, *, to_end: bool) -> Hold:
+        run.attempt += 1
+        self._turns.hold(run, server)
+        if not to_end:
+            run.status = "running"
+            self._make_busy(run.thread_id)
+            self._number(run)
+        self._runs.save(run)
+        waited = run.waited if run.attempt == 1 and not to_end else None
+        return Hold(replace(run), run.attempt, waited)
+
+    async def work(self, server: str) -> None:
+        news = self._news.get(server)
+        if news is None:
+            news = self._news[server] = asyncio.Event()
+            news.set()  # for what was there before
+        await news.wait()
+        news.clear()
+
+    async def cancels(self, server: str) -> list[Run]:
+        return [replace(run) for run in self._to_stop.pop(server, {}).values()]
+
+    async def heartbeat(self, server: str) -> None:
+        return  # it lives as long as this process does
+
+    async def leave(self, server: str) -> None:
+        for run in self._turns.held(server):
+            self._turns.release(run)
+        self._to_stop.pop(server, None)
+        self._tell()
+        self._news.pop(server, None)
+
+    async def finish(self, hold: Hold, writer: EventWriter, outcome: Outcome) -> bool:
+        async with self._lock(hold.run.thread_id):
+            run = self._held_by(hold)
+            if run.undone and not outcome.undone:
+                return False
+            self._end(run, outcome)
+            if run.error is not None:
+                writer.append("error", encode(run.error))
+            ended: dict[str, Any] = {"status": run.status, "ended_at": run.updated_at}
+            if run.stopping:
+                ended["stopped"] = True
+            writer.append(END, encode(ended), durable=True)
+        if run.undone:
+            await self._remove(run)
+        else:
+            await self._log.saved(run.id)  # whoever is told of the end finds it again
+        for waiting in self._enders.pop(run.id, ()):
+            if not waiting.done():
+                waiting.set_result(replace(run))
+        return True
+
+    def _end(self, run: Run, outcome: Outcome) -> None:
+        run.status, run.error = outcome.status, outcome.error
+        self._number(run)
+        self._forget_time(run)
+        self._to_stop.get(run.server, {}).pop(run.id, None)
+        self._turns.remove(run)
+        run.server = ""
+        self._runs.save(run)
+        thread = self._threads.get(run.thread_id)
+        if thread is not None:
+            over = _STATUSES.get(run.status, "error")
+            if run.status == "interrupted" and not outcome.next:
+                over = "idle"
+            thread.status = "busy" if self._turns.on_thread(run.thread_id) else over
+            if outcome.values is not None:
+                thread.values = outcome.values
+            thread.interrupts = outcome.interrupts
+            thread.error = run.error
+            thread.state_updated_at = now()
+            self._threads.save(thread)
+        self._tell()
+
+    async def release(self, hold: Hold) -> None:
+        try:
+            run = self._held_by(hold)
+        except LostError:
+            return
+        run.status = "pending"
+        self._to_stop.get(run.server, {}).pop(run.id, None)
+        self._turns.release(run)
+        self._runs.save(run)
+        self._tell()
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._cut_off()
+
+    async def counts(self) -> Counts:
+        waiting = self._runs.by_status["pending"] - len(self._delayed)
+        return Counts({**self._runs.by_status}, waiting, len(self._threads))
+
+    # Inside
+
+    def _run(self, run_id: str, owner: str) -> Run:
+        run = self._runs.get(run_id)
+        if run is None or run.owner != owner:
+            raise NotFoundError(f"there is no run {run_id}")
+        return run
+
+    def _held_by(self, hold: Hold) -> Run:
+        run = self._runs.get(hold.run.id)
+        if run is None or run.final or run.attempt != hold.epoch:
+            raise LostError(f"run {hold.run.id} is another worker's now")
+        return run
+
+    async def _remove(self, run: Run) -> None:
+        self._runs.remove(run.id)
+        await self._log.delete(run.id)
+
+    def _await_its_time(self, run: Run) -> None:
+        """A run takes its place among those of its thread, or stops them, when it is due."""
+        if run.delay > 0:
+            loop = asyncio.get_running_loop()
+            # At most a day: beyond that clocks that are set and machines that sleep count for more.
+            wake = loop.call_later(min(run.delay, _DAY), self._await_its_time, run)
+            if run.id not in self._delayed:
+                self._delayed_of[run.owner] += 1
+            self._delayed[run.id] = wake
+            return
+        self._forget_time(run)
+        if run.strategy in ("interrupt", "rollback") and not run.attempt:
+            for other in self._turns.on_thread(run.thread_id):
+                self._stop(other, undo=run.strategy == "rollback")
+        self._turns.line_up(run)
+        self._make_busy(run.thread_id)
+        self._tell()
+
+    def _number(self, run: Run) -> None:
+        """A run begins, unless it did before: it gets its turn."""
+        if run.turn:
+            return
+        run.turn = 1
+        if (thread := self._threads.get(run.thread_id)) is not None:
+            thread.turns += 1
+            run.turn = thread.turns
+            self._threads.save(thread)
+        self._tell_of(run.thread_id)
+
+    def _tell_of(self, thread_id: str) -> None:
+        """Something has begun on a thread, or it is gone."""
+        for waiting in self._beginning.pop(thread_id, ()):
+            if not waiting.done():
+                waiting.set_result(None)
+
+    def _make_busy(self, thread_id: str) -> None:
+        thread = self._threads.get(thread_id)
+        if thread is not None and thread.status != "busy":
+            thread.status = "busy"
+            self._threads.save(thread)
+
+    def _forget_time(self, run: Run) -> None:
+        if (wake := self._delayed.pop(run.id, None)) is not None:
+            wake.cancel()
+            self._delayed_of[run.owner] -= 1
+
+    def _stop(self, run: Run, *, undo: bool) -> None:
+        if run.stopping and run.undone >= undo:
+            return
+        run.stopping = True
+        run.undone = run.undone or undo
+        self._runs.save(run)
+        if run.server:
+            self._to_stop.setdefault(run.server, {})[run.id] = run
+        self._turns.ask(run)
+
+    def _cut_off(self) -> None:
+        for waiting in [each for several in self._enders.values() for each in several]:
+            if not waiting.done():
+                waiting.set_exception(CutOffError(_STOPPING))
+        self._enders.clear()
+        for thread_id in list(self._beginning):
+            self._tell_of(thread_id)

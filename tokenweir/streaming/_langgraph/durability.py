@@ -1,0 +1,40 @@
+"""Runs that wait for each checkpoint (``durability="sync"``), with subgraphs that make none.
+
+LangGraph 1.2 waits after each step for ``loop._put_checkpoint_fut``, which a loop has once it has
+made a checkpoint. The loop of a subgraph compiled with ``checkpointer=False`` makes none, and the
+run fails with an AttributeError. Here the classes of the loops get an attribute of that name, for
+which nobody has to wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+try:
+    from langgraph.pregel import _loop
+
+    _LOOPS: tuple[Any, ...] = (_loop.AsyncPregelLoop, _loop.SyncPregelLoop)
+except (ImportError, AttributeError):  # LangGraph is as it is
+    _LOOPS = ()
+
+__all__ = ["allow_subgraphs_without_checkpoints"]
+
+_NAME = "_put_checkpoint_fut"
+
+
+class _Done:
+    """A future that is done."""
+
+    def __await__(self) -> Iterator[Any]:
+        return iter(())
+
+    def result(self) -> None:
+        """Nothing."""
+
+
+def allow_subgraphs_without_checkpoints() -> None:
+    """Let graphs of this process run with ``durability="sync"`` that have such subgraphs."""
+    for loop in _LOOPS:
+        if not hasattr(loop, _NAME):
+            setattr(loop, _NAME, _Done())

@@ -1,0 +1,107 @@
+"""Leaves in the state of a stopped run what its reader was shown.
+
+With public names of LangGraph, and two values of its own:
+
+- ``update_state(config, None, as_node="__end__")`` writes what the tasks that were done have given,
+  and clears the others. No node and no edge of the user's runs for it.
+- Writes to a checkpoint under ``NULL_TASK_ID`` belong to no task, as those of a ``Command``. The
+  next ``update_state`` of that kind puts them into the state, through the reducer.
+
+So a stop takes two updates: after the first the state says what is missing, and the second adds it
+and clears the tasks that the first has made due. Then the thread's next turn begins from the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Coroutine
+from operator import is_
+from typing import Any
+
+from langchain_core.runnables.config import RunnableConfig, ensure_config, merge_configs
+from langgraph.channels import BinaryOperatorAggregate, DeltaChannel
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END
+from langgraph.pregel import Pregel
+from langgraph.types import Overwrite
+
+from tokenweir.streaming._langgraph.run_config import in_namespace
+from tokenweir.streaming.shown import Shown, in_order
+
+__all__ = ["cannot_keep", "keep", "to_its_end"]
+
+NULL_TASK_ID = "00000000-0000-0000-0000-000000000000"
+"""The value of the constant in langgraph._internal._constants."""
+
+_MESSAGES = "messages"
+
+
+def cannot_keep(graph: Any, config: RunnableConfig | None) -> str | None:
+    """Why a stopped run of this graph cannot keep what was shown; None if it can."""
+    if not isinstance(graph, Pregel):
+        return "the graph does not run in this process"
+    if in_namespace(config):
+        return "the graph runs in a node of another: ask for it where that one is streamed"
+    if not isinstance(graph.checkpointer, BaseCheckpointSaver):
+        return "the graph has no checkpointer: compile it with one"
+    if not isinstance(graph.channels.get(_MESSAGES), (BinaryOperatorAggregate, DeltaChannel)):
+        return "its state has no key `messages` with a reducer, as MessagesState has"
+    return None
+
+
+async def keep(
+    graph: Any, config: RunnableConfig | None, shown: Shown, *, blocking: bool = False
+) -> None:
+    """Bring the state of a run that has just been stopped up to what was shown of it.
+
+    Args:
+        graph: The run's graph; ``cannot_keep`` has nothing against it.
+        config: The run's config.
+        shown: What its reader was given.
+        blocking: Call the graph's sync methods, and wait for nothing.
+    """
+    asynchronous = "" if blocking else "a"
+
+    async def call(of: Any, method: str, *args: Any) -> Any:
+        found = getattr(of, asynchronous + method)(*args)
+        return await found if inspect.isawaitable(found) else found
+
+    here = _newest(graph, config)
+    before = await call(graph, "get_state", here)
+    # LangGraph says that a task with an error and some writes is done. Its error may be the stop.
+    cut = [task for task in before.tasks if task.result is None or task.error is not None]
+    await call(graph, "update_state", here, None, END)
+    after = await call(graph, "get_state", here)
+    messages = after.values.get(_MESSAGES, [])
+    left = shown.left(
+        {message.id for message in messages}, {f"{task.name}:{task.id}" for task in cut}
+    )
+    ordered = in_order(messages, left)
+    if more := len(ordered) > len(messages):
+        # A reducer puts messages behind the others; where one belongs between, all are written.
+        behind = all(map(is_, messages, ordered))
+        added = ordered[len(messages) :] if behind else Overwrite(ordered)
+        writes = [(_MESSAGES, added)]
+        await call(graph.checkpointer, "put_writes", after.config, writes, NULL_TASK_ID)
+    if more or after.next:
+        await call(graph, "update_state", here, None, END)
+
+
+def _newest(graph: Any, config: RunnableConfig | None) -> RunnableConfig:
+    """The config of the newest checkpoint of the run's thread."""
+    merged = merge_configs(graph.config, ensure_config(config))
+    configurable = {**merged.get("configurable", {})}
+    configurable.pop("checkpoint_id", None)  # of the one from which the run began
+    return {"configurable": configurable, "metadata": merged.get("metadata", {})}
+
+
+async def to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for work that is not to be cancelled with the task that waits for it."""
+    task = asyncio.get_running_loop().create_task(work)
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            continue  # the caller is being cancelled already, and goes on with that
+    task.result()

@@ -1,0 +1,236 @@
+"""``objects``: structured output while it is written, as objects of the type asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Hashable,
+    Iterable,
+    Mapping,
+)
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, overload
+
+from langchain_core.messages import RemoveMessage
+from pydantic import ValidationError
+
+from tokenweir.errors import ObjectError
+from tokenweir.streaming.content import call_of, field_of, is_cut, is_last, text_of
+from tokenweir.streaming.partial import JSONReader, json_reader
+from tokenweir.streaming.stage import stage
+from tokenweir.streaming.token_stream import SyncTokenStream, TokenStream
+from tokenweir.types import Metadata, Token
+
+__all__ = ["objects"]
+
+T = TypeVar("T")
+
+
+@overload
+def objects(
+    stream: AsyncIterable[Token], kind: type[T], *, tool: str | None = None
+) -> TokenStream[T]: ...
+
+
+@overload
+def objects(
+    stream: Iterable[Token], kind: type[T], *, tool: str | None = None
+) -> SyncTokenStream[T]: ...
+
+
+def objects(stream: Any, kind: Any, *, tool: str | None = None) -> Any:
+    """Read structured output from a stream while the model still writes it.
+
+    ::
+
+        async for joke in objects(astream(graph, inputs), Joke):
+            print(joke.setup, joke.punchline)
+
+    It reads answers that are JSON, and the arguments of tool calls that are named as the type, as
+    ``with_structured_output`` makes them. All other tokens are passed over. What is yielded are
+    objects of the type itself, each grown by what came since the last one: texts and lists grow,
+    other values come when they are complete. A field that has not come, or is not valid yet, has
+    its default, else None (a key of a TypedDict is missing). Validators of fields run on what is
+    there, validators of whole models do not. The last object of an answer is whole and is validated
+    as any other.
+
+    An object comes with each token in the first 1,000 characters of JSON, and then whenever it has
+    grown by 1 %, so that all takes time linear in the length of the answer.
+
+    Args:
+        stream: A stream of ``(chunk, metadata)``, async or sync. If several answers are of the
+            type, their objects mix: choose one with ``only=``, or divide the stream by ``lanes``.
+        kind: A pydantic model, a dataclass, a TypedDict, a ``msgspec.Struct``, or a list of them.
+            Before Python 3.12 a TypedDict must be that of ``typing_extensions``.
+        tool: Read the arguments of the calls of this tool, and nothing else.
+
+    Returns:
+        An async stream of objects, or a sync one for a sync stream. Closing it closes ``stream``.
+
+    Raises:
+        TypeError: At the call, if this is no stream, or if the type cannot be read from JSON.
+        ObjectError: At the end of the stream, if a finished answer is no object of the type, unless
+            the graph got a valid one in a later step; or if no answer was JSON.
+    """
+    answers = _Answers(json_reader(kind), getattr(kind, "__name__", str(kind)), tool)
+
+    async def read(tokens: AsyncIterator[Token]) -> AsyncGenerator[Any, None]:
+        async for token in tokens:
+            for made in answers.feed(*token):
+                yield made
+        for made in answers.end():
+            yield made
+
+    return stage("objects", stream, read)
+
+
+_EACH_TOKEN = 1_000
+"""Characters up to which each token gives an object."""
+_STEP = 0.01
+"""Beyond them an answer is parsed when it has grown by this part. A parse takes time in proportion
+to the length; all of them together take as much as some hundred of the last one."""
+
+
+@dataclass
+class _Answer(Generic[T]):
+    """JSON that grows: the text of one model call, or the arguments of one tool call."""
+
+    reader: JSONReader[T]
+    metadata: Metadata
+    is_text: bool
+    last: T | None
+    parts: list[str] = field(default_factory=list)
+    length: int = 0
+    parsed: int = 0
+    is_json: bool | None = None
+    cut: bool = False
+
+    def text(self) -> str:
+        """All text so far."""
+        text = "".join(self.parts)
+        self.parts = [text]
+        if self.is_text and text.lstrip().startswith("```"):  # a block of Markdown
+            text = text.partition("\n")[2].rstrip().removesuffix("```")
+        return text if self.is_text else text or "{}"
+
+    def grow(self, text: str) -> Iterable[T]:
+        """Add a piece of text; gives the new object, if there is one."""
+        if self.is_json is None and (begun := text.lstrip()[:1]):
+            self.is_json = not self.is_text or begun in "{[`"
+        self.parts.append(text)
+        self.length += len(text)
+        if self.is_json and self.length - self.parsed >= (self.length - _EACH_TOKEN) * _STEP:
+            self.parsed = self.length
+            made = self.reader.part(self.text())
+            if made is not None and (self.length > _EACH_TOKEN or made != self.last):
+                self.last = made
+                yield made
+
+
+class _Answers(Generic[T]):
+    """All answers of a stream. No I/O."""
+
+    def __init__(self, reader: JSONReader[T], name: str, tool: str | None) -> None:
+        self._reader = reader
+        self._name = name
+        self._tool = tool
+        self._tools = reader.names if tool is None else {tool}
+        self._empty = reader.part("{}")
+        self._open: dict[Hashable, dict[Any, _Answer[T]]] = {}
+        self._ended: set[Hashable] = set()
+        self._failed: list[tuple[int, Hashable, ObjectError]] = []
+        self._found = False
+        self._others: list[str] = []
+
+    def feed(self, chunk: Any, metadata: Metadata) -> Iterable[T]:
+        """Take one token; gives the objects that it makes."""
+        call = call_of(chunk, metadata)
+        if isinstance(chunk, RemoveMessage) or field_of(chunk, "type") == "remove":
+            self._open.pop(call, None)
+            self._ended.discard(call)
+            self._failed = [each for each in self._failed if each[1] != call]
+        elif call not in self._ended and _is_answer(chunk):
+            answers = self._open.setdefault(call, {})
+            for at, text in self._pieces(chunk, answers):
+                if at not in answers:
+                    answers[at] = _Answer(self._reader, metadata, at is None, self._empty)
+                yield from answers[at].grow(text)
+            if is_cut(chunk):
+                for answer in answers.values():
+                    answer.cut = True
+            if is_last(chunk):
+                yield from self._end(call)
+
+    def end(self) -> Iterable[T]:
+        """Take the end of the stream; gives the objects that it makes, or raises ObjectError."""
+        for call in list(self._open):
+            yield from self._end(call)
+        if self._failed:
+            raise self._failed[0][2]
+        if not self._found and self._others and self._tool is None:
+            raise ObjectError(
+                f"the stream holds no {self._name}: no answer was JSON, and no tool that is named "
+                f"{' or '.join(map(repr, sorted(self._tools)))} was called; there were "
+                + "; ".join(dict.fromkeys(self._others[:5]))
+            )
+
+    def _pieces(
+        self, chunk: Any, known: Mapping[Any, _Answer[T]]
+    ) -> Iterable[tuple[int | None, str]]:
+        """The pieces of JSON in a chunk, each with its tool call's index, or None for text."""
+        if self._tool is None and (text := text_of(chunk)):
+            yield None, text
+        pieces = field_of(chunk, "tool_call_chunks")
+        for number, piece in enumerate(
+            pieces or (is_last(chunk) and field_of(chunk, "tool_calls")) or ()
+        ):
+            at = number if piece.get("index") is None else piece["index"]
+            name, arguments = piece.get("name"), piece.get("args") or ""
+            if name and name not in self._tools:
+                self._others.append(f"a call of {name!r}")
+            elif name or at in known:
+                yield at, arguments if isinstance(arguments, str) else json.dumps(arguments)
+
+    def _end(self, call: Hashable) -> Iterable[T]:
+        self._ended.add(call)
+        for answer in self._open.pop(call).values():
+            where = f"node {answer.metadata.get('langgraph_node')!r}"
+            if answer.is_text and not answer.is_json:
+                if text := answer.text().strip():
+                    self._others.append(f"text of {where} that begins with {text[:40]!r}")
+                continue
+            self._found = True
+            step = answer.metadata.get("langgraph_step") or 0
+            try:
+                made = self._reader.whole(answer.text())
+            except ValueError as error:
+                reason = _reason(error) + (", as the limit of tokens cut it" if answer.cut else "")
+                failed = ObjectError(
+                    f"the answer of {where} is no {self._name}: {reason}", answer.text()
+                )
+                failed.__cause__ = error
+                self._failed.append((step, call, failed))
+            else:
+                self._failed = [each for each in self._failed if each[0] >= step]
+                yield made
+
+
+def _is_answer(chunk: Any) -> bool:
+    """Whether a model wrote this, and neither a user nor a tool."""
+    return (field_of(chunk, "type") or field_of(chunk, "role") or "ai") in (
+        "ai",
+        "AIMessageChunk",
+        "assistant",
+    )
+
+
+def _reason(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(
+        f"{'.'.join(map(str, each['loc']))}: {each['msg']}" if each["loc"] else each["msg"]
+        for each in error.errors(include_url=False)
+    )
