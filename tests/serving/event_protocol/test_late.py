@@ -236,9 +236,10 @@ def test_a_run_that_is_taken_over(
     provider.on("first", "the first")
     provider.on("second", Reply("cut off here", hold_after=2), "the second")
     asked = ["sample:two_steps", "--data", database_url, "--lease-seconds", "2"]
-    here, there = serve(*asked), serve(*asked)
-    thread_id = str(uuid4())
+    here, thread_id = serve(*asked), str(uuid4())
     command(here.url, thread_id, "two_steps", topic="x")
+    provider.wait_for_requests(2)
+    there = serve(*asked)  # only now, as any server may claim a run
     live = Watcher(there.url, thread_id)
     live.read(lambda: "cut off" in live.said())
     late = Watcher(there.url, thread_id, replay="compact")
