@@ -126,9 +126,9 @@ class _ForkServer:
 
     def _close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)
-        self._listener.join(10)
+        self._listener.join(60)
         self._socket.close()
-        self._process.wait(10)
+        self._process.wait(60)
 
 
 _server: list[_ForkServer] = []

@@ -92,7 +92,7 @@ class Terminal:
     def wait_for(self, what: str) -> None:
         """Wait until this is on the screen."""
         with self._news:
-            assert self._news.wait_for(lambda: what in self.text, 30), self.text
+            assert self._news.wait_for(lambda: what in self.text, 60), self.text
 
     def resize(self, columns: int, lines: int) -> None:
         """Give the terminal another size; the process is told by the kernel."""

@@ -38,11 +38,11 @@ def test_signals_stop_the_model_at_once(start: Start, provider: Provider) -> Non
             pass
         process.send_signal(number)
     for number, process in running.items():
-        assert process.wait(10) == ends[number]
+        assert process.wait(60) == ends[number]
         assert process.stdout.read().endswith("|\n")
         assert process.stderr.read() == ""
     for request in provider.requests:
-        request.wait_closed(5)
+        request.wait_closed(60)
         assert request.state == "client_left"
 
 
@@ -51,7 +51,7 @@ def test_a_node_that_blocks_does_not_keep_the_process(start: Start) -> None:
     process = start("run", "sample:blocking", "topic=cats")
     assert process.stdout.readline() == "blocked\n"
     process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 130
+    assert process.wait(60) == 130
     assert process.stderr.read() == ""
 
 
@@ -62,10 +62,10 @@ def test_a_reader_that_goes_away(start: Start, provider: Provider) -> None:
     assert process.stdout.read(3) == " t0"  # and no second token has been sent
     process.stdout.close()
     provider.release()
-    assert process.wait(10) == 141
+    assert process.wait(60) == 141
     assert process.stderr.read() == ""
     [request] = provider.requests
-    request.wait_closed(5)
+    request.wait_closed(60)
     assert request.state == "client_left"
 
 

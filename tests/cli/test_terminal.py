@@ -54,9 +54,9 @@ def test_ctrl_c_on_a_terminal(start: Start, terminal: Any, provider: Provider) -
     terminal.wait_for(f"╭─ joke {'─' * 41}╮")
     assert terminal.screen.cursor.hidden
     terminal.type(b"\x03")
-    assert process.wait(10) == 130
+    assert process.wait(60) == 130
     for request in provider.requests:
-        request.wait_closed(5)
+        request.wait_closed(60)
         assert request.state == "client_left"
     assert not terminal.screen.cursor.hidden
     assert termios.tcgetattr(terminal.device) == before

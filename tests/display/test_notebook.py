@@ -50,7 +50,7 @@ class Page:
 
     def wait_for(self, text: str) -> None:
         with self._news:
-            assert self._news.wait_for(lambda: self.outputs and text in self.html, 10), self.outputs
+            assert self._news.wait_for(lambda: self.outputs and text in self.html, 60), self.outputs
 
     @property
     def html(self) -> str:

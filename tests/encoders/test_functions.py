@@ -144,7 +144,7 @@ async def test_a_client_that_leaves_a_real_server(graph: Any, provider: Provider
     await await_until(lambda: server.started)
     port = server.servers[0].sockets[0].getsockname()[1]
     async with (
-        httpx.AsyncClient() as client,
+        httpx.AsyncClient(timeout=60) as client,
         client.stream("GET", f"http://127.0.0.1:{port}/") as r,
     ):
         async for line in r.aiter_lines():

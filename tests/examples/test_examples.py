@@ -87,7 +87,7 @@ def open_page(chromium: Any, provider: Provider, tmp_path: Path) -> Iterator[Ope
             command, env=environ, stdin=subprocess.PIPE, start_new_session=True
         )
         started.append(process)
-        wait_until(lambda: listens(graph) and listens(files), 40)
+        wait_until(lambda: listens(graph) and listens(files))
         window = chromium.new_page()
         window.set_default_timeout(20_000)
         window.on("pageerror", lambda error: troubles.append(str(error)))
@@ -100,7 +100,7 @@ def open_page(chromium: Any, provider: Provider, tmp_path: Path) -> Iterator[Ope
         window.close()
     for process in started:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
+        process.wait(60)
         assert process.stdin is not None
         process.stdin.close()
     assert troubles == []
@@ -129,11 +129,11 @@ def test_lanes_by_tag(open_page: Open, provider: Provider, name: str) -> None:
     provider.on("dogs", Reply("Woof."))
     window = open_page(name)
     ask(window, "cats")
-    wait_until(lambda: lanes(window) == {"joke": "Why did", "poem": "In"}, 30)
+    wait_until(lambda: lanes(window) == {"joke": "Why did", "poem": "In"})
     provider.release()
-    wait_until(lambda: lanes(window) == {"joke": JOKE, "poem": POEM}, 30)
+    wait_until(lambda: lanes(window) == {"joke": JOKE, "poem": POEM})
     ask(window, "dogs")
-    wait_until(lambda: lanes(window) == {"joke": "Woof.", "poem": "Woof."}, 30)
+    wait_until(lambda: lanes(window) == {"joke": "Woof.", "poem": "Woof."})
 
 
 @pytest.mark.browser
@@ -143,10 +143,10 @@ def test_stop(open_page: Open, provider: Provider, name: str) -> None:
     provider.on("stall", Reply("la la la", stall_after=1))
     window = open_page(name)
     ask(window, "stall")
-    wait_until(lambda: lanes(window) == {"joke": "la", "poem": "la"}, 30)
+    wait_until(lambda: lanes(window) == {"joke": "la", "poem": "la"})
     window.click("text=Stop")
     for request in provider.requests:
-        request.wait_closed(30)
+        request.wait_closed(60)
 
 
 @pytest.mark.browser
@@ -156,11 +156,11 @@ def test_a_page_is_loaded_again(open_page: Open, provider: Provider, name: str) 
     provider.on("cats", Reply("one two three", hold_after=2))
     window = open_page(name)
     ask(window, "cats")
-    wait_until(lambda: lanes(window) == {"joke": "one two", "poem": "one two"}, 30)
+    wait_until(lambda: lanes(window) == {"joke": "one two", "poem": "one two"})
     window.reload()
-    wait_until(lambda: lanes(window) == {"joke": "one two", "poem": "one two"}, 30)
+    wait_until(lambda: lanes(window) == {"joke": "one two", "poem": "one two"})
     provider.release()
-    wait_until(lambda: lanes(window) == {"joke": "one two three", "poem": "one two three"}, 30)
+    wait_until(lambda: lanes(window) == {"joke": "one two three", "poem": "one two three"})
 
 
 def test_the_terminal(provider: Provider) -> None:

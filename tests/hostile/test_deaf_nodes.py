@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import http_client
 from tests.waiting import wait_until
 
 GRAPHS = Path(__file__).parent / "deaf_graphs.py"
@@ -20,7 +21,7 @@ def start(http: httpx.Client, url: str, graph: str, file: Path, **more: Any) -> 
     thread = http.post(f"{url}/threads", json={}).json()["thread_id"]
     body = {"assistant_id": graph, "input": {"file": str(file)}, "stream_mode": "custom", **more}
     run: dict[str, Any] = http.post(f"{url}/threads/{thread}/runs", json=body).json()
-    with httpx.stream("GET", f"{url}/runs/{run['run_id']}/events", timeout=30) as answer:
+    with http_client.stream("GET", f"{url}/runs/{run['run_id']}/events") as answer:
         assert any("begun" in line for line in answer.iter_lines())
     return run
 

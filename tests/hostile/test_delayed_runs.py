@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from tests import http_client
 from tokenweir.testing import Provider, Reply
 
 A, B = {"x-api-key": "a"}, {"x-api-key": "b"}
@@ -53,7 +54,7 @@ def test_a_delayed_run_keeps_its_time(serve: Callable[..., Any], http: httpx.Cli
     soon = http.post(runs, json=body("writes", after_seconds=1)).json()
     server.kill()
     server = serve("sample:writes", "--drain-seconds", "60")
-    with httpx.stream("GET", f"{server.url}/runs/{soon['run_id']}/events", timeout=30) as answer:
+    with http_client.stream("GET", f"{server.url}/runs/{soon['run_id']}/events") as answer:
         assert '"status":"success"' in answer.read().decode()
     killer = threading.Timer(20, server.process.kill)
     killer.start()

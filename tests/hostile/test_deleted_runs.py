@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import http_client
 from tokenweir.testing import Provider, Reply
 
 BODY: dict[str, Any] = {"assistant_id": "talk", "input": {"messages": "held"}}
@@ -25,7 +26,7 @@ def test_who_waits_is_answered(
     http.base_url = httpx.URL(server.url)
 
     def ends(path: str, after: threading.Barrier) -> str:
-        with httpx.stream("GET", f"{server.url}{path}", timeout=30) as answer:
+        with http_client.stream("GET", f"{server.url}{path}") as answer:
             after.wait()
             return answer.read().decode()
 
@@ -45,7 +46,7 @@ def test_who_waits_is_answered(
         followed = threading.Barrier(len(paths) + 1)
         with ThreadPoolExecutor() as readers:
             reading = [readers.submit(ends, path, followed) for path in paths]
-            followed.wait(30)
+            followed.wait(60)
             answer = http.request(
                 method,
                 delete.format(thread=thread, run=run),

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import http_client
 from tests.waiting import wait_until
 from tokenweir.testing import Provider, Reply
 
@@ -95,11 +96,11 @@ def test_a_reader_has_no_event_that_a_kill_takes_from_the_record(
     provider.on("second", Reply("the second", first_after=1))
     server = serve("sample:two_steps")
     body = {"assistant_id": "two_steps", "input": {"topic": "x"}, "stream_mode": "updates"}
-    run = httpx.post(f"{server.url}/runs", json={**body, "durability": "exit"}).json()
+    run = http_client.post(f"{server.url}/runs", json={**body, "durability": "exit"}).json()
     place = f"{run['thread_id']}/runs/{run['run_id']}/stream"
     seen = None
-    with httpx.stream(
-        "GET", f"{server.url}/threads/{place}", headers={"last-event-id": "-1"}, timeout=30
+    with http_client.stream(
+        "GET", f"{server.url}/threads/{place}", headers={"last-event-id": "-1"}
     ) as answer:
         for line in answer.iter_lines():
             if line.startswith("data:") and "first_step" in line:
@@ -108,7 +109,7 @@ def test_a_reader_has_no_event_that_a_kill_takes_from_the_record(
                 break
     server = serve("sample:two_steps")
     url = f"{server.url}/threads/{place}"
-    text = httpx.get(url, headers={"last-event-id": "-1"}, timeout=30).text
+    text = http_client.get(url, headers={"last-event-id": "-1"}).text
     found = [json.loads(line[5:]) for line in text.splitlines() if line.startswith("data: {")]
     assert found.count(seen) == 2  # of both attempts
 

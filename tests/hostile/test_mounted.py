@@ -50,7 +50,7 @@ def mounted(request: pytest.FixtureRequest) -> Iterator[tuple[str, Provider]]:
             process.terminate()
             process.stderr.read()
             process.stderr.close()
-            assert process.wait(30) in (0, -15)
+            assert process.wait(60) in (0, -15)
 
 
 def test_without_a_key_nothing_runs(mounted: tuple[str, Provider], http: httpx.Client) -> None:
@@ -103,7 +103,7 @@ async def test_every_protocol_is_as_at_the_root(mounted: tuple[str, Provider]) -
         with pytest.raises(openai.NotFoundError) as wrong:
             await models.chat.completions.create(model="gpt", messages=said)
         assert wrong.value.code == "model_not_found"
-    async with httpx.AsyncClient(headers=ANN, timeout=30) as http:
+    async with httpx.AsyncClient(headers=ANN, timeout=60) as http:
         streamed = await http.get(f"{url}/graphs/talk/events?input=%7B%22messages%22:%22hi%22%7D")
         place = urljoin(url, streamed.headers["content-location"])
         followed = await http.get(f"{place}/events?replay=full")
@@ -126,7 +126,7 @@ async def test_a_reader_of_langgraphs_client_comes_back(mounted: tuple[str, Prov
     """The path in ``Location`` is one behind the address that the client has, as LangGraph's."""
     url, provider = mounted
     provider.on("held", Reply("a b c", hold_after=1))
-    async with httpx.AsyncClient(base_url=url, headers=ANN, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=url, headers=ANN, timeout=60) as http:
         body = {**RUN, "input": {"messages": "held"}, "stream_mode": "messages-tuple"}
         async with http.stream("POST", "/runs/stream", json=body) as answer:
             location = answer.headers["location"]

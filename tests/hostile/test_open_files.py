@@ -13,6 +13,7 @@ import httpx
 import openai
 import pytest
 
+from tests import http_client
 from tokenweir.serving.http.open_files import Shares
 from tokenweir.testing import Provider, Reply
 
@@ -35,7 +36,7 @@ def connected(url: str, count: int, request: bytes = b"") -> Iterator[list[socke
     with contextlib.ExitStack() as stack:
         made: list[socket.socket] = []
         for _ in range(count):
-            each = socket.create_connection((host, int(port)), timeout=30)
+            each = socket.create_connection((host, int(port)), timeout=60)
             made.append(stack.enter_context(each))
             with contextlib.suppress(ConnectionError):
                 each.sendall(request)
@@ -86,7 +87,7 @@ def test_more_streams_than_files(serve: Callable[..., Any], provider: Provider) 
     assert all(b"as many connections as it can" in each for each in refused)
     assert len(ended) + len(refused) + told.count(b"") == len(told)
     kept = 'kept{status="success"} ' + str(SHARES.connections)
-    assert kept in httpx.get(f"{server.url}/metrics").text
+    assert kept in http_client.get(f"{server.url}/metrics").text
     server.terminate()
     assert "Too many open files" not in server.stderr()
     assert f"at most {SHARES.connections} connections" in server.stderr()
@@ -98,7 +99,7 @@ def test_openais_clients_are_told_in_their_shape(
     """Beyond the connections, /v1 is refused with OpenAI's error."""
     provider.on("held", Reply("a b c", hold_after=1))
     server = serve("talk=sample:talk", "--memory", "--max-per-address", "1")
-    with httpx.stream("GET", f"{server.url}/graphs/talk/events?messages=held") as answer:
+    with http_client.stream("GET", f"{server.url}/graphs/talk/events?messages=held") as answer:
         assert answer.status_code == 200
         provider.wait_for_requests(1)
         with (
@@ -116,13 +117,15 @@ def test_idle_connections_shut_nobody_out(serve: Callable[..., Any], provider: P
     """An address full of idle connections keeps out no other one, and itself only for moments."""
     server = serve("talk=sample:talk", "--memory", files=(FILES, FILES))
     with connected(server.url, 2 * FILES) as idle:
-        with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.2")) as other:
+        with httpx.Client(
+            transport=httpx.HTTPTransport(local_address="127.0.0.2"), timeout=60
+        ) as other:
             assert other.get(f"{server.url}/ok").status_code == 200
         assert sum(not closed(each) for each in idle) <= SHARES.connections // 2 + SHARES.refusals
         served = False
         while not served:  # by its own time limit, if that does not come
             with contextlib.suppress(httpx.TransportError):
-                served = httpx.get(f"{server.url}/ok", timeout=5).status_code == 200
+                served = http_client.get(f"{server.url}/ok", timeout=5).status_code == 200
         assert any(not closed(each) for each in idle)  # one had to go, not all
 
 
@@ -132,12 +135,12 @@ def test_who_works_does_not_go(
     """However many connections come, a stream that is silent keeps its own."""
     provider.on("held", Reply("a b c", hold_after=1))
     server = serve("talk=sample:talk", "--memory", files=(FILES, FILES))
-    with httpx.stream("GET", f"{server.url}/graphs/talk/events?messages=held") as answer:
+    with http_client.stream("GET", f"{server.url}/graphs/talk/events?messages=held") as answer:
         provider.wait_for_requests(1)
         with connected(server.url, 2 * FILES):
             served = False
             while not served:
                 with contextlib.suppress(httpx.TransportError):
-                    served = httpx.get(f"{server.url}/ok", timeout=5).status_code == 200
+                    served = http_client.get(f"{server.url}/ok", timeout=5).status_code == 200
             provider.release()
             assert '"status":"success"' in answer.read().decode()

@@ -166,7 +166,7 @@ async def test_a_call_that_is_left_closes_its_connection(
     await anext(aiter(tokens))
     await tokens.aclose()  # type: ignore[attr-defined]
     left = next(request for request in provider.requests if request.prompt == "endless")
-    await left.aclosed(5)
+    await left.aclosed(60)
     assert left.state == "client_left"
     provider.release()
     assert (await other).content == "held"

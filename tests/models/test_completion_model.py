@@ -193,7 +193,7 @@ async def test_leaving_closes_the_connection(provider: Provider) -> None:
         async for _ in tokens:
             break
     [request] = provider.requests
-    await request.aclosed(10)
+    await request.aclosed(60)
     assert request.state == "client_left"
 
 
@@ -209,7 +209,7 @@ async def test_a_slow_reader_holds_the_model_back(provider: Provider) -> None:
             for _ in range(50):
                 await asyncio.sleep(0)
             assert tokens.statistics().waiting <= 6
-        await provider.requests[seen].aclosed(10)
+        await provider.requests[seen].aclosed(60)
         assert provider.requests[seen].tokens_written < 50_000
 
 

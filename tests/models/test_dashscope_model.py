@@ -236,7 +236,7 @@ async def test_limits(provider: Provider, sync: bool, stall: int) -> None:
     with pytest.raises(expected) as caught:
         await (asyncio.to_thread(model.invoke, "hi") if sync else model.ainvoke("hi"))
     assert caught.value.chunks == stall
-    await provider.requests[0].aclosed(10)
+    await provider.requests[0].aclosed(60)
 
 
 async def test_the_limit_for_connecting() -> None:
@@ -281,7 +281,7 @@ async def test_leaving_closes_the_connection_at_once(provider: Provider, how: st
             task.cancel()
         await asyncio.wait([task])
     [request] = provider.requests
-    await request.aclosed(10)
+    await request.aclosed(60)
     assert request.state == "client_left"
     assert asyncio.all_tasks() == {asyncio.current_task()}
 

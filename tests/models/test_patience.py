@@ -176,7 +176,7 @@ async def test_the_limit_for_the_first_token(
         await read(make(provider, first_token_timeout=0.5), [], sync)
     assert (caught.value.chunks, caught.value.provider) == (0, "openai")
     assert len(provider.requests) == 1
-    await provider.requests[0].aclosed(10)
+    await provider.requests[0].aclosed(60)
 
 
 @pytest.mark.parametrize("sync", [False, True])
@@ -203,7 +203,7 @@ async def test_the_limit_for_the_gap(
         await read(make(provider, token_gap_timeout=0.2), got, sync)
     assert got == TOKENS[:2]
     assert (caught.value.chunks, caught.value.characters) == (2, 7)
-    await provider.requests[0].aclosed(10)
+    await provider.requests[0].aclosed(60)
 
 
 @pytest.fixture

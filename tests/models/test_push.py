@@ -170,7 +170,7 @@ async def test_a_reader_that_leaves(provider: Provider) -> None:
             break
     await parts.aclose()
     [request] = provider.requests
-    await request.aclosed(10)
+    await request.aclosed(60)
     assert request.state == "client_left"
 
 

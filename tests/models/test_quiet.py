@@ -215,4 +215,4 @@ async def test_leaving_while_nobody_reads(provider: Provider) -> None:
     reading.cancel()
     await asyncio.wait([reading])
     await source.aclose()
-    await asked_for(provider)[0].aclosed(5)
+    await asked_for(provider)[0].aclosed(60)

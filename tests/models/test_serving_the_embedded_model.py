@@ -96,7 +96,7 @@ def test_it_is_served_by_the_command_line() -> None:
         environment = {"OPENAI_BASE_URL": url[1], "OPENAI_API_KEY": "none"}
         assert said(ASYNC_OPENAI, environment).count("|") > 5
         process.send_signal(signal.SIGINT)
-        _, complaint = process.communicate(timeout=20)
+        _, complaint = process.communicate(timeout=60)
     finally:
         process.kill()
     assert (process.returncode, complaint) == (0, "Ctrl-C ends it.\n")

@@ -126,7 +126,7 @@ class Index:
         if self.stall is not None and len(body) > 10_000:
             handler.wfile.write(body[: len(body) // 2])
             self.halfway.set()
-            self.stall.wait(30)
+            self.stall.wait(60)
             body = body[len(body) // 2 :]
         if self.cut_at is not None and len(body) > self.cut_at:
             handler.wfile.write(body[: self.cut_at])
@@ -518,13 +518,13 @@ def test_processes_at_once_fetch_once(index: Index, cache: Path) -> None:
     """While one process fetches, others wait for it and take what it got."""
     index.stall = threading.Event()
     processes = [start(), start()]
-    assert index.halfway.wait(30)
+    assert index.halfway.wait(60)
     with ThreadPoolExecutor(1) as pool:
         here = pool.submit(fetch, TINY)
         index.stall.set()
         assert here.result() == cache / TINY.file
     for process in processes:
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=60)
         assert (out.strip(), process.returncode) == (str(cache / TINY.file), 0)
     assert index.downloads == 1
     only_whole(cache)
@@ -534,9 +534,9 @@ def test_a_killed_process_leaves_nothing_in_the_way(index: Index, cache: Path) -
     """Its lock is the system's to let go of; its half of a file is swept away by the next."""
     index.stall = threading.Event()
     process = start()
-    assert index.halfway.wait(30)
+    assert index.halfway.wait(60)
     process.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert any(path.name.startswith(".fetch-") for path in cache.iterdir())
     index.stall.set()
     fetch(TINY)

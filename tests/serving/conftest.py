@@ -49,27 +49,27 @@ class Server:
     def wait_for(self, text: str) -> None:
         """Wait until it has said this on stderr."""
         with self._heard:
-            assert self._heard.wait_for(lambda: text in "".join(self.errors), 30), self.errors
+            assert self._heard.wait_for(lambda: text in "".join(self.errors), 60), self.errors
 
     def stderr(self) -> str:
         """All that it said, once it has ended."""
-        self._listener.join(10)
+        self._listener.join(60)
         return "".join(self.errors)
 
     def kill(self) -> None:
         """End it as ``kill -9`` does."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def terminate(self) -> int:
         """Ask it to end, and wait; the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
         print(self.stderr())  # shown with a test that fails
         self.process.stdout.close()
         self.process.stderr.close()
@@ -116,7 +116,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
 @pytest.fixture
 def http() -> Iterator[httpx.Client]:
     """A plain HTTP client."""
-    with httpx.Client(timeout=30) as client:
+    with httpx.Client(timeout=60) as client:
         yield client
 
 

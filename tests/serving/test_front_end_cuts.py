@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from tests import http_client
 from tests.serving.conftest import Server
 from tokenweir.testing import Provider, Reply
 
@@ -57,7 +58,7 @@ class Page:
         Raises httpx.HTTPStatusError if it refuses.
         """
         try:
-            with httpx.stream(*asked, **more, timeout=60) as answer:
+            with http_client.stream(*asked, **more) as answer:
                 if answer.raise_for_status().status_code == 204:
                     return False
                 for line in answer.iter_lines():

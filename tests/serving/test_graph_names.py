@@ -39,7 +39,7 @@ def test_any_name_is_served_on_every_route(
     (tmp_path / "langgraph.json").write_text(json.dumps({"graphs": {names[0]: place}}))
     words = [names[0], *(f"{name}={place}" for name in names[1:])]
     server = serve("--memory", *words)
-    with httpx.Client(base_url=server.url, timeout=30) as http:
+    with httpx.Client(base_url=server.url, timeout=60) as http:
         described = http.get("/graphs").json()["graphs"]
         assert [each["name"] for each in described] == names
         assert http.get("/info").json()["graphs"] == names

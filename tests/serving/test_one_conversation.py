@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import http_client
 from tests.serving.conftest import Server, Shared
 from tokenweir.testing import Provider, Reply, ToolCall
 
@@ -92,8 +93,8 @@ def add_calls(message: Message, calls: list[dict[str, Any]]) -> None:
 def plain(url: str, graph: str) -> Heard:
     """Plain server-sent events."""
     heard = Heard()
-    with httpx.stream(
-        "POST", f"{url}/graphs/{graph}/events", json={"input": given(graph)}, timeout=30
+    with http_client.stream(
+        "POST", f"{url}/graphs/{graph}/events", json={"input": given(graph)}
     ) as answer:
         for name, data in frames(answer):
             if name != "token":
@@ -114,8 +115,8 @@ def langgraph(url: str, graph: str) -> Heard:
     heard = Heard()
     modes = ["messages-tuple", "custom"]
     body = {"assistant_id": graph, "input": given(graph), "stream_mode": modes}
-    with httpx.stream(
-        "POST", f"{url}/runs/stream", json={**body, "stream_subgraphs": True}, timeout=30
+    with http_client.stream(
+        "POST", f"{url}/runs/stream", json={**body, "stream_subgraphs": True}
     ) as answer:
         for name, data in frames(answer):
             if not name.startswith(("messages", "custom")):
@@ -138,7 +139,7 @@ def openai(url: str, graph: str) -> Heard:
     heard = Heard()
     body = {"model": graph, "messages": [{"role": "user", "content": said(graph)}], "stream": True}
     body["stream_options"] = {"include_usage": True}
-    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=30) as answer:
+    with http_client.stream("POST", f"{url}/v1/chat/completions", json=body) as answer:
         for _, data in frames(answer):
             heard.count(data.get("usage"), "prompt_tokens", "completion_tokens")
             ours = data.get("tokenweir", {})
@@ -161,7 +162,7 @@ def agui(url: str, graph: str) -> Heard:
     of: dict[str, str] = {}
     asked = {"id": "u1", "role": "user", "content": said(graph)}
     body = {"threadId": f"same-{graph}", "runId": "r", "messages": [asked]}
-    with httpx.stream("POST", f"{url}/agui/{graph}", json=body, timeout=30) as answer:
+    with http_client.stream("POST", f"{url}/agui/{graph}", json=body) as answer:
         for _, data in frames(answer):
             kind = data["type"]
             about = data.get("metadata", {}).get("tokenweir", {})
@@ -191,7 +192,7 @@ def ai_sdk(url: str, graph: str) -> Heard:
     of: dict[str, Message] = {}
     asked = {"id": "u1", "role": "user", "parts": [{"type": "text", "text": said(graph)}]}
     body = {"id": f"chat-{graph}", "messages": [asked]}
-    with httpx.stream("POST", f"{url}/ai/{graph}", json=body, timeout=30) as answer:
+    with http_client.stream("POST", f"{url}/ai/{graph}", json=body) as answer:
         for _, data in frames(answer):
             kind = data["type"]
             about = data.get("providerMetadata", {}).get("tokenweir", {})
@@ -216,13 +217,13 @@ def event_protocol(url: str, graph: str) -> Heard:
     """LangGraph's event protocol."""
     heard = Heard()
     roles: dict[str, str] = {}
-    thread = httpx.post(f"{url}/threads", json={}).json()["thread_id"]
+    thread = http_client.post(f"{url}/threads", json={}).json()["thread_id"]
     params = {"assistant_id": graph, "input": given(graph)}
     command = {"id": 1, "method": "run.start", "params": params}
-    httpx.post(f"{url}/threads/{thread}/commands", json=command).raise_for_status()
+    http_client.post(f"{url}/threads/{thread}/commands", json=command).raise_for_status()
     address = f"{url}/threads/{thread}/stream/events"
     body = {"channels": ["messages", "tools", "lifecycle"]}
-    with httpx.stream("POST", address, json=body, timeout=30) as answer:
+    with http_client.stream("POST", address, json=body) as answer:
         for _, event in frames(answer):
             data, params = event["params"]["data"], event["params"]
             if event["method"] == "lifecycle":
@@ -289,7 +290,7 @@ def test_every_protocol_says_the_same(shared: Shared, graph: str) -> None:
 def test_what_is_said_is_the_state(shared: Shared, graph: str) -> None:
     """The state of a thread has the messages that its readers had."""
     heard = agui(shared.url, graph)
-    values = httpx.get(f"{shared.url}/threads/same-{graph}/state").json()["values"]
+    values = http_client.get(f"{shared.url}/threads/same-{graph}/state").json()["values"]
     state = {each["id"]: each for each in values["messages"] if each["type"] == "ai"}
     for name, message in heard.messages.items():
         assert state[name]["content"] == message.text

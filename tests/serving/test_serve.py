@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 
+from tests import http_client
+
 
 def test_it_says_its_url_and_answers(serve: Callable[..., Any], http: httpx.Client) -> None:
     """The first line is a loopback URL, where the server answers; SIGTERM ends it with 0."""
@@ -62,7 +64,7 @@ def test_one_server_per_folder(serve: Callable[..., Any], tmp_path: Path) -> Non
     assert ended.returncode == 1
     assert "another server uses .tokenweir" in ended.stderr
     assert "Traceback" not in ended.stderr
-    assert httpx.get(f"{server.url}/ok").json() == {"ok": True}
+    assert http_client.get(f"{server.url}/ok").json() == {"ok": True}
 
 
 def test_a_port_in_use_is_told(serve: Callable[..., Any], tmp_path: Path) -> None:
@@ -82,13 +84,13 @@ def test_reload_serves_the_code_as_it_is_now(serve: Callable[..., Any], tmp_path
     file = tmp_path / "mine.py"
     file.write_text(code)
     server = serve("mine.py:graph", "--memory", "--reload")
-    assert httpx.get(f"{server.url}/info").json()["graphs"] == ["chat"]
+    assert http_client.get(f"{server.url}/info").json()["graphs"] == ["chat"]
     file.write_text("no Python")
     server.wait_for("tokenweir: mine.py changed")
     server.wait_for("SyntaxError")
     file.write_text(code + "graph.name = 'again'\n")
     assert server.process.stdout.readline().strip() == server.url
-    assert httpx.get(f"{server.url}/info").json()["graphs"] == ["again"]
+    assert http_client.get(f"{server.url}/info").json()["graphs"] == ["again"]
     assert server.terminate() == 130
 
 
@@ -96,7 +98,7 @@ def test_requests_are_told_at_the_level_info(serve: Callable[..., Any]) -> None:
     """--log-level info tells every request on stderr; unless asked, none is."""
     for level, told in [("info", True), ("warning", False)]:
         server = serve("joke_poem", "--memory", "--log-level", level)
-        httpx.get(f"{server.url}/ok")
+        http_client.get(f"{server.url}/ok")
         assert server.terminate() == 0
         assert ("GET /ok" in server.stderr()) is told
 
@@ -105,7 +107,7 @@ def test_the_data_folder_is_its_users_alone(serve: Callable[..., Any], tmp_path:
     """Nobody else may enter the folder, or read one of its files."""
     server = serve("joke_poem")
     folder = tmp_path / ".tokenweir"
-    httpx.get(f"{server.url}/graphs/joke_poem/events", params={"topic": "cats"}, timeout=30)
+    http_client.get(f"{server.url}/graphs/joke_poem/events", params={"topic": "cats"})
     modes = {path.name: path.stat().st_mode & 0o777 for path in [folder, *folder.iterdir()]}
     assert modes.pop(".tokenweir") == 0o700
     assert set(modes.values()) == {0o600}, modes

@@ -201,7 +201,7 @@ async def test_leaving_stops_the_run(scripted: Provider) -> None:
                 assert token == "one"
                 break
             break
-    scripted.requests[0].wait_closed(20)
+    scripted.requests[0].wait_closed(60)
 
 
 async def test_abort_wakes_who_waits(scripted: Provider) -> None:
@@ -219,12 +219,12 @@ async def test_abort_wakes_who_waits(scripted: Provider) -> None:
         return methods
 
     readers = [asyncio.ensure_future(each) for each in (read_events(), values_of(run))]
-    await asyncio.wait_for(shown.wait(), 20)
+    await asyncio.wait_for(shown.wait(), 60)
     await run.abort()
-    methods, values = await asyncio.wait_for(asyncio.gather(*readers), 20)
+    methods, values = await asyncio.wait_for(asyncio.gather(*readers), 60)
     assert methods == ["values", *["messages"] * 3]
     assert len(values) == 1
-    scripted.requests[0].wait_closed(20)
+    scripted.requests[0].wait_closed(60)
 
 
 async def values_of(run: Any) -> list[Any]:

@@ -283,7 +283,7 @@ async def test_a_match_cancels_the_providers_call(
         texts.append("stopped")
     assert "".join(map(str, texts)) == "My key" + (replacement or "stopped")
     [request] = provider.requests
-    await request.aclosed(10)
+    await request.aclosed(60)
     assert request.state == "client_left"
 
 

@@ -109,7 +109,7 @@ async def test_letting_go_of_the_lanes_closes_the_stream() -> None:
         break
     del lane
     gc.collect()
-    await asyncio.wait_for(source.closed.wait(), 5)
+    await asyncio.wait_for(source.closed.wait(), 60)
 
 
 async def test_a_cancelled_reader_leaves_the_others() -> None:

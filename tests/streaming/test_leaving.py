@@ -131,7 +131,7 @@ async def all_left(provider: Provider) -> None:
     """Every request's client has gone, and none is written much more to from here on."""
     already = written(provider)
     for place, request in enumerate(provider.requests):
-        await request.aclosed(5)
+        await request.aclosed(60)
         assert request.state == "client_left"
         assert request.tokens_written <= already.get(place, 0) + A_FEW
 
@@ -140,7 +140,7 @@ async def all_tasks_ended() -> None:
     """Nothing of the run is left; after a bare ``break`` its tasks may take a moment to unwind."""
     left = asyncio.all_tasks() - {asyncio.current_task()}
     if left:
-        _, pending = await asyncio.wait(left, timeout=5)
+        _, pending = await asyncio.wait(left, timeout=60)
         assert pending == set()
 
 
@@ -207,7 +207,7 @@ def test_leaving_a_sync_stream(provider: Provider, make_model: Any) -> None:
     already = written(provider)
     tokens.close()
     for place, request in enumerate(provider.requests):
-        request.wait_closed(5)
+        request.wait_closed(60)
         assert request.state == "client_left"
         assert request.tokens_written <= already.get(place, 0) + A_FEW
 
@@ -218,7 +218,7 @@ def test_leaving_a_sync_stream_while_the_provider_is_silent(provider: Provider) 
     with stream(in_a_thread(ours(provider)), INPUT) as tokens:
         next(tokens)
     for request in provider.requests:
-        request.wait_closed(5)
+        request.wait_closed(60)
         assert request.state == "client_left"
 
 

@@ -344,7 +344,7 @@ async def test_leaving_stops_the_run(one_node: Any, provider: Provider) -> None:
             if each.name == "Ann":
                 break
     [request] = provider.requests
-    await request.aclosed(10)
+    await request.aclosed(60)
     assert request.state == "client_left"
 
 

@@ -103,7 +103,7 @@ class Provider:
         """How many connections are open now."""
         return len(self._open)
 
-    def wait_for_requests(self, count: int, timeout: float = 10.0) -> list[RecordedRequest]:
+    def wait_for_requests(self, count: int, timeout: float = 60.0) -> list[RecordedRequest]:
         """Wait until so many requests have come. Raises TimeoutError after ``timeout`` seconds."""
         with self._news:
             if not self._news.wait_for(lambda: len(self.requests) >= count, timeout):

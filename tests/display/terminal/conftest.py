@@ -56,7 +56,7 @@ class Screen(io.StringIO):
     def wait_for(self, what: str) -> None:
         """Wait until this stands on the screen."""
         with self._written:
-            assert self._written.wait_for(lambda: what in self.text, 10), self.text
+            assert self._written.wait_for(lambda: what in self.text, 60), self.text
 
 
 def _line(row: Any, width: int) -> str:

@@ -128,7 +128,7 @@ def test_stop(run: Run, shared: Shared) -> None:
     shared.provider.on("go on", "there")
 
     def closed() -> None:
-        stalled(shared.provider, "stall").wait_closed(20)
+        stalled(shared.provider, "stall").wait_closed(60)
 
     assert run("agui.mjs", "stop", closed=closed) == [
         ["user", "stall"],

@@ -78,6 +78,6 @@ def test_stop(run: Run, shared: Shared) -> None:
     shared.provider.on("stall", Reply("la la la", stall_after=1))
 
     def closed() -> None:
-        stalled(shared.provider, "stall").wait_closed(20)
+        stalled(shared.provider, "stall").wait_closed(60)
 
     assert run(SCRIPT, "stop", closed=closed)[:2] == [["user", "stall"], ["assistant", "la"]]

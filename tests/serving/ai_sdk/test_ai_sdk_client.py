@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
+from tests import http_client
 from tests.serving.conftest import Server, Shared
 from tests.serving.front_ends import INTERRUPTS, Run, killing, stalled
 from tests.serving.node_scripts import run_script
@@ -105,7 +105,7 @@ def test_an_interrupt_is_answered(run: Run, shared: Shared, version: str) -> Non
     assert seen["question"]["state"] == "approval-requested"
     assert [seen["state"], seen["output"], seen["count"]] == ["output-available", "yes", 2]
     assert seen["end"]["status"] == "success"
-    thread = httpx.get(f"{shared.url}/threads/{seen['thread']}/state").json()
+    thread = http_client.get(f"{shared.url}/threads/{seen['thread']}/state").json()
     assert thread["values"]["answer"] == "yes"
 
 
@@ -141,7 +141,7 @@ def test_stop(run: Run, shared: Shared, version: str) -> None:
     shared.provider.on("go on", "there")
 
     def closed() -> None:
-        stalled(shared.provider, "stall").wait_closed(20)
+        stalled(shared.provider, "stall").wait_closed(60)
 
     seen = run("ai_sdk.mjs", "stop", version, closed=closed)
     assert seen == {

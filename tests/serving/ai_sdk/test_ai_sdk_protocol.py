@@ -110,7 +110,7 @@ def test_what_leaving_means(shared: Shared, http: httpx.Client, asked: str) -> N
                 break
     request = next(each for each in reversed(shared.provider.requests) if each.prompt == prompt)
     if asked == "cancel":
-        request.wait_closed(10)
+        request.wait_closed(60)
         return
     shared.provider.release()
     told = events(http.get(f"{shared.url}/ai/chat/leaving-continue/stream").text)

@@ -65,7 +65,7 @@ def send(window: Any, text: str) -> None:
 def wait_for(window: Any, status: str, *texts: str) -> None:
     """Wait until the page shows these messages, and the hook has this status."""
     shown = "[...document.querySelectorAll('p, footer')].map((each) => each.textContent)"
-    wait_until(lambda: window.evaluate(shown) == [*texts, status], 30)
+    wait_until(lambda: window.evaluate(shown) == [*texts, status])
 
 
 def test_an_answer_is_made_anew(opened: Open, shared: Shared) -> None:

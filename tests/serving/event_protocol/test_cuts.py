@@ -13,7 +13,7 @@ import httpx
 import pytest
 from langgraph_sdk import get_client
 
-from tests.serving.running.test_resume import TLS
+from tests import http_client
 from tokenweir.testing import Provider, Reply
 
 Until = Callable[[], bool]
@@ -49,7 +49,7 @@ class Watcher:
         if self.since is not None:
             body["since"] = self.since
         address = f"{self.url}/threads/{self.thread_id}/stream/events"
-        with httpx.stream("POST", address, json=body, timeout=60, verify=TLS) as answer:
+        with http_client.stream("POST", address, json=body) as answer:
             answer.raise_for_status()
             for line in answer.iter_lines():
                 if line.startswith("data: "):
@@ -99,7 +99,7 @@ def command(url: str, thread_id: str, graph: str, **given: Any) -> dict[str, Any
     """Start a run by the protocol's command; its answer."""
     params = {"assistant_id": graph, "input": given}
     body = {"id": 1, "method": "run.start", "params": params}
-    answer = httpx.post(f"{url}/threads/{thread_id}/commands", json=body, verify=TLS).json()
+    answer = http_client.post(f"{url}/threads/{thread_id}/commands", json=body).json()
     assert answer["type"] == "success", answer
     return dict(answer)
 
@@ -199,5 +199,5 @@ def test_a_server_that_stops_cuts_its_readers_off(
     waiting = threading.Thread(target=wait)
     waiting.start()
     assert server.terminate() == 0
-    waiting.join(30)
+    waiting.join(60)
     assert isinstance(ended[0], httpx.TransportError)

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import pytest
 from langchain_core.messages import AIMessageChunk
 from websockets.sync.client import connect
 
+from tests import http_client
 from tests.serving.event_protocol.test_cuts import Watcher, command
 from tests.serving.event_protocol.test_several import database_url, postgres
 from tests.serving.running.test_compaction import said
-from tests.serving.running.test_resume import TLS
 from tokenweir.serving.event_protocol.frames import RunFrames, as_text
 from tokenweir.serving.event_protocol.numbers import event_of
 from tokenweir.serving.event_protocol.subscription import CHANNELS, Subscription
@@ -262,7 +261,7 @@ def test_tools_and_reasoning(serve: Callable[..., Any], provider: Provider) -> N
     address = f"{server.url}/threads/{thread_id}/stream/events"
     for client, replay in ((whole, "full"), (late, "compact")):
         body = {**asked, "replay": replay}
-        with httpx.stream("POST", address, json=body, timeout=60, verify=TLS) as answer:
+        with http_client.stream("POST", address, json=body) as answer:
             for line in answer.iter_lines():
                 if line.startswith("data: "):
                     client.take(line[6:])
@@ -276,7 +275,7 @@ def test_tools_and_reasoning(serve: Callable[..., Any], provider: Provider) -> N
     with connect(address.replace("http", "ws", 1)) as socket:
         socket.send(json.dumps({"id": 1, "method": "subscription.subscribe", "params": params}))
         while len(over.numbers) < len(late.numbers):
-            document = socket.recv(30)
+            document = socket.recv(60)
             if json.loads(document)["type"] == "event":
                 over.take(document)
     assert (over.has, over.numbers) == (late.has, late.numbers)

@@ -13,6 +13,7 @@ from langgraph.pregel.remote import RemoteGraph
 from langgraph.types import Command
 from langgraph_sdk import get_client, get_sync_client
 
+from tests import http_client
 from tests.serving.conftest import GRAPHS, Server
 from tokenweir.testing import Provider, Reply, ToolCall
 
@@ -55,7 +56,7 @@ def topic(provider_: Provider) -> str:
 
 async def within(work: Any) -> Any:
     """What it gives, within a time in which nothing but a fault would take longer."""
-    return await asyncio.wait_for(work, 30)
+    return await asyncio.wait_for(work, 60)
 
 
 async def all_of(items: Any) -> list[Any]:
@@ -298,7 +299,7 @@ async def follow(url: str, thread_id: str, body: Any, *, ends: int) -> list[Any]
     """The events of a thread's stream, until so many runs have ended."""
     found: list[Any] = []
     async with (
-        httpx.AsyncClient(timeout=30) as http,
+        httpx.AsyncClient(timeout=60) as http,
         http.stream("POST", f"{url}/threads/{thread_id}/stream/events", json=body) as response,
     ):
         assert response.status_code == 200
@@ -324,8 +325,8 @@ async def follow(url: str, thread_id: str, body: Any, *, ends: int) -> list[Any]
 )
 def test_wrong_subscriptions(url: str, body: Any, says: str) -> None:
     """are refused, with what is wrong."""
-    thread_id = httpx.post(f"{url}/threads", json={}).json()["thread_id"]
-    answer = httpx.post(f"{url}/threads/{thread_id}/stream/events", json=body)
+    thread_id = http_client.post(f"{url}/threads", json={}).json()["thread_id"]
+    answer = http_client.post(f"{url}/threads/{thread_id}/stream/events", json=body)
     assert answer.status_code == 422
     assert says in answer.text
 
@@ -333,7 +334,7 @@ def test_wrong_subscriptions(url: str, body: Any, says: str) -> None:
 def test_a_thread_that_is_not_there(url: str) -> None:
     """has no events; a run makes it."""
     address = f"{url}/threads/{uuid4()}/stream/events"
-    assert httpx.post(address, json={"channels": ["values"]}).status_code == 404
+    assert http_client.post(address, json={"channels": ["values"]}).status_code == 404
 
 
 async def test_other_commands(client: Any, topic: str) -> None:

@@ -42,7 +42,7 @@ async def ask(socket: Any, number: int, method: str, **params: Any) -> Any:
 
 async def answer_to(socket: Any, number: int | None) -> Any:
     while True:
-        said = json.loads(await asyncio.wait_for(socket.recv(), 30))
+        said = json.loads(await asyncio.wait_for(socket.recv(), 60))
         if said["type"] != "event" and said["id"] == number:
             return said
 
@@ -55,7 +55,7 @@ async def test_pythons_client(client: Any) -> None:
         assert [await each.text for each in messages] == ["one two"]
         assert thread.interrupts[0]["value"] == {"question": "about x?"}
         await thread.run.respond("yes")
-        assert (await asyncio.wait_for(thread.output, 30))["answer"] == "yes"
+        assert (await asyncio.wait_for(thread.output, 60))["answer"] == "yes"
 
 
 async def test_commands_and_subscriptions(server: Any) -> None:
@@ -71,7 +71,7 @@ async def test_commands_and_subscriptions(server: Any) -> None:
         name = answer["result"]["subscription_id"]
         events: list[Any] = []
         while not events or events[-1]["params"]["data"]["event"] != "completed":
-            events.append(json.loads(await asyncio.wait_for(socket.recv(), 30)))
+            events.append(json.loads(await asyncio.wait_for(socket.recv(), 60)))
         deltas = [each["params"]["data"].get("delta") for each in events]
         assert "".join(each["text"] for each in deltas if each) == "one twothree"
         assert (await ask(socket, 4, "subscription.unsubscribe", subscription_id=name))[
@@ -81,7 +81,7 @@ async def test_commands_and_subscriptions(server: Any) -> None:
         assert again["error"] == "no_such_subscription"
         since = events[4]["seq"]
         await ask(socket, 6, "subscription.subscribe", channels=["messages"], since=since)
-        following = json.loads(await asyncio.wait_for(socket.recv(), 30))
+        following = json.loads(await asyncio.wait_for(socket.recv(), 60))
         assert following["event_id"] == events[5]["event_id"]
         assert (await ask(socket, 7, "subscription.subscribe", channels=["x"]))["type"] == "error"
         await socket.send("no json")
@@ -97,7 +97,7 @@ async def test_a_client_that_comes_back(server: Any) -> None:
         run = (await ask(socket, 1, "run.start", **given))["result"]["run_id"]
         answer = await ask(socket, 2, "subscription.subscribe", channels=["messages", "lifecycle"])
         name = answer["result"]["subscription_id"]
-        missed = [json.loads(await asyncio.wait_for(socket.recv(), 30)) for _ in range(4)]
+        missed = [json.loads(await asyncio.wait_for(socket.recv(), 60)) for _ in range(4)]
         about = {"run_id": run, "subscriptions": [name]}
         answer = await ask(socket, 3, "subscription.reconnect", **about)
         assert answer["result"] == {"restored": True}
@@ -109,7 +109,7 @@ async def test_a_client_that_comes_back(server: Any) -> None:
         assert (await ask(socket, 3, "subscription.reconnect"))["error"] == "invalid_argument"
         since = missed[0]["seq"]
         await ask(socket, 4, "subscription.subscribe", channels=["messages"], since=since)
-        again = json.loads(await asyncio.wait_for(socket.recv(), 30))
+        again = json.loads(await asyncio.wait_for(socket.recv(), 60))
         assert again["seq"] > since
 
 
@@ -143,11 +143,11 @@ async def test_a_server_that_stops(serve: Callable[..., Any], provider: Provider
         given = {"assistant_id": "two_steps", "input": {"topic": "x"}}
         await ask(socket, 1, "run.start", **given)
         await ask(socket, 2, "subscription.subscribe", channels=["messages"])
-        await asyncio.wait_for(socket.recv(), 30)
+        await asyncio.wait_for(socket.recv(), 60)
         server.process.terminate()
         with pytest.raises(ConnectionClosed) as closed:
             while True:
-                await asyncio.wait_for(socket.recv(), 30)
+                await asyncio.wait_for(socket.recv(), 60)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1012
     assert await asyncio.to_thread(server.process.wait, 30) == 0

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import http_client
 from tokenweir.testing import Provider, Reply
 
 POST = b"POST /graphs/talk/events HTTP/1.1\r\nhost: localhost\r\n"
@@ -19,7 +20,7 @@ MUCH = 8 << 20
 @contextlib.contextmanager
 def connected(url: str) -> Iterator[socket.socket]:
     host, _, port = url.removeprefix("http://").rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         yield connection
 
 
@@ -59,7 +60,7 @@ def test_what_is_no_body_has_a_limit(serve: Callable[..., Any], start: bytes, mo
                 sent += len(more)
         all_of(connection)
     assert sent < MUCH
-    assert httpx.get(f"{server.url}/ok").json() == {"ok": True}
+    assert http_client.get(f"{server.url}/ok").json() == {"ok": True}
 
 
 def test_who_does_not_go_on_is_dropped(
@@ -73,7 +74,10 @@ def test_who_does_not_go_on_is_dropped(
     body = {"input": {"messages": "hi"}}
     http.base_url = httpx.URL(server.url)
     assert http.get("/ok").json() == {"ok": True}
-    with http.stream("POST", "/graphs/talk/events", json=body) as stream, httpx.Client() as kept:
+    with (
+        http.stream("POST", "/graphs/talk/events", json=body) as stream,
+        httpx.Client(timeout=60) as kept,
+    ):
         lines = stream.iter_lines()
         assert next(line for line in lines if line == "event: token")
         kept.get(f"{server.url}/ok")

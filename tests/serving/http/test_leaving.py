@@ -25,7 +25,7 @@ JOINS = ("/threads/{thread}/runs/{run}/join", "/threads/{thread}/runs/{run}/stre
 
 def begun(shared: Any, way: str, topic: str, policy: str | None) -> socket.socket:
     """A connection that waits for an answer to a request, of which the head has come."""
-    with httpx.Client(base_url=shared.url, timeout=30) as http:
+    with httpx.Client(base_url=shared.url, timeout=60) as http:
         thread = http.post("/threads", json={}).json()["thread_id"]
         method, path = "POST", way.replace("{thread}", thread)
         body: dict[str, Any] = {"assistant_id": "two_steps", "input": {"topic": topic}}
@@ -45,7 +45,7 @@ def begun(shared: Any, way: str, topic: str, policy: str | None) -> socket.socke
             path += "?cancel_on_disconnect=true" if policy == "cancel" else ""
     data = json.dumps(body).encode() if method == "POST" else b""
     host, _, port = shared.url.removeprefix("http://").rpartition(":")
-    raw = socket.create_connection((host, int(port)), timeout=30)
+    raw = socket.create_connection((host, int(port)), timeout=60)
     head = f"{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(data)}\r\n\r\n"
     raw.sendall(head.encode() + data)
     return raw
@@ -75,9 +75,9 @@ def test_who_leaves(shared: Any, way: str, policy: str | None) -> None:
     found = re.search(rb"location: .*/runs/([0-9a-f-]{36})", head, re.IGNORECASE)
     assert found is not None
     run = found[1].decode()
-    with httpx.Client(base_url=shared.url, timeout=30) as http:
+    with httpx.Client(base_url=shared.url, timeout=60) as http:
         if policy == "cancel":
-            asked()[0].wait_closed(20)
+            asked()[0].wait_closed(60)
         else:
             for _ in range(5):  # the server has seen that nobody is there
                 http.get("/ok")

@@ -249,7 +249,7 @@ class Attack:
                     return []
                 if ends:
                     writer.write_eof()
-                while part := await asyncio.wait_for(reader.read(1 << 20), 20):
+                while part := await asyncio.wait_for(reader.read(1 << 20), 60):
                     answer += part
             return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)]
 
@@ -281,7 +281,7 @@ async def attack(url: str, chance: random.Random, share: float) -> Counter[int]:
 
 
 def check_health(url: str) -> None:
-    with httpx.Client(base_url=url, timeout=20) as http:
+    with httpx.Client(base_url=url, timeout=60) as http:
         assert http.get("/ok").json() == {"ok": True}
         metrics = http.get("/metrics").text
         for nothing in ("runs_running 0.0", "runs_waiting 0.0", "threads 0.0"):
@@ -307,7 +307,7 @@ async def test_ten_thousand_malformed_requests(
     # The allocator's steps are up to 6 MB; 16 MB are 2 kB for each request.
     assert grown < 16, f"{grown:.1f} MB more"
     provider.on("hello", "all is well")
-    async with httpx.AsyncClient(base_url=server.url, timeout=20) as http:
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
         body = {"input": {"messages": "hello"}}
         streamed = (await http.post("/graphs/talk/events", json=body)).text
     assert streamed.count("event: token") >= 3

@@ -67,7 +67,7 @@ class Client:
 
     async def part(self) -> bytes:
         """The next part; b"" at the end. Raises OSError or EOFError if it is cut off."""
-        size = int(await asyncio.wait_for(self._reader.readuntil(b"\r\n"), 20), 16)
+        size = int(await asyncio.wait_for(self._reader.readuntil(b"\r\n"), 60), 16)
         return (await self._reader.readexactly(size + 2))[:-2]
 
     async def rest(self) -> bytes:
@@ -214,7 +214,7 @@ async def test_who_does_not_read_holds_nobody_up(streams: Streams) -> None:
         assert streams.buffered < 2 * PAGE * len(TEXT)
     last = streams.log.append("run", END, b"{}")
     expected = await written(streams.log)
-    assert await asyncio.wait_for(read, 20) == expected
+    assert await asyncio.wait_for(read, 60) == expected
     assert expected.endswith(b"%d {}\n" % last.id)
     assert len(expected) > 3_000_000
     assert await slow.rest() == expected
@@ -244,7 +244,7 @@ async def test_who_was_dropped_comes_back(streams: Streams) -> None:
     streams.log.append("run", "messages", b"first")
     found = await client.part()
     await record(streams.log, 2000, TEXT)
-    await asyncio.wait_for(streams.left.acquire(), 20)
+    await asyncio.wait_for(streams.left.acquire(), 60)
     with pytest.raises((OSError, EOFError)):
         while True:
             found += await client.part()
@@ -267,7 +267,7 @@ async def test_who_leaves_is_forgotten(streams: Streams, reads: bool) -> None:
     else:
         await record(streams.log, 2000, TEXT)
     client.close()
-    await asyncio.wait_for(streams.left.acquire(), 20)
+    await asyncio.wait_for(streams.left.acquire(), 60)
     await record(streams.log, 100)
     parts = weakref.ref(streams.parts.pop(0))
     await await_until(lambda: len(streams._state.tasks) <= 1)
@@ -276,7 +276,7 @@ async def test_who_leaves_is_forgotten(streams: Streams, reads: bool) -> None:
     tails: Any = streams.log
     assert len(tails._tails["run"]._sleeping) <= 1
     streams.log.append("run", END, b"{}")
-    assert await asyncio.wait_for(read, 20) == await written(streams.log)
+    assert await asyncio.wait_for(read, 60) == await written(streams.log)
 
 
 async def test_a_record_that_goes_on_elsewhere_is_cut_off(streams: Streams) -> None:
@@ -332,6 +332,6 @@ async def test_an_error_is_the_reader_s_own(streams: Streams) -> None:
         await client.part()
     with pytest.raises((OSError, EOFError)):
         await failing.rest()
-    await asyncio.wait_for(streams.left.acquire(), 20)
+    await asyncio.wait_for(streams.left.acquire(), 60)
     streams.log.append("run", END, b"{}")
     assert await client.rest() == b"11 {}\n"

@@ -133,7 +133,7 @@ def test_runs_have_limits(
     assert error["message"] == "the run took over 2 s"
     assert http.get(f"{place}/{stuck}").json()["status"] == "timeout"
     assert http.get(f"{place}/{waiting}/join").json()["answer"] == "done"
-    provider.requests[0].wait_closed(5)
+    provider.requests[0].wait_closed(60)
     assert provider.requests[0].state == "client_left"
 
 

@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
+from tests import http_client
 from tokenweir.testing import Provider, Reply
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -86,7 +86,7 @@ def begin(url: str, provider: Provider) -> str:
         "stream_mode": "messages-tuple",
         "on_completion": "keep",
     }
-    run = httpx.post(f"{url}/runs", json=body, timeout=60).json()["run_id"]
+    run = http_client.post(f"{url}/runs", json=body).json()["run_id"]
     provider.wait_for_requests(asked + 1)
     return str(run)
 
@@ -101,7 +101,7 @@ def read_by_many(url: str, run: str, provider: Provider) -> list[str]:
     """What readers get who read as fast as they can, from its beginning on."""
 
     def read(started: list[int]) -> str:
-        with httpx.stream("GET", f"{url}/runs/{run}/events", timeout=60) as answer:
+        with http_client.stream("GET", f"{url}/runs/{run}/events") as answer:
             parts = answer.iter_text()
             first = next(parts)
             started.append(1)
@@ -148,10 +148,10 @@ def test_a_slow_reader_that_was_dropped_comes_back(
                 provider.release()
             assert reader.read(100_000)
             if cuts < 2:
-                fast = httpx.get(f"{server.url}/runs/{run}/events", timeout=60).text
+                fast = http_client.get(f"{server.url}/runs/{run}/events").text
                 assert said(fast) == TEXT
                 while reader.is_connected():
-                    assert httpx.get(f"{server.url}/ok").status_code == 200
+                    assert http_client.get(f"{server.url}/ok").status_code == 200
             ended = reader.read(1 << 40)
             cuts += not ended
             data = reader.data.decode(errors="ignore")

@@ -158,7 +158,7 @@ async def test_searching_threads(client: Any, shared: Any, topic: str) -> None:
     assert set(shown) == {"thread_id", "values"}
     assert await client.threads.update(made[0], metadata={"n": 7}, return_minimal=True) is None
     assert (await client.threads.get(made[0]))["metadata"] == {"of": topic, "n": 7}
-    async with httpx.AsyncClient(base_url=shared.url) as http:
+    async with httpx.AsyncClient(base_url=shared.url, timeout=60) as http:
         body = {"metadata": {"of": topic}, "limit": 1}
         answer = await http.post("/threads/search", json=body)
         assert answer.headers["x-pagination-total"] == "3"
@@ -256,7 +256,7 @@ async def test_how_often_state_is_kept(client: Any, topic: str) -> None:
     }
     for name, given in ways.items():
         thread_id = await new_thread(client)
-        async with httpx.AsyncClient(base_url=str(client.http.client.base_url)) as http:
+        async with httpx.AsyncClient(base_url=str(client.http.client.base_url), timeout=60) as http:
             body = {"assistant_id": "two_steps", "input": {"topic": topic}, **given}
             answer = await http.post(f"/threads/{thread_id}/runs/wait", json=body)
             assert answer.json()["second"] == "three"
@@ -333,7 +333,7 @@ async def test_what_a_client_may_send_besides(client: Any, shared: Any, topic: s
         "something_new": [1],
         "on_completion": "keep",
     }
-    async with httpx.AsyncClient(base_url=shared.url) as http:
+    async with httpx.AsyncClient(base_url=shared.url, timeout=60) as http:
         answer = await http.post("/runs/wait", json=body)
         assert answer.json()["second"] == "three"
         place = answer.headers["content-location"]
@@ -394,7 +394,7 @@ async def test_a_threads_stream(client: Any, topic: str) -> None:
         asked = {"input": {"topic": topic}, "stream_mode": modes}
         run = await client.runs.create(thread_id, "two_steps", **asked)
         await client.runs.join(thread_id, run["run_id"])
-    live = await asyncio.wait_for(reading, 30)
+    live = await asyncio.wait_for(reading, 60)
     whole = await parts_of(client.threads.join_stream(thread_id, last_event_id="-1"), 2)
     assert live == whole[-len(live) :]  # from when the server had the request
     assert {part.event for part in whole} == {"metadata", "values", "messages"}

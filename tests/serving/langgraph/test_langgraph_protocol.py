@@ -315,7 +315,7 @@ async def test_what_cannot_be(client: Any, server: Any) -> None:
         await client.runs.create("nothing", "writes", input={})
     with pytest.raises(UnprocessableEntityError, match="graphs here"):
         await client.runs.create(None, "nothing", input={})
-    async with httpx.AsyncClient(base_url=server.url) as http:
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
         for body in ("{", "[]", '{"assistant_id": 1}', '{"assistant_id": "writes", "config": 3}'):
             answer = await http.post("/runs/wait", content=body)
             assert answer.status_code == 422

@@ -83,4 +83,4 @@ def test_use_stream(serve: Callable[..., Any], provider: Provider, folder: Path)
     assert seen["stopped"] == "interrupted"
     assert seen["error"] == ["ValueError", "boom", True]
     stalled = next(request for request in provider.requests if request.prompt == "never ending")
-    stalled.wait_closed(10)
+    stalled.wait_closed(60)

@@ -58,9 +58,9 @@ async def test_readers_follow_live(log: LocalLog) -> None:
         log.append("run", "messages", b"%d" % number, durable=number % 7 == 0)
         await asyncio.sleep(0)
     log.append("run", END, b"{}")
-    found = await asyncio.wait_for(before, 10)
+    found = await asyncio.wait_for(before, 60)
     assert [event.data for event in found[:-1]] == [b"%d" % number for number in range(50)]
-    assert await asyncio.wait_for(during, 10) == found == await read(log, "run")
+    assert await asyncio.wait_for(during, 60) == found == await read(log, "run")
 
 
 async def test_runs_are_apart_and_can_go(log: LocalLog) -> None:
@@ -72,7 +72,7 @@ async def test_runs_are_apart_and_can_go(log: LocalLog) -> None:
     size = log.size
     await log.delete("gone")
     await log.delete("open")
-    assert await asyncio.wait_for(waiting, 10) == []
+    assert await asyncio.wait_for(waiting, 60) == []
     assert await read(log, "gone") == []
     assert await read(log, "kept") == kept
     assert log.size == size - sum(len(event.data) for event in gone)
@@ -87,7 +87,7 @@ async def test_leaving_a_reader_changes_nothing(log: LocalLog) -> None:
         async for _ in events:
             break
     log.append("run", END, b"{}")
-    assert len(await asyncio.wait_for(read(log, "run"), 10)) == 2
+    assert len(await asyncio.wait_for(read(log, "run"), 60)) == 2
 
 
 async def test_tokens_share_what_they_have_in_common(log: LocalLog) -> None:
@@ -148,12 +148,12 @@ async def test_only_an_end_looks_like_one(log: LocalLog) -> None:
     event = log.append("run", "messages", b"1", durable=True)
     ended = filled(log, "ended", 1)
     reader: Any = log.follow("run")
-    assert await asyncio.wait_for(anext(reader), 10) == [event]
+    assert await asyncio.wait_for(anext(reader), 60) == [event]
     waiting = asyncio.ensure_future(anext(reader))
     await asyncio.sleep(0)
     log.cut_off()
     with pytest.raises(CutOffError):
-        await asyncio.wait_for(waiting, 10)
+        await asyncio.wait_for(waiting, 60)
     with pytest.raises(CutOffError):
         await read(log, "run")
     assert await read(log, "ended") == ended
@@ -178,7 +178,7 @@ async def test_what_is_durable_is_on_the_disk_when_it_is_seen(tmp_path: Path) ->
         log.append("run", "messages", b"follows")
         seen: list[Event] = []
         while not seen or seen[-1].id < number + 2:
-            seen += await asyncio.wait_for(anext(reader), 10)
+            seen += await asyncio.wait_for(anext(reader), 60)
             assert stored() >= number
     await reader.aclose()
     other.close()
@@ -218,8 +218,8 @@ async def test_a_cut_off_record_goes_on_with_ids_of_its_own(tmp_path: Path) -> N
     await asyncio.sleep(0)
     more = [log.append("run", "messages", b"new"), log.append("run", END, b"{}")]
     assert more[0].id > 500_000
-    assert await asyncio.wait_for(late, 10) == more
-    assert await asyncio.wait_for(all_of_it, 10) == [first, *more]
+    assert await asyncio.wait_for(late, 60) == more
+    assert await asyncio.wait_for(all_of_it, 60) == [first, *more]
     await log.close()
 
 
@@ -237,7 +237,7 @@ async def test_readers_may_come_while_a_record_is_taken_up(tmp_path: Path) -> No
     assert not reopening.done()
     await reopening
     end = log.append("run", END, b"{}")
-    found = await asyncio.wait_for(asyncio.gather(*readers), 10)
+    found = await asyncio.wait_for(asyncio.gather(*readers), 60)
     assert found == [[first, end], [end], [end]]
     await log.close()
 
@@ -248,7 +248,7 @@ async def test_a_slow_reader_costs_no_memory(tmp_path: Path) -> None:
     log.open("run")
     slow: Any = log.follow("run")
     log.append("run", "messages", b"0", durable=True)
-    found: list[Event] = await asyncio.wait_for(anext(slow), 10)
+    found: list[Event] = await asyncio.wait_for(anext(slow), 60)
     for number in range(1, 20_000):
         log.append("run", "messages", b"%d" % number)
         if number % 500 == 0:
@@ -286,7 +286,7 @@ async def test_only_what_is_not_saved_is_waited_for(tmp_path: Path) -> None:
     log.append("loud", "messages", b"1", durable=True)
     await being_written(log)
     log.append("loud", "messages", b"2")
-    await asyncio.wait_for(log.saved("quiet"), 5)
+    await asyncio.wait_for(log.saved("quiet"), 60)
     loud = asyncio.ensure_future(log.saved("loud"))
     log.save("runs", "quiet", b"changed")
     log.append("quiet", "messages", b"1")
@@ -296,16 +296,16 @@ async def test_only_what_is_not_saved_is_waited_for(tmp_path: Path) -> None:
     assert not quiet.done()
     assert stored("loud") is None
     other.execute("COMMIT")
-    await asyncio.wait_for(loud, 10)
+    await asyncio.wait_for(loud, 60)
     assert stored("loud") == 2
-    await asyncio.wait_for(quiet, 10)
+    await asyncio.wait_for(quiet, 60)
     assert stored("quiet") == 1
     log.append("loud", "messages", b"3", durable=True)
     await being_written(log)
-    await asyncio.wait_for(log.saved("loud"), 10)  # all of it is in the batch that is written
+    await asyncio.wait_for(log.saved("loud"), 60)  # all of it is in the batch that is written
     assert stored("loud") == 3
     log.save("runs", "loud", b"changed")
-    await asyncio.wait_for(log.saved("loud"), 10)
+    await asyncio.wait_for(log.saved("loud"), 60)
     assert list(log.load("runs")) == [b"changed", b"changed"]
     other.close()
     await log.close()
@@ -327,7 +327,7 @@ async def test_after_a_failed_batch_saved_means_saved(tmp_path: Path) -> None:
     await asyncio.sleep(0)
     assert not any(each.done() for each in (*before, *after))
     other.execute("COMMIT")
-    await asyncio.wait_for(asyncio.gather(*before, *after), 10)
+    await asyncio.wait_for(asyncio.gather(*before, *after), 60)
     assert other.execute("SELECT max(last) FROM blocks").fetchone()[0] == 1
     assert list(log.load("runs")) == [b"record"]
     other.close()
@@ -346,9 +346,9 @@ async def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(log.ready(), 0.05)
     other.execute("COMMIT")
-    await asyncio.wait_for(log.ready(), 10)
+    await asyncio.wait_for(log.ready(), 60)
     log.append("run", END, b"{}")
-    assert (await asyncio.wait_for(read(log, "run"), 10))[0] == event
+    assert (await asyncio.wait_for(read(log, "run"), 60))[0] == event
     assert not log.problem
     other.close()
     await log.close()

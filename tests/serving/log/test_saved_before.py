@@ -238,7 +238,7 @@ async def test_a_full_log_holds_the_checkpoint(
     """While more waits than the log takes, what is done is not written as done."""
     locked = Locked(tmp_path, place.log, way)
     running = asyncio.ensure_future(place.run(locked.graph, modes=modes, durability=durability))
-    await asyncio.wait_for(locked.reached(), 20)
+    await asyncio.wait_for(locked.reached(), 60)
     locked.open()
     events = await running
     assert [of(event) for event in events].count({"much"}) == 21
@@ -257,15 +257,15 @@ async def test_a_run_that_is_stopped_while_its_checkpoint_waits(
     )
     async with Runs({"graph": locked.graph}, place.home) as runs:
         run = await runs.start(asked)
-        await asyncio.wait_for(locked.reached(), 20)
+        await asyncio.wait_for(locked.reached(), 60)
         for _ in range(times):
             await runs.cancel(run.id)
             for _ in range(20):
                 await asyncio.sleep(0)
         locked.open()
-        run = await asyncio.wait_for(runs.wait(run.id), 30)
+        run = await asyncio.wait_for(runs.wait(run.id), 60)
     assert run.status == "interrupted"
     if saving := asyncio.all_tasks() - {asyncio.current_task()}:
-        await asyncio.wait(saving, timeout=10)
+        await asyncio.wait(saving, timeout=60)
     for done, _, stored in place.saver.seen:
         assert "much" not in done or [of(event) for event in stored].count({"much"}) >= 20

@@ -229,11 +229,11 @@ def test_who_leaves_cancels(client: openai.OpenAI, provider: Provider) -> None:
     provider.reply(Reply("one two", stall_after=1))
     with client.chat.completions.create(model="chat", messages=user("hi"), stream=True) as stream:
         list(itertools.islice(stream, 2))
-    provider.requests[0].wait_closed(10)
+    provider.requests[0].wait_closed(60)
     provider.reply(Reply("one two", stall_after=1))
     with pytest.raises(openai.APITimeoutError):
         client.chat.completions.create(model="chat", messages=user("hi"), timeout=1)
-    provider.wait_for_requests(2)[1].wait_closed(10)
+    provider.wait_for_requests(2)[1].wait_closed(60)
     assert [request.state for request in provider.requests] == ["client_left"] * 2
 
 

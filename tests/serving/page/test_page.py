@@ -135,7 +135,7 @@ def test_stop_stops_the_model(page: Page, provider: Provider, way: str) -> None:
     expect(page.locator(".text")).to_have_text("One")
     page.click("#stop") if way == "button" else page.keyboard.press(way)
     expect(page.locator("#status")).to_have_text("Stopped.")
-    provider.requests[0].wait_closed(10)
+    provider.requests[0].wait_closed(60)
     assert provider.requests[0].state == "client_left"
     expect(page.locator(".text")).to_have_text("One")
     expect(page.locator("#stop")).to_be_disabled()
@@ -383,7 +383,7 @@ def test_nothing_comes_from_elsewhere(page: Page, server: str, provider: Provide
 def test_files_are_sent_as_what_they_are(server: str) -> None:
     """The page's files have their types and tags; nothing else of the folder is sent."""
     folder = Path(__file__).parents[3] / "tokenweir" / "serving" / "page"
-    with httpx.Client(base_url=server) as client:
+    with httpx.Client(base_url=server, timeout=60) as client:
         answer = client.get("/page/client.js")
         assert answer.headers["content-type"].startswith("text/javascript")
         again = client.get("/page/client.js", headers={"if-none-match": answer.headers["etag"]})

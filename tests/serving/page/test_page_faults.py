@@ -50,7 +50,7 @@ def test_event_source_comes_back_by_itself(browser: Any, wire: Any, provider: Pr
     page.wait_for_function("said.endsWith('w9 ')")
     wire.cut()
     provider.release()
-    provider.requests[0].wait_closed(10)
+    provider.requests[0].wait_closed(60)
     wire.mend()
     page.wait_for_function("state === 'end closed'")
     assert page.evaluate("said") == "".join(words)

@@ -7,6 +7,7 @@ read with what the service keeps. It raises AssertionError if that is not the sa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import time
@@ -19,14 +20,15 @@ import httpx
 from langgraph_sdk import get_client
 from langgraph_sdk.errors import APIStatusError
 
+from tests import http_client
 from tests.serving.conftest import Server
 from tests.serving.event_protocol.test_cuts import Watcher
-from tests.serving.running.test_resume import TLS, PlainReader, Reader, at_least
+from tests.serving.running.test_resume import PlainReader, Reader, at_least
 from tests.serving.test_front_end_cuts import Page
 
 __all__ = ["STORIES", "Service", "Story"]
 
-_PATIENCE = 60.0
+_PATIENCE = 200.0
 """Seconds after which a run has hung."""
 
 
@@ -72,7 +74,7 @@ class Service:
 
         def visit(url: str) -> Any:
             address = f"{url}{path}"
-            answer = httpx.request(method, address, json=body, timeout=20, verify=TLS)
+            answer = http_client.request(method, address, json=body)
             if answer.status_code in (404, 409) and method == "POST":
                 return answer  # it was done at the first time, or too late
             return answer.raise_for_status()
@@ -93,12 +95,12 @@ class Service:
         place = f"/threads/{thread}/runs"
 
         def visit(url: str) -> Any:
-            there = httpx.get(f"{url}{place}", timeout=20, verify=TLS)
+            there = http_client.get(f"{url}{place}")
             if there.status_code != 404:
                 for run in there.raise_for_status().json():
                     if run["metadata"].get("key") == key:
                         return run
-            answer = httpx.post(f"{url}{place}", json=body, timeout=20, verify=TLS)
+            answer = http_client.post(f"{url}{place}", json=body)
             return answer.raise_for_status().json()
 
         return dict(self.attempt(chance, visit))
@@ -180,10 +182,10 @@ def langgraph_sdk(service: Service, chance: random.Random) -> None:
         return True
 
     def visit(url: str) -> Any:
-        try:  # the client itself comes back, to a server that may be gone
+        with contextlib.suppress(asyncio.TimeoutError):
+            # The client itself comes back, to a server that may be gone, and gives no event.
             return asyncio.run(asyncio.wait_for(read(url), 10)) or None
-        except asyncio.TimeoutError:
-            raise httpx.ReadTimeout("the client gave no event") from None
+        return None
 
     service.attempt(chance, visit)
     while service.status(chance, run) in ("pending", "running"):
@@ -235,7 +237,7 @@ def _page(service: Service, chance: random.Random, protocol: str, graph: str) ->
 
     def visit(url: str) -> Any:
         # A start whose answer was lost is not made twice.
-        there = httpx.get(f"{url}/threads/{thread}/runs", timeout=20, verify=TLS)
+        there = http_client.get(f"{url}/threads/{thread}/runs")
         begun = there.status_code != 404 and there.raise_for_status().json()
         method, where = again if begun else ("POST", f"{path}?on_disconnect=continue")
         given = how if begun else {"json": body}
@@ -272,7 +274,7 @@ def openai(service: Service, chance: random.Random) -> None:
         texts = dict[str, str]()
         address = f"{url}/v1/chat/completions"
         left = chance.choice([30, 10_000])
-        with httpx.stream("POST", address, json=body, timeout=60, verify=TLS) as answer:
+        with http_client.stream("POST", address, json=body) as answer:
             answer.raise_for_status()
             for line in answer.iter_lines():
                 if line == "data: [DONE]":

@@ -13,12 +13,12 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 
-import httpx
 import psycopg
+import pytest
 
+from tests import http_client
 from tests.serving.conftest import Server
 from tests.serving.postgres.stories import STORIES, Service, Story
-from tests.serving.running.test_resume import TLS
 from tests.waiting import wait_until
 from tokenweir.serving.postgres.embedded import EmbeddedPostgres
 from tokenweir.testing import Provider, Reply, ToolCall
@@ -99,6 +99,7 @@ def tell(database_url: str) -> None:
             print(*connection.execute(sql).fetchall(), sep="\n")
 
 
+@pytest.mark.timeout(900)
 def test_whatever_dies_the_text_is_exact(
     serve: Callable[..., Server], provider: Provider, postgres: EmbeddedPostgres, database_url: str
 ) -> None:
@@ -114,7 +115,7 @@ def test_whatever_dies_the_text_is_exact(
     def go_on() -> None:
         """Wait until readers have been cut off and have come back a few times."""
         enough = service.progress + 2 * len(tellers)
-        wait_until(lambda: service.progress >= enough or any(each.error for each in tellers), 120)
+        wait_until(lambda: service.progress >= enough or any(each.error for each in tellers), 200)
 
     go_on()
     service.calm = False
@@ -137,14 +138,14 @@ def test_whatever_dies_the_text_is_exact(
     for teller in tellers:
         teller.stopping.set()
     for teller in tellers:
-        teller.join(150)
+        teller.join(200)
     if any(each.error for each in tellers):
         tell(database_url)
     assert {each.name: each.error for each in tellers if each.error or each.is_alive()} == {}
     print(Counter({each.name: each.told for each in tellers}))
     for server in service.servers:  # each finds Postgres again by itself
         url = f"{server.url}/ok"
-        wait_until(lambda url=url: httpx.get(url, timeout=30, verify=TLS).is_success)  # type: ignore[misc]
+        wait_until(lambda url=url: http_client.get(url).is_success)  # type: ignore[misc]
     with psycopg.connect(database_url) as connection:
         sql = "select count(*) from tokenweir_runs where status in ('pending', 'running')"
         wait_until(lambda: connection.execute(sql).fetchall() == [(0,)])

@@ -69,7 +69,7 @@ async def test_a_stopped_server_locks_nothing(database_url: str) -> None:
             while not taken:
                 taken.extend(await other.store.claim("b", 1))
 
-        await asyncio.wait_for(is_taken(), 20)
+        await asyncio.wait_for(is_taken(), 60)
         assert taken[0].epoch == 2
         with pytest.raises(psycopg.OperationalError):
             await pipeline.__aexit__(None, None, None)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import httpx
-
+from tests import http_client
 from tests.serving.conftest import Server
 from tests.waiting import wait_until
 from tokenweir.testing import Provider, Reply
@@ -27,19 +26,17 @@ def test_who_comes_back_to_another_server_is_waited_for(
     first, second = (serve("chat", "--data", database_url).url for _ in range(2))
 
     def begin(thread: str, text: str) -> None:
-        with httpx.stream(
-            "POST", f"{first}/agui/chat", json=asked(thread, text), timeout=60
-        ) as response:
+        with http_client.stream("POST", f"{first}/agui/chat", json=asked(thread, text)) as response:
             assert response.status_code == 200
             next(line for line in response.iter_lines() if "TEXT_MESSAGE_CONTENT" in line)
 
     def status(thread: str) -> str:
-        [run] = httpx.get(f"{second}/threads/{thread}/runs", timeout=60).json()
+        [run] = http_client.get(f"{second}/threads/{thread}/runs").json()
         return str(run["status"])
 
     begin("kept", "kept")
     address = f"{second}/agui/chat/connect"
-    with httpx.stream("POST", address, json=asked("kept", "kept"), timeout=60) as response:
+    with http_client.stream("POST", address, json=asked("kept", "kept")) as response:
         lines = response.iter_lines()
         next(line for line in lines if "TEXT_MESSAGE_CONTENT" in line)
         begin("left", "left")

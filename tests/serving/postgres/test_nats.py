@@ -120,14 +120,14 @@ class Talk:
             body = b'"%d"' % self.number
             event = self._writer.append("messages", body, envelope=self._envelope)
             self.number += 1
-            await await_until(lambda: all(len(each) > self.number for each in self.read), 20)
+            await await_until(lambda: all(len(each) > self.number for each in self.read))
             early |= await self._others[0].log.last_id(self.hold.run.id) < event.id
         return early
 
     async def end(self) -> None:
         """The run ends; what was read is what was said."""
         assert await self._home.store.finish(self.hold, self._writer, Outcome("success"))
-        await asyncio.wait_for(asyncio.gather(*self._reading), 20)
+        await asyncio.wait_for(asyncio.gather(*self._reading), 60)
         for read in self.read:
             assert [event.body for event in read[1:-1]] == [b'"%d"' % n for n in range(self.number)]
 

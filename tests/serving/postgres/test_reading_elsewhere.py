@@ -38,11 +38,11 @@ async def test_tokens_come_before_they_are_kept(home: Home, other: Home) -> None
         sent += 1
         while len(read) < sent:
             came.clear()
-            await asyncio.wait_for(came.wait(), 20)
+            await asyncio.wait_for(came.wait(), 60)
         early += await other.log.last_id(run.id) < event.id
     assert early
     assert await home.store.finish(hold, writer, Outcome("success"))
-    await asyncio.wait_for(reading, 20)
+    await asyncio.wait_for(reading, 60)
     again = [event async for events in other.log.follow(run.id) for event in events]
     assert read == again
     assert sum(event.size > 20_000 for event in read) == 4
@@ -62,13 +62,13 @@ async def test_more_at_once_than_is_sent(home: Home, other: Home) -> None:
             came.set()
 
     reading = asyncio.ensure_future(follow())
-    await asyncio.wait_for(came.wait(), 20)
+    await asyncio.wait_for(came.wait(), 60)
     for number in range(3000):
         writer.append("custom", b"%d" % number, durable=number % 100 == 0)
         if number % 300 == 0:
             await writer.saved()
     assert await home.store.finish(hold, writer, Outcome("success"))
-    await asyncio.wait_for(reading, 20)
+    await asyncio.wait_for(reading, 60)
     assert [event.data for event in read[1:-1]] == [b"%d" % number for number in range(3000)]
 
 
@@ -123,7 +123,7 @@ async def test_many_runs_at_many_servers(home: Home, other: Home, database_url: 
                 )
         for hold, writer in zip(holds, writers, strict=True):
             assert await home.store.finish(hold, writer, Outcome("success"))
-        await asyncio.wait_for(asyncio.gather(*readers), 30)
+        await asyncio.wait_for(asyncio.gather(*readers), 60)
         for place, hold in enumerate(holds):
             kept = list[Event]()
             await read_all(home, hold.run.id, kept)

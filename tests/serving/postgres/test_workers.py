@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests import fork_server
+from tests import fork_server, http_client
 from tests.serving.conftest import Server
-from tests.serving.running.test_resume import TLS, Reader, at_least, start
+from tests.serving.running.test_resume import Reader, at_least, start
 from tests.waiting import wait_until
 from tokenweir.serving.postgres.embedded import programs
 from tokenweir.testing import Provider, Reply
@@ -69,7 +69,7 @@ def test_workers_are_one_service(
     assert [each["alive"] for each in told["servers"]] == [True, True]
     assert sum(each["runs"] for each in told["servers"]) == told["runs"]["running"] == 1
     assert "2 servers live\n1 runs run; the oldest was due " in status(tmp_path)
-    metrics = httpx.get(f"{server.url}/metrics", verify=TLS).text
+    metrics = http_client.get(f"{server.url}/metrics").text
     assert "\ntokenweir_service_servers 2.0\n" in metrics
     assert "\ntokenweir_service_runs_running 1.0\n" in metrics
     os.kill(before[0], signal.SIGKILL)
@@ -79,7 +79,7 @@ def test_workers_are_one_service(
     server.wait_for("tokenweir: worker 1 ended (SIGKILL), and starts again")
     server.wait_for("tokenweir: worker 1 is there again")
     assert len(workers_of(server)) == 2
-    assert httpx.get(f"{server.url}/ok", verify=TLS).json() == {"ok": True}
+    assert http_client.get(f"{server.url}/ok").json() == {"ok": True}
     assert server.terminate() == 0
     assert server.stderr().count("tokenweir: serving two_steps") == 2
     assert not any(Path(f"/proc/{each}").exists() for each in before)
@@ -92,7 +92,7 @@ def test_workers_end_with_their_parent() -> None:
     worker = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
     assert worker.stdin is not None
     worker.stdin.close()
-    assert worker.wait(30) == -signal.SIGTERM
+    assert worker.wait(60) == -signal.SIGTERM
 
 
 def test_a_worker_that_cannot_start(serve: Callable[..., Server]) -> None:

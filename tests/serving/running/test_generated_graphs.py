@@ -48,7 +48,7 @@ def texts_of(state: Any) -> dict[str, str]:
 
 def test_plain_events(shared: Shared) -> None:
     """Server-sent events of records: tokens added up, without those that were removed."""
-    with httpx.Client(base_url=shared.url, timeout=30) as client:
+    with httpx.Client(base_url=shared.url, timeout=60) as client:
         for name, graph in scripted(shared):
             thread = client.post("/threads", json={}).json()["thread_id"]
             asked = {"input": {"messages": []}, "thread_id": thread}
@@ -115,7 +115,7 @@ def test_openais_client(shared: Shared, stream: bool) -> None:
 
 def test_late_plain_events(shared: Shared) -> None:
     """Who comes when the run is over: each message added up, and every event."""
-    with httpx.Client(base_url=shared.url, timeout=30) as client:
+    with httpx.Client(base_url=shared.url, timeout=60) as client:
         for name, graph in scripted(shared):
             begun = client.post(f"/graphs/{name}/events", json={"input": {"messages": []}})
             for replay in ("compact", "full"):
@@ -148,7 +148,7 @@ def test_event_protocol(shared: Shared) -> None:
 def test_agui(shared: Shared) -> None:
     """AG-UI: texts by message, without those that a snapshot has no more; also before the last
     one, which tells the whole state."""
-    with httpx.Client(base_url=shared.url, timeout=30) as client:
+    with httpx.Client(base_url=shared.url, timeout=60) as client:
         for name, graph in scripted(shared):
             asked = [{"id": "u1", "role": "user", "content": "go"}]
             page, before = Page(), dict[str, str]()
@@ -163,7 +163,7 @@ def test_agui(shared: Shared) -> None:
 
 def test_ai_sdk(shared: Shared) -> None:
     """The AI SDK's stream: texts of each step, without those before it was reset."""
-    with httpx.Client(base_url=shared.url, timeout=30) as client:
+    with httpx.Client(base_url=shared.url, timeout=60) as client:
         for name, graph in scripted(shared):
             part = {"type": "text", "text": "go"}
             body = {"id": str(uuid4()), "messages": [{"id": "u", "role": "user", "parts": [part]}]}

@@ -72,7 +72,7 @@ async def test_an_error(provider: Provider, check: Any) -> None:
     assert "GuardError" in told
     if isinstance(check, str):
         assert '"text":" is"' in told
-        await provider.requests[-1].aclosed(10)
+        await provider.requests[-1].aclosed(60)
 
 
 async def test_a_replacement(provider: Provider) -> None:

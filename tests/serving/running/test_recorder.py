@@ -50,13 +50,13 @@ async def test_a_full_log_holds_what_comes_and_loses_nothing(tmp_path: Path) -> 
         run = await runs.start(request)
         await log.saved()
         started.set()
-        await asyncio.wait_for(wrote.wait(), 10)
+        await asyncio.wait_for(wrote.wait(), 60)
         await await_until(lambda: log.problem)
         assert log.full
         assert log.size < 20 << 20
         assert not (await runs.get(run.id)).final
         other.execute("COMMIT")
-        await asyncio.wait_for(runs.wait(run.id), 20)
+        await asyncio.wait_for(runs.wait(run.id), 60)
         events = [event async for event in runs.follow(run.id) if event.kind == "custom"]
     assert [event.value["number"] for event in events] == list(range(40))
     other.close()

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import sqlite3
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,13 +15,12 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import http_client
 from tests.waiting import wait_until
 from tokenweir.testing import Provider, Reply
 
 RUNS = 50
 KILLS = 5
-TLS = ssl.create_default_context()
-"""Not used, but costly: without it httpx makes one for each of a thousand requests."""
 
 
 class Reader:
@@ -43,12 +41,10 @@ class Reader:
 
         Raises httpx.TransportError if the stream is cut, httpx.HTTPStatusError if it is refused.
         """
-        with httpx.stream(
+        with http_client.stream(
             "GET",
             f"{self.url}{self.stream}",
             headers={"last-event-id": self.last} if self.last else {},
-            timeout=60,
-            verify=TLS,
         ) as answer:
             if answer.status_code == 204:  # a plain reader that has the end already
                 return True
@@ -81,7 +77,7 @@ class Reader:
 
     def over(self) -> bool:
         """Whether the run itself has ended, not only the connection."""
-        answer = httpx.get(f"{self.url}{self.path}", timeout=60, verify=TLS).raise_for_status()
+        answer = http_client.get(f"{self.url}{self.path}").raise_for_status()
         return answer.json()["status"] not in ("pending", "running")
 
     def said(self) -> list[str]:
@@ -95,10 +91,10 @@ def in_background(*readers: Reader) -> Iterator[None]:
     for thread in threads:
         thread.start()
     for reader in readers:
-        assert reader.connected.wait(20)
+        assert reader.connected.wait(60)
     yield
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -110,8 +106,8 @@ def at_least(reader: Reader, count: int) -> Callable[[], bool]:
 def start(url: str, graph: str, **more: Any) -> dict[str, Any]:
     """Start a run in the background on a thread of its own."""
     body = {"assistant_id": graph, "input": {"topic": "x"}, "stream_mode": "messages-tuple"}
-    thread = httpx.post(f"{url}/threads", json={}, verify=TLS).json()["thread_id"]
-    answer = httpx.post(f"{url}/threads/{thread}/runs", json={**body, **more}, verify=TLS)
+    thread = http_client.post(f"{url}/threads", json={}).json()["thread_id"]
+    answer = http_client.post(f"{url}/threads/{thread}/runs", json={**body, **more})
     assert answer.status_code == 200, answer.text
     run: dict[str, Any] = answer.json()
     return run
@@ -119,7 +115,7 @@ def start(url: str, graph: str, **more: Any) -> dict[str, Any]:
 
 def joined(url: str, run: dict[str, Any]) -> Any:
     place = f"{url}/threads/{run['thread_id']}/runs/{run['run_id']}"
-    return httpx.get(f"{place}/join", timeout=60, verify=TLS).json()
+    return http_client.get(f"{place}/join").json()
 
 
 def test_cuts_at_random_lose_nothing(serve: Callable[..., Any], provider: Provider) -> None:
@@ -240,7 +236,7 @@ def _writes(url: str, run: dict[str, Any]) -> list[Any]:
 
 
 def _state(url: str, run: dict[str, Any]) -> Any:
-    return httpx.get(f"{url}/threads/{run['thread_id']}/state", timeout=60, verify=TLS).json()
+    return http_client.get(f"{url}/threads/{run['thread_id']}/state").json()
 
 
 def test_a_fork_that_was_killed(serve: Callable[..., Any], provider: Provider) -> None:
@@ -251,12 +247,10 @@ def test_a_fork_that_was_killed(serve: Callable[..., Any], provider: Provider) -
     whole = start(server.url, "two_steps")
     assert joined(server.url, whole)["second"] == "the second"
     thread = f"{server.url}/threads/{whole['thread_id']}"
-    history = httpx.post(f"{thread}/history", json={}, verify=TLS).json()
+    history = http_client.post(f"{thread}/history", json={}).json()
     [older] = [state for state in history if state["next"] == ["second_step"]]
     body = {"assistant_id": "two_steps", "checkpoint_id": older["checkpoint_id"]}
-    fork = httpx.post(
-        f"{thread}/runs", json={**body, "stream_mode": "messages-tuple"}, verify=TLS
-    ).json()
+    fork = http_client.post(f"{thread}/runs", json={**body, "stream_mode": "messages-tuple"}).json()
     cut = Reader(server.url, fork)
     cut.read(lambda: "cut off" in cut.said())
     server.kill()
@@ -309,15 +303,15 @@ def test_what_is_finished_is_kept(serve: Callable[..., Any], provider: Provider)
     run = start(server.url, "two_steps", stream_mode=["messages-tuple", "values"])
     before = Reader(server.url, run)
     before.read()
-    thread = httpx.get(f"{server.url}/threads/{run['thread_id']}", verify=TLS).json()
+    thread = http_client.get(f"{server.url}/threads/{run['thread_id']}").json()
     server.kill()
     server = serve("sample:two_steps")
     after = Reader(server.url, run)
     after.read()
     assert after.events == before.events
-    assert httpx.get(f"{server.url}/threads/{run['thread_id']}", verify=TLS).json() == thread
+    assert http_client.get(f"{server.url}/threads/{run['thread_id']}").json() == thread
     assert thread["values"]["second"] == "the second"
-    state = httpx.get(f"{server.url}/threads/{run['thread_id']}/state", verify=TLS).json()
+    state = http_client.get(f"{server.url}/threads/{run['thread_id']}/state").json()
     assert state["values"] == thread["values"]
     assert len(provider.requests) == 2
 
@@ -347,15 +341,15 @@ def test_sigterm_lets_runs_finish(serve: Callable[..., Any], provider: Provider)
     late, plain = Reader(server.url, run), PlainReader(server.url, run)
     with in_background(reader):
         server.process.terminate()
-        wait_until(lambda: httpx.get(f"{server.url}/ok", verify=TLS).status_code == 503)
+        wait_until(lambda: http_client.get(f"{server.url}/ok").status_code == 503)
         body = {"assistant_id": "two_steps", "input": {}}
-        assert httpx.post(f"{server.url}/runs/wait", json=body, verify=TLS).status_code == 503
+        assert http_client.post(f"{server.url}/runs/wait", json=body).status_code == 503
         with in_background(late, plain):  # who comes back now is served as well
             provider.release()
     for each in (reader, late, plain):
         assert each.said() == ["one two", "three"]
     assert plain.ended
-    assert server.process.wait(20) == 0
+    assert server.process.wait(60) == 0
 
 
 @pytest.mark.parametrize("durability", ["sync", "exit"])
@@ -387,10 +381,10 @@ def test_what_takes_too_long_to_stop_goes_on_later(
     threads = [threading.Thread(target=read_on), threading.Thread(target=join)]
     for thread in threads:
         thread.start()
-    assert reader.connected.wait(20)
+    assert reader.connected.wait(60)
     assert server.terminate() == 0
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert sorted(cut) == ["join", "stream"]  # neither was told that the run is over
     server = serve("sample:two_steps")
     reader.url = server.url
@@ -550,6 +544,6 @@ def test_chaos(serve: Callable[..., Any], provider: Provider) -> None:
         for each in (reader, whole):
             assert sorted(each.said()) == sorted(said[name] for name in names)
             assert each.ids == sorted(set(each.ids))
-    metrics = httpx.get(f"{server.url}/metrics", verify=TLS).text
+    metrics = http_client.get(f"{server.url}/metrics").text
     assert "\ntokenweir_runs_running 0.0\n" in metrics
     assert f'tokenweir_runs_kept{{status="success"}} {RUNS}.0\n' in metrics

@@ -7,29 +7,29 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
 
+from tests import http_client
 from tests.waiting import wait_until
 from tokenweir.testing import Provider, Reply
 
 
 def start(url: str, graph: str, **more: Any) -> dict[str, Any]:
-    thread = httpx.post(f"{url}/threads", json={}).json()["thread_id"]
+    thread = http_client.post(f"{url}/threads", json={}).json()["thread_id"]
     body = {"assistant_id": graph, "stream_mode": "messages-tuple", "input": {"topic": "x"}}
-    answer = httpx.post(f"{url}/threads/{thread}/runs", json={**body, **more})
+    answer = http_client.post(f"{url}/threads/{thread}/runs", json={**body, **more})
     assert answer.status_code == 200, answer.text
     run: dict[str, Any] = answer.json()
     return run
 
 
 def state(url: str, run: dict[str, Any]) -> Any:
-    return httpx.get(f"{url}/threads/{run['thread_id']}/state?subgraphs=true").json()
+    return http_client.get(f"{url}/threads/{run['thread_id']}/state?subgraphs=true").json()
 
 
 def told(url: str, run: dict[str, Any]) -> list[dict[str, Any]]:
     """All records of a run, to its end."""
-    text = httpx.get(f"{url}/runs/{run['run_id']}/events", timeout=60).text
+    text = http_client.get(f"{url}/runs/{run['run_id']}/events").text
     return [json.loads(data) for data in re.findall("^data: (.*)$", text, re.MULTILINE)]
 
 
@@ -66,7 +66,7 @@ def test_a_task_that_waited_when_its_sibling_was_killed(
     assert sorted(again) == ["asking x", "second x"]
     answer = {"input": None, "command": {"resume": "Al"}, "assistant_id": graph}
     thread = f"{server.url}/threads/{run['thread_id']}"
-    values = httpx.post(f"{thread}/runs/wait", json=answer, timeout=60).json()
+    values = http_client.post(f"{thread}/runs/wait", json=answer).json()
     assert (values["answer"], values["second"]) == ("Al", "the second")
 
 

@@ -6,11 +6,11 @@ import json
 import re
 from typing import Any
 
-import httpx
 import openai
 import pytest
 from langgraph_sdk import get_client
 
+from tests import http_client
 from tests.serving.conftest import Shared
 from tokenweir.testing import Reply
 
@@ -28,10 +28,9 @@ def conversation(shared: Shared, request: pytest.FixtureRequest) -> list[Any]:
 
 def test_plain_events(shared: Shared, conversation: list[Any]) -> None:
     """``remove`` comes before the tokens of the next attempt."""
-    text = httpx.post(
+    text = http_client.post(
         f"{shared.url}/graphs/retries/events",
         json={"input": {"messages": conversation}},
-        timeout=30,
     ).text
     records = [json.loads(data) for data in re.findall("^data: (.*)$", text, re.MULTILINE)]
     shown: dict[str, str] = {}

@@ -107,7 +107,7 @@ async def put_off(runs: Runs) -> Run:
 
 async def check(runs: Runs, run: Run) -> None:
     """It ended well, once, and nothing of it was an error."""
-    ended = await asyncio.wait_for(runs.wait(run.id), 30)
+    ended = await asyncio.wait_for(runs.wait(run.id), 60)
     assert (ended.status, ended.error) == ("success", None)
     kinds = [event.kind async for event in runs.follow(run.id)]
     assert kinds.count("end") == 1
@@ -154,7 +154,7 @@ async def test_a_stopped_run_waits_for_the_store(trouble: Trouble, tmp_path: Pat
             run = await put_off(runs)
             await runs.cancel(run.id)
             await trouble.go()
-            ended = await asyncio.wait_for(runs.wait(run.id), 30)
+            ended = await asyncio.wait_for(runs.wait(run.id), 60)
             assert (ended.status, ended.error) == ("interrupted", None)
             assert [event.kind async for event in runs.follow(run.id)][-1] == "end"
 
@@ -191,6 +191,6 @@ async def test_an_error_of_a_nodes_own_database_is_the_runs(tmp_path: Path) -> N
         Runs({"graph": graph}, home) as runs,
     ):
         run = await runs.start(RunRequest(graph="graph", input={"first": ""}))
-        ended = await asyncio.wait_for(runs.wait(run.id), 20)
+        ended = await asyncio.wait_for(runs.wait(run.id), 60)
         assert ended.status == "error"
         assert ended.error == {"error": "OperationalError", "message": "database is locked"}

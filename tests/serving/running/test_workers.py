@@ -83,7 +83,7 @@ async def test_one_node_of_a_thread_at_a_time(home: Home, stage: Stage) -> None:
         started = [await runs.start(asked(), thread_id="thread") for runs in (one, two) * 5]
         stage.go_on.set()
         for run in started:
-            assert (await asyncio.wait_for(two.wait(run.id), 20)).status == "success"
+            assert (await asyncio.wait_for(two.wait(run.id), 60)).status == "success"
             assert await kinds(one, run.id) == ["metadata", "custom", "custom", "end"]
     assert (stage.most, stage.begun) == (1, 10)
 
@@ -93,8 +93,8 @@ async def test_cancelling_another_workers_run(home: Home, stage: Stage) -> None:
     async with Runs(stage.graphs, home, LIMITS) as one, Runs(stage.graphs, home, LIMITS) as two:
         for runs in (one, two):
             run = await one.start(asked())
-            await asyncio.wait_for(stage.waits.acquire(), 20)
-            await asyncio.wait_for(runs.cancel(run.id, wait=True), 20)
+            await asyncio.wait_for(stage.waits.acquire(), 60)
+            await asyncio.wait_for(runs.cancel(run.id, wait=True), 60)
             assert (await runs.get(run.id)).status == "interrupted"
             assert (await kinds(runs, run.id))[-1] == "end"
     assert stage.running == 0
@@ -105,15 +105,15 @@ async def test_a_worker_that_lost_its_run(home: Home, stage: Stage) -> None:
     said again, never both; it stops its nodes, and writes nothing more."""
     async with Runs(stage.graphs, home, LIMITS) as zombie:
         run = await zombie.start(asked())
-        await asyncio.wait_for(stage.waits.acquire(), 20)
+        await asyncio.wait_for(stage.waits.acquire(), 60)
         async with Runs(stage.graphs, home, LIMITS) as living:
             zombie.worker.stopping = True  # it is asleep: it claims nothing
             await home.store.leave(zombie.worker.name)
-            await asyncio.wait_for(stage.waits.acquire(), 20)
+            await asyncio.wait_for(stage.waits.acquire(), 60)
             while stage.running > 1:
                 await asyncio.sleep(0)
             stage.go_on.set()
-            assert (await asyncio.wait_for(living.wait(run.id), 20)).status == "success"
+            assert (await asyncio.wait_for(living.wait(run.id), 60)).status == "success"
             events = [event async for event in living.follow(run.id)]
     attempts = [event.value["attempt"] for event in events if event.kind == "metadata"]
     assert attempts == [1, 2]
@@ -126,12 +126,12 @@ async def test_a_worker_that_takes_its_own_run_again(home: Home, stage: Stage) -
     """Taken for dead, it claims its run anew; what it did under the old claim is refused."""
     async with Runs(stage.graphs, home, LIMITS) as runs:
         run = await runs.start(asked())
-        await asyncio.wait_for(stage.waits.acquire(), 20)
+        await asyncio.wait_for(stage.waits.acquire(), 60)
         await home.store.leave(runs.worker.name)
-        await asyncio.wait_for(stage.waits.acquire(), 20)
+        await asyncio.wait_for(stage.waits.acquire(), 60)
         while stage.running > 1:
             await asyncio.sleep(0)
-        await asyncio.wait_for(runs.cancel(run.id, wait=True), 20)
+        await asyncio.wait_for(runs.cancel(run.id, wait=True), 60)
         assert await kinds(runs, run.id) == [*["metadata", "custom"] * 2, "end"]
     assert (stage.running, runs.worker.active) == (0, 0)
 
@@ -142,10 +142,10 @@ async def test_a_drained_workers_runs_are_anothers(home: Home, stage: Stage) -> 
         living.worker._limits = Limits(runs=0)
         async with Runs(stage.graphs, home, LIMITS) as leaving:
             run = await leaving.start(asked())
-            await asyncio.wait_for(stage.waits.acquire(), 20)
+            await asyncio.wait_for(stage.waits.acquire(), 60)
             living.worker._limits = LIMITS
         stage.go_on.set()
-        assert (await asyncio.wait_for(home_run(home, run.id), 20)) == "success"
+        assert (await asyncio.wait_for(home_run(home, run.id), 60)) == "success"
 
 
 async def home_run(home: Home, run_id: str) -> str:
@@ -163,7 +163,7 @@ async def test_undoing_a_run_that_waits(tmp_path: Path, stage: Stage) -> None:
     ):
         assert isinstance(home.log, SqliteLog)
         await runs.start(asked(), thread_id="thread")
-        await asyncio.wait_for(stage.waits.acquire(), 20)
+        await asyncio.wait_for(stage.waits.acquire(), 60)
         waiting = await runs.start(asked(), thread_id="thread")
         await home.log.saved()
         other = sqlite3.connect(tmp_path / "events.sqlite", isolation_level=None)
@@ -177,5 +177,5 @@ async def test_undoing_a_run_that_waits(tmp_path: Path, stage: Stage) -> None:
                 break
         other.execute("COMMIT")
         other.close()
-        await asyncio.wait_for(cancelling, 20)
+        await asyncio.wait_for(cancelling, 60)
         stage.go_on.set()

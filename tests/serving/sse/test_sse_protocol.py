@@ -43,7 +43,7 @@ class Stream:
 
     def __init__(self, server: str, method: str, path: str, body: Any = None, **headers: str):
         place = urlsplit(server)
-        self._connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=20)
+        self._connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=60)
         sent = None if body is None else json.dumps(body).encode()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         if sent is not None:
@@ -166,7 +166,7 @@ def test_curl_reads_a_run(asked: list[str], server: str, provider: Provider) -> 
         ["curl", "-sN", server + asked[0], *asked[1:]],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=True,
     ).stdout
     assert shown.startswith("retry: 1000\n\nid: ")
@@ -338,7 +338,7 @@ def test_cancel_stops_the_model(server: str, provider: Provider) -> None:
             pass
         with Stream(server, "POST", f"/runs/{run}/cancel") as cancelling:
             assert cancelling.json() == {"run": run, "status": "interrupted"}
-        provider.requests[0].wait_closed(10)
+        provider.requests[0].wait_closed(60)
         assert list(events)[-1].record["status"] == "interrupted"
     assert provider.requests[0].state == "client_left"
     with Stream(server, "POST", f"/runs/{run}/cancel") as again:
@@ -357,7 +357,7 @@ def test_leaving(policy: str, server: str, provider: Provider) -> None:
             pass
     if policy == "continue":
         provider.release()
-    provider.requests[0].wait_closed(10)
+    provider.requests[0].wait_closed(60)
     last = get(server, f"/runs/{run}/events")[-1]
     assert last.record["status"] == {"cancel": "interrupted", "continue": "success"}[policy]
 
@@ -514,7 +514,7 @@ def test_looking_starts_nothing(server: str, provider: Provider) -> None:
 def test_deep_input_is_no_failure(server: str, depth: int) -> None:
     """JSON nested beyond all reason is refused or run, and is no fault of the server."""
     place = urlsplit(server)
-    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=20)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=60)
     body = '{"input": {"name": ' + "[" * depth + "]" * depth + "}}"
     connection.request("POST", "/graphs/repeat/events", body)
     response = connection.getresponse()
