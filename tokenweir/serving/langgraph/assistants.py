@@ -20,6 +20,7 @@ from tokenweir.serving.running.encoding import encode
 from tokenweir.serving.running.ids import check_id, new_id
 from tokenweir.serving.running.records import Assistant
 from tokenweir.serving.running.runs import Runs
+from tokenweir.serving.running.searches import AssistantSearch
 from tokenweir.serving.service import Service
 
 __all__ = ["routes"]
@@ -145,16 +146,16 @@ class _Assistants:
         self, request: Request, body: schema.AssistantSearch
     ) -> tuple[list[Assistant], int]:
         graphs = self._runs.graphs.keys()
-        return await self._runs.store.search_assistants(
-            self._service.owner(request),
+        search = AssistantSearch(
             graphs=[each for each in graphs if body.graph_id in (None, each)],
             name=body.name,
-            metadata=body.metadata,
+            metadata=body.metadata or {},
             sort_by=body.sort_by,
             descending=body.sort_order == "desc",
             limit=body.most,
             offset=body.start,
         )
+        return await self._runs.store.search_assistants(self._service.owner(request), search)
 
 
 def _changed(known: Assistant, body: schema.AssistantChange) -> Assistant:

@@ -32,6 +32,7 @@ from tokenweir.serving.running.ids import check_id, new_id
 from tokenweir.serving.running.item_rules import check_conditions
 from tokenweir.serving.running.records import Thread, now
 from tokenweir.serving.running.runs import Runs
+from tokenweir.serving.running.searches import ThreadSearch
 from tokenweir.serving.service import Service
 
 __all__ = ["routes"]
@@ -263,17 +264,17 @@ class _Threads:
 
     async def _found(self, request: Request, body: schema.ThreadSearch) -> tuple[list[Thread], int]:
         name = body.sort_by or "created_at"
-        return await self._runs.store.search_threads(
-            self._service.owner(request),
+        search = ThreadSearch(
             ids=body.ids,
-            metadata=body.metadata,
-            values=body.values,
+            metadata=body.metadata or {},
+            values=body.values or {},
             status=body.status,
             sort_by="id" if name == "thread_id" else name,
             descending=body.sort_order != "asc",
             limit=body.most,
             offset=body.start,
         )
+        return await self._runs.store.search_threads(self._service.owner(request), search)
 
 
 def _update(given: schema.Update) -> StateUpdate:

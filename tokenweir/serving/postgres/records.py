@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from tokenweir.serving.postgres.database import Connection, Database
@@ -17,9 +17,13 @@ from tokenweir.serving.postgres.rows import (
 )
 from tokenweir.serving.postgres.session import Session
 from tokenweir.serving.problems import ConflictError, Limits, NotFoundError
-from tokenweir.serving.running.local_search import search_assistants, search_threads
 from tokenweir.serving.running.records import Assistant, Thread, now
-from tokenweir.serving.running.store import ThreadOrder
+from tokenweir.serving.running.searches import (
+    AssistantSearch,
+    ThreadSearch,
+    find_assistants,
+    find_threads,
+)
 
 __all__ = ["PostgresRecords", "put_thread"]
 
@@ -98,49 +102,30 @@ class PostgresRecords:
                 raise ConflictError("a run was started on the thread meanwhile; try again")
             await connection.execute("delete from tokenweir_threads where id = %s", (thread_id,))
 
-    async def search_threads(
-        self,
-        owner: str,
-        *,
-        ids: Collection[str] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        values: Mapping[str, Any] | None = None,
-        status: str | None = None,
-        sort_by: ThreadOrder = "created_at",
-        descending: bool = True,
-        limit: int,
-        offset: int = 0,
-    ) -> tuple[list[Thread], int]:
-        where, given = ["owner = %(owner)s"], {"owner": owner, "limit": limit, "offset": offset}
-        more: dict[str, Any] = {}
-        if ids is not None:
+    async def search_threads(self, owner: str, search: ThreadSearch) -> tuple[list[Thread], int]:
+        where, given = ["owner = %(owner)s"], {"owner": owner, "limit": search.limit}
+        more: dict[str, Any] = {"offset": search.offset}
+        if search.ids is not None:
             where.append("id = any(%(ids)s)")
-            more["ids"] = list(ids)
-        if status is not None:
+            more["ids"] = list(search.ids)
+        if search.status is not None:
             where.append("status = %(status)s")
-            more["status"] = status
-        if metadata:
+            more["status"] = search.status
+        if search.metadata:
             where.append("metadata @> %(metadata)s")
-            more["metadata"] = searchable(metadata)
-            for number, (key, value) in enumerate(metadata.items()):  # no more than that either
+            more["metadata"] = searchable(search.metadata)
+            for number, (key, value) in enumerate(
+                search.metadata.items()
+            ):  # no more than that either
                 where.append(f"metadata -> %(key{number})s::text = %(value{number})s")
                 more[f"key{number}"] = key
                 more[f"value{number}"] = searchable(value)
         found = f"from tokenweir_threads where {' and '.join(where)}"
-        if values:  # states are not kept for searching: they are looked through
+        if search.values:  # states are not kept for searching: they are looked through
             rows = await self._database.rows(f"select {_THREAD} {found} order by seq", given | more)
-            return search_threads(
-                map(thread_of, rows),
-                metadata={},
-                values=values,
-                status=status,
-                sort_by=sort_by,
-                descending=descending,
-                limit=limit,
-                offset=offset,
-            )
-        direction = "desc" if descending else "asc"
-        order = f'{sort_by} collate "C" {direction}, seq {direction}'
+            return find_threads(map(thread_of, rows), search)
+        direction = "desc" if search.descending else "asc"
+        order = f'{search.sort_by} collate "C" {direction}, seq {direction}'
         async with self._database.connection() as connection:
             counted = await connection.execute(f"select count(*) {found}", given | more)
             ((count,),) = await counted.fetchall()
@@ -186,28 +171,11 @@ class PostgresRecords:
         await self._database.rows(sql, (assistant_id,))
 
     async def search_assistants(
-        self,
-        owner: str,
-        *,
-        graphs: Collection[str],
-        name: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        sort_by: str | None = None,
-        descending: bool = False,
-        limit: int,
-        offset: int = 0,
+        self, owner: str, search: AssistantSearch
     ) -> tuple[list[Assistant], int]:
         sql = "select record from tokenweir_assistants where owner in ('', %s) order by seq"
-        return search_assistants(  # there may be a few hundred of an owner's
-            (assistant_of(record) for (record,) in await self._database.rows(sql, (owner,))),
-            graphs=graphs,
-            name=name,
-            metadata=metadata or {},
-            sort_by=sort_by,
-            descending=descending,
-            limit=limit,
-            offset=offset,
-        )
+        rows = await self._database.rows(sql, (owner,))  # there may be a few hundred
+        return find_assistants((assistant_of(record) for (record,) in rows), search)
 
     # Keeping
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import islice
-from typing import Any, Protocol
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
 from tokenweir.serving.problems import ConflictError, Limits, NotFoundError, StoreError
-from tokenweir.serving.running.local_search import search_assistants, search_threads
 from tokenweir.serving.running.records import Assistant, Run, Thread
-from tokenweir.serving.running.store import ThreadOrder
+from tokenweir.serving.running.searches import (
+    AssistantSearch,
+    ThreadSearch,
+    find_assistants,
+    find_threads,
+)
 from tokenweir.serving.running.tables import Journal, RunTable, Table, ThreadTable
 from tokenweir.serving.running.turns import Turns
 
@@ -102,32 +106,11 @@ class LocalRecords:
             raise ConflictError("a run was started on the thread meanwhile; try again")
         self._threads.remove(thread_id)
 
-    async def search_threads(
-        self,
-        owner: str,
-        *,
-        ids: Collection[str] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        values: Mapping[str, Any] | None = None,
-        status: str | None = None,
-        sort_by: ThreadOrder = "created_at",
-        descending: bool = True,
-        limit: int,
-        offset: int = 0,
-    ) -> tuple[list[Thread], int]:
+    async def search_threads(self, owner: str, search: ThreadSearch) -> tuple[list[Thread], int]:
         threads: Iterator[Thread] = iter(self._threads)
-        if ids is not None:
-            threads = filter(None, map(self._threads.get, dict.fromkeys(ids)))
-        return search_threads(
-            (each for each in threads if each.owner == owner),
-            metadata=metadata or {},
-            values=values or {},
-            status=status,
-            sort_by=sort_by,
-            descending=descending,
-            limit=limit,
-            offset=offset,
-        )
+        if search.ids is not None:
+            threads = filter(None, map(self._threads.get, dict.fromkeys(search.ids)))
+        return find_threads((each for each in threads if each.owner == owner), search)
 
     # Assistants
 
@@ -152,27 +135,10 @@ class LocalRecords:
         self._assistants.remove(assistant_id)
 
     async def search_assistants(
-        self,
-        owner: str,
-        *,
-        graphs: Collection[str],
-        name: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        sort_by: str | None = None,
-        descending: bool = False,
-        limit: int,
-        offset: int = 0,
+        self, owner: str, search: AssistantSearch
     ) -> tuple[list[Assistant], int]:
-        return search_assistants(
-            (each for each in self._assistants if each.owner in ("", owner)),
-            graphs=graphs,
-            name=name,
-            metadata=metadata or {},
-            sort_by=sort_by,
-            descending=descending,
-            limit=limit,
-            offset=offset,
-        )
+        seen = (each for each in self._assistants if each.owner in ("", owner))
+        return find_assistants(seen, search)
 
     # Keeping
 

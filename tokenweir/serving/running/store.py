@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from tokenweir.serving.log.events import EventWriter
 from tokenweir.serving.problems import Limits
 from tokenweir.serving.running.records import Assistant, Run, RunStatus, Thread
+from tokenweir.serving.running.searches import AssistantSearch, ThreadSearch
 
-__all__ = ["Counts", "Hold", "Outcome", "Store", "ThreadOrder"]
-
-ThreadOrder: TypeAlias = Literal["id", "status", "created_at", "updated_at", "state_updated_at"]
+__all__ = ["Counts", "Hold", "Outcome", "Store"]
 
 
 @dataclass(frozen=True)
@@ -233,23 +232,8 @@ class Store(Protocol):
         """Remove a thread's record. Raises ConflictError if runs of it are there."""
         ...
 
-    async def search_threads(
-        self,
-        owner: str,
-        *,
-        ids: Collection[str] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        values: Mapping[str, Any] | None = None,
-        status: str | None = None,
-        sort_by: ThreadOrder = "created_at",
-        descending: bool = True,
-        limit: int,
-        offset: int = 0,
-    ) -> tuple[list[Thread], int]:
-        """One page of an owner's threads, and how many there are on all pages.
-
-        ``metadata`` and ``values`` are keys and the values that they must have.
-        """
+    async def search_threads(self, owner: str, search: ThreadSearch) -> tuple[list[Thread], int]:
+        """One page of an owner's threads, and how many there are on all pages."""
         ...
 
     # Assistants
@@ -274,21 +258,11 @@ class Store(Protocol):
         ...
 
     async def search_assistants(
-        self,
-        owner: str,
-        *,
-        graphs: Collection[str],
-        name: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        sort_by: str | None = None,
-        descending: bool = False,
-        limit: int,
-        offset: int = 0,
+        self, owner: str, search: AssistantSearch
     ) -> tuple[list[Assistant], int]:
         """One page of the assistants that an owner sees, and how many there are on all pages.
 
-        His own and the graphs' own (of no owner), of these graphs; ``name`` is a part of the name,
-        in any case. Without ``sort_by`` in the order of their creation.
+        An owner sees his own, and the graphs' own, which have no owner.
         """
         ...
 

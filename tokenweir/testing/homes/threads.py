@@ -11,6 +11,7 @@ import pytest
 from tokenweir.serving.problems import ConflictError, NotFoundError
 from tokenweir.serving.running.home import Home
 from tokenweir.serving.running.records import Assistant, Thread
+from tokenweir.serving.running.searches import AssistantSearch, ThreadSearch
 from tokenweir.testing.homes.making import LIMITS, a_run, claimed, created, finished
 
 __all__ = ["ThreadChecks"]
@@ -89,7 +90,7 @@ class ThreadChecks:
         search = home.store.search_threads
 
         async def ids(**asked: Any) -> tuple[list[str], int]:
-            found, total = await search("ann", **{"limit": 10, **asked})
+            found, total = await search("ann", ThreadSearch(**{"limit": 10, **asked}))
             return [each.id for each in found], total
 
         assert await ids() == (["t4", "t3", "t2", "t1", "t0"], 5)
@@ -98,7 +99,7 @@ class ThreadChecks:
         assert await ids(ids=["t1", "nobody's"], status="idle") == (["t1"], 1)
         assert await ids(status="busy") == ([], 0)
         assert await ids(sort_by="id", descending=False, limit=2, offset=1) == (["t1", "t2"], 5)
-        assert await search("bob", limit=10) == ([], 0)
+        assert await search("bob", ThreadSearch(limit=10)) == ([], 0)
 
     async def test_ids_that_nothing_has(self, home: Home) -> None:
         """Whatever a client asks for by a text with a NUL, it is not there."""
@@ -108,8 +109,8 @@ class ThreadChecks:
         with pytest.raises(NotFoundError):
             await home.store.run(odd, "")
         assert await home.store.assistant(odd) is None
-        assert await home.store.search_threads("", ids=[odd], limit=1) == ([], 0)
-        assert await home.store.search_threads("", status=odd, limit=1) == ([], 0)
+        assert await home.store.search_threads("", ThreadSearch(ids=[odd], limit=1)) == ([], 0)
+        assert await home.store.search_threads("", ThreadSearch(status=odd, limit=1)) == ([], 0)
         assert await home.store.unfinished("", ids=[odd]) == []
 
     async def test_assistants(self, home: Home) -> None:
@@ -126,8 +127,8 @@ class ThreadChecks:
             )
 
         async def ids(owner: str, **asked: Any) -> list[str]:
-            asked = {"graphs": ["graph"], "limit": 10, **asked}
-            return [each.id for each in (await home.store.search_assistants(owner, **asked))[0]]
+            search = AssistantSearch(**{"graphs": ["graph"], "limit": 10, **asked})
+            return [each.id for each in (await home.store.search_assistants(owner, search))[0]]
 
         assert await ids("ann") == ["own", "made"]
         assert await ids("bob") == ["own"]
