@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import openai
@@ -34,18 +34,25 @@ CUT = Reply("one two three four", cut_after=3)
 WHOLE = "one two three four five six"
 
 
-def plain_model(provider: Provider, **kwargs: Any) -> Any:
-    given: dict[str, Any] = {"base_url": provider.base_url, "api_key": "test", **kwargs}
-    return ChatOpenAI(model="gpt-4o-mini", max_retries=0, **given)
-
-
 def our_model(provider: Provider, **kwargs: Any) -> Any:
     return chat_model(
         "openai:gpt-4o-mini", base_url=provider.base_url, api_key="test", max_retries=0, **kwargs
     )
 
 
-MODELS = pytest.mark.parametrize("make", [plain_model, our_model])
+@pytest.fixture(params=["plain_model", "our_model"])
+async def make(
+    request: pytest.FixtureRequest, provider: Provider
+) -> AsyncIterator[Callable[[], Any]]:
+    """Makes a model of LangChain's own, or one of ours."""
+    if request.param == "our_model":
+        yield lambda: our_model(provider)
+        return
+    given: dict[str, Any] = {"base_url": provider.base_url, "api_key": "test", "max_retries": 0}
+    # The HTTP client that LangChain keeps for all models would outlive the loop of this test, and
+    # its connections would be found open by whichever test collects the garbage.
+    async with openai.DefaultAsyncHttpxClient() as http:
+        yield lambda: ChatOpenAI(model="gpt-4o-mini", http_async_client=http, **given)
 
 
 def asks(model: Any, prompt: str = "hi", fails: Callable[[], bool] = lambda: False) -> Any:
@@ -71,11 +78,10 @@ async def shown_of(graph: Any, **kwargs: Any) -> tuple[dict[str | None, str], in
     return added_up(tokens), sum(isinstance(message, RemoveMessage) for message, _ in tokens)
 
 
-@MODELS
 async def test_a_node_that_is_retried(provider: Provider, make: Any) -> None:
     """A retry policy's next attempt retracts what the failed one has shown, before its tokens."""
     provider.reply(CUT, WHOLE)
-    graph = graph_of(asks(make(provider)), POLICY)
+    graph = graph_of(asks(make()), POLICY)
     tokens = [token async for token in astream(graph, {"messages": []})]
     at = next(at for at, (chunk, _) in enumerate(tokens) if isinstance(chunk, RemoveMessage))
     first, then = tokens[:at], tokens[at + 1 :]
@@ -84,18 +90,17 @@ async def test_a_node_that_is_retried(provider: Provider, make: Any) -> None:
     assert "".join(str(chunk.text) for chunk, _ in then) == WHOLE
 
 
-@MODELS
 @pytest.mark.parametrize("kind", ["with_retry", "with_fallbacks", "by hand", "chain"])
 async def test_a_call_that_is_repeated(provider: Provider, make: Any, kind: str) -> None:
     """A call that is repeated after some tokens retracts the message of the failed one."""
     provider.reply(CUT, WHOLE)
-    model = make(provider)
+    model = make()
     if kind == "with_retry":
         node = asks(model.with_retry(wait_exponential_jitter=False))
     elif kind == "with_fallbacks":
-        node = asks(model.with_fallbacks([make(provider)]))
+        node = asks(model.with_fallbacks([make()]))
     elif kind == "chain":
-        node = asks((RunnableLambda(lambda text: text) | model).with_fallbacks([make(provider)]))
+        node = asks((RunnableLambda(lambda text: text) | model).with_fallbacks([make()]))
     else:
 
         async def node(state: MessagesState, config: RunnableConfig) -> Any:
@@ -279,11 +284,10 @@ async def test_a_graph_inside_a_node(provider: Provider, kind: str) -> None:
         assert sum(isinstance(message, RemoveMessage) for message, _ in each) == 1
 
 
-@MODELS
 async def test_chunks_that_wait_are_left_out(provider: Provider, make: Any) -> None:
     """A reader that is slower than the failure is never told of the void message, or then of it."""
     provider.reply(CUT, WHOLE)
-    graph = graph_of(asks(make(provider)), POLICY)
+    graph = graph_of(asks(make()), POLICY)
     tokens = []
     options: Any = {"stream_mode": MODES, "version": "v2", "buffer": 0}
     async for part in astream(graph, {"messages": []}, **options):
