@@ -109,6 +109,7 @@ def test_cuts_and_a_kill(
     serve(*words, "--port", str(urlsplit(server.url).port))
     for _ in range(5):
         page.read(take, chance.randrange(1, 60), *again, **how)
+    provider.wait_for_requests(2 if graph == "chat" else 4)
     provider.release()
     page.read(take, None, *again, **how)
     assert page.over

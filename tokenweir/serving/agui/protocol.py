@@ -20,16 +20,14 @@ from tokenweir.encoders.agui import AgUi
 from tokenweir.serving.agui.frames import Frames
 from tokenweir.serving.agui.messages import for_graph
 from tokenweir.serving.agui.schema import AgUiQuery, RunAgentInput
+from tokenweir.serving.chat_runs import ChatRuns
 from tokenweir.serving.conversations import answers, has_messages, input_of, refusal, unseen
 from tokenweir.serving.graph_inputs import MESSAGES, Key
 from tokenweir.serving.http.endpoints import Operation, routes_of
-from tokenweir.serving.http.event_parts import EventParts
 from tokenweir.serving.http.event_stream import EventStream
-from tokenweir.serving.leaving import Readers
 from tokenweir.serving.problems import InvalidError
 from tokenweir.serving.running.ids import check_id
 from tokenweir.serving.running.records import Command, Config, Run, RunRequest, Thread
-from tokenweir.serving.running.runs import Runs
 from tokenweir.serving.service import Service
 
 __all__ = ["routes"]
@@ -53,11 +51,7 @@ def routes(service: Service) -> list[BaseRoute]:
 class _Protocol:
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._readers = Readers(lambda: service.runs)
-
-    @property
-    def _runs(self) -> Runs:
-        return self._service.runs
+        self._runs = ChatRuns(service, "ag-ui")
 
     @Operation("POST", "/agui/{name}", refuses=(404, 422, 503), example=_EXAMPLE)
     async def run(self, request: Request, query: AgUiQuery, body: RunAgentInput) -> EventStream:
@@ -70,7 +64,7 @@ class _Protocol:
         name, owner = self._service.graph_of(request), self._service.owner(request)
         check_id("threadId", body.thread_id)
         props = body.forwarded_props or {}
-        thread = await self._readers.take_over(body.thread_id, owner)
+        thread = await self._runs.take_over(body.thread_id, owner)
         command = _command(thread, body)
         given = (
             None
@@ -87,17 +81,10 @@ class _Protocol:
             subgraphs=True,
             only=query.only or _checked(props, "only", str),
         )
-        run = await self._runs.start(
-            wanted,
-            owner=owner,
-            thread_id=body.thread_id,
-            temporary=False,
-            strategy="interrupt",
-            metadata={"protocol": "ag-ui"},
-        )
+        run = await self._runs.start(wanted, body.thread_id, owner)
         ids = {"threadId": body.thread_id, "runId": body.run_id or run.id}
         frames = Frames(run, ids, body.messages)
-        return self._stream(run, frames, query, frames.begin())
+        return self._runs.stream(run, frames, query.on_disconnect)
 
     @Operation("POST", "/agui/{name}/connect", refuses=(404, 422, 503), example=_EXAMPLE)
     async def connect(self, request: Request, query: AgUiQuery, body: RunAgentInput) -> EventStream:
@@ -108,7 +95,8 @@ class _Protocol:
         """
         name, owner = self._service.graph_of(request), self._service.owner(request)
         check_id("threadId", body.thread_id)
-        runs = await self._runs.store.runs_of(body.thread_id, owner, limit=_MOST_RUNS)
+        store = self._service.runs.store
+        runs = await store.runs_of(body.thread_id, owner, limit=_MOST_RUNS)
         runs = [run for run in runs if run.request.graph == name and not run.delay > 0]
         keeps = has_messages(await self._service.input_keys(name))
         if not runs:
@@ -116,9 +104,9 @@ class _Protocol:
         last, *earlier = runs
         if keeps:
             earlier = []
-        begun = b"".join([await self._past(run) for run in reversed(earlier)])
+        past = [await self._runs.past(run, _frames(run, keeps=False)) for run in reversed(earlier)]
         frames = _frames(last, keeps=keeps)
-        return self._stream(last, frames, query, begun + frames.begin())
+        return self._runs.stream(last, frames, query.on_disconnect, begun=b"".join(past))
 
     # Inside
 
@@ -142,21 +130,6 @@ class _Protocol:
         if given and not any(message["role"] == "user" for message in said):
             return given
         return {**given, **input_of(name, keys, said)}
-
-    def _stream(self, run: Run, frames: Frames, query: AgUiQuery, begun: bytes) -> EventStream:
-        parts = self._readers.parts(run, self._runs.log.follow(run.id), frames.encode)
-        return EventStream(
-            parts,
-            self._service.limits,
-            begun=begun,
-            on_leave=lambda: self._readers.left(run, query.on_disconnect),
-        )
-
-    async def _past(self, run: Run) -> bytes:
-        """All that a run that is over says."""
-        frames = _frames(run, keeps=False)
-        events = self._runs.log.follow(run.id)
-        return frames.begin() + b"".join([part async for part in EventParts(events, frames.encode)])
 
 
 def _frames(run: Run, *, keeps: bool) -> Frames:

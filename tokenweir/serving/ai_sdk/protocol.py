@@ -20,18 +20,15 @@ from tokenweir.encoders.ai_sdk import HEADERS, AiSdk
 from tokenweir.serving.ai_sdk.frames import Frames
 from tokenweir.serving.ai_sdk.messages import answers_in, for_graph, outputs_in
 from tokenweir.serving.ai_sdk.schema import ChatAsked, ChatQuery
+from tokenweir.serving.chat_runs import ChatRuns
 from tokenweir.serving.conversations import answers, has_messages, input_of, unseen
 from tokenweir.serving.event_tokens import void_in
 from tokenweir.serving.graph_inputs import MESSAGES, Key
 from tokenweir.serving.http.endpoints import Operation, routes_of
-from tokenweir.serving.http.event_parts import EventParts
 from tokenweir.serving.http.event_stream import EventStream
-from tokenweir.serving.leaving import Readers
-from tokenweir.serving.log.events import END, Event
 from tokenweir.serving.problems import InvalidError
 from tokenweir.serving.running.ids import check_id
 from tokenweir.serving.running.records import Command, Run, RunRequest, Thread
-from tokenweir.serving.running.runs import Runs
 from tokenweir.serving.service import Service
 
 __all__ = ["routes"]
@@ -58,11 +55,7 @@ def routes(service: Service) -> list[BaseRoute]:
 class _Protocol:
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._readers = Readers(lambda: service.runs)
-
-    @property
-    def _runs(self) -> Runs:
-        return self._service.runs
+        self._runs = ChatRuns(service, "ai-sdk")
 
     @Operation("POST", "/ai/{name}", refuses=(404, 422, 503), sets=_SETS, example=_EXAMPLE)
     async def run(self, request: Request, query: ChatQuery, body: ChatAsked) -> EventStream:
@@ -74,7 +67,7 @@ class _Protocol:
         """
         name, owner = self._service.graph_of(request), self._service.owner(request)
         check_id("id", body.id)
-        thread = await self._readers.take_over(body.id, owner)
+        thread = await self._runs.take_over(body.id, owner)
         command = _command(thread, body)
         given = (
             None
@@ -91,19 +84,11 @@ class _Protocol:
             subgraphs=True,
             only=query.only or body.only,
         )
-        run = await self._runs.start(
-            wanted,
-            owner=owner,
-            thread_id=body.id,
-            temporary=False,
-            strategy="interrupt",
-            metadata={"protocol": "ai-sdk"},
-        )
+        run = await self._runs.start(wanted, body.id, owner)
         last = body.messages[-1] if body.messages else None
         goes_on = last is not None and last.role == "assistant" and last.id
-        writer = AiSdk()
-        frames = Frames(writer, run, last.id if last is not None and goes_on else run.id)
-        return self._stream(run, frames, query, frames.begin())
+        frames = Frames(AiSdk(), run, last.id if last is not None and goes_on else run.id)
+        return self._runs.stream(run, frames, query.on_disconnect, headers=HEADERS)
 
     @Operation(
         "GET",
@@ -114,7 +99,8 @@ class _Protocol:
     async def resume(self, request: Request, query: ChatQuery) -> EventStream | Response:
         """Read the message that is being written on a chat, from its beginning."""
         name, owner = self._service.graph_of(request), self._service.owner(request)
-        runs = await self._runs.store.runs_of(request.path_params["chat"], owner, limit=_MOST_RUNS)
+        store = self._service.runs.store
+        runs = await store.runs_of(request.path_params["chat"], owner, limit=_MOST_RUNS)
         runs = [run for run in runs if run.request.graph == name and not run.delay > 0]
         if not runs or not self._is_wanted(runs[0]):
             return Response(status_code=204)
@@ -125,13 +111,11 @@ class _Protocol:
             chain.append(run)
         writer, begun = AiSdk(), b""
         for run in reversed(chain[1:]):
-            frames = await self._known(run, writer, chain)
-            begun += frames.begin()
-            events = self._runs.log.follow(run.id)
-            said = [part async for part in EventParts(events, frames.encode)]
-            begun += b"".join(said)
+            begun += await self._runs.past(run, await self._known(run, writer, chain))
         frames = await self._known(chain[0], writer, chain)
-        return self._stream(chain[0], frames, query, begun + frames.begin())
+        return self._runs.stream(
+            chain[0], frames, query.on_disconnect, begun=begun, headers=HEADERS
+        )
 
     # Inside
 
@@ -160,26 +144,12 @@ class _Protocol:
             chain[-1].id,
             begins=run is chain[-1],
             ends=run is chain[0],
-            void=await void_in(run, self._runs.log),  # which version 6 could not take back
+            void=await void_in(run, self._service.runs.log),  # which version 6 could not take back
         )
 
     def _is_wanted(self, run: Run) -> bool:
         """Whether a run is not over; or is, and whoever read it may not know."""
-        return not run.final or self._readers.ends.is_news(run, _UNREAD_SECONDS)
-
-    def _stream(self, run: Run, frames: Frames, query: ChatQuery, begun: bytes) -> EventStream:
-        def encode(events: list[Event]) -> bytes:
-            if events[-1].kind == END:
-                self._readers.ends.tell(run.id)
-            return frames.encode(events)
-
-        return EventStream(
-            self._readers.parts(run, self._runs.log.follow(run.id), encode),
-            self._service.limits,
-            begun=begun,
-            headers=HEADERS,
-            on_leave=lambda: self._readers.left(run, query.on_disconnect),
-        )
+        return not run.final or self._runs.ends.is_news(run, _UNREAD_SECONDS)
 
 
 def _command(thread: Thread | None, body: ChatAsked) -> Command | None:

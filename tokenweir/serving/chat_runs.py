@@ -1,0 +1,160 @@
+"""Runs of chats: one at a time on a thread, and stopped when nobody reads any more.
+
+A page that is stopped and a page that is loaded again both close their connection, and nothing
+else. So the run goes on for a moment: who loads again comes back within it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from tokenweir.serving.ends import Ends
+from tokenweir.serving.http.event_parts import EventParts
+from tokenweir.serving.http.event_stream import EventStream
+from tokenweir.serving.log.events import END, Event, EventReader
+from tokenweir.serving.problems import NotFoundError, TooBusyError
+from tokenweir.serving.running.records import Run, RunRequest, Thread
+from tokenweir.serving.service import Service
+
+__all__ = ["ChatRuns"]
+
+_GRACE = 5.0
+"""Seconds in which a page is loaded again."""
+
+
+class Frames(Protocol):
+    """Writes the events of one run for one reader."""
+
+    @property
+    def encode(self) -> Callable[[list[Event]], bytes]:
+        """Writes what events say."""
+        ...
+
+    def begin(self) -> bytes:
+        """What comes before all events."""
+        ...
+
+
+class ChatRuns:
+    """The runs of one protocol, and who reads them here.
+
+    Args:
+        service: The server.
+        protocol: The protocol's name, which its runs have in their metadata.
+
+    Attributes:
+        ends: The ends that readers were told of.
+    """
+
+    def __init__(self, service: Service, protocol: str) -> None:
+        self._service = service
+        self._protocol = protocol
+        self._here: dict[str, int] = {}
+        self.ends = Ends()
+
+    async def take_over(self, thread_id: str, owner: str) -> Thread | None:
+        """A thread that somebody goes on with: what still runs on it is stopped first.
+
+        So the thread holds what was shown. None if it is not there yet.
+        """
+        runs = self._service.runs
+        for run in await runs.store.unfinished(owner, thread_id=thread_id):
+            with contextlib.suppress(NotFoundError):  # over meanwhile
+                await runs.cancel(run.id, owner, wait=True)
+        try:
+            return await runs.thread(thread_id, owner)
+        except NotFoundError:
+            return None
+
+    async def start(self, wanted: RunRequest, thread_id: str, owner: str) -> Run:
+        """Start a run on a thread that was taken over."""
+        return await self._service.runs.start(
+            wanted,
+            owner=owner,
+            thread_id=thread_id,
+            temporary=False,
+            strategy="interrupt",
+            metadata={"protocol": self._protocol},
+        )
+
+    async def past(self, run: Run, frames: Frames) -> bytes:
+        """All that a run says that is over."""
+        events = self._service.runs.log.follow(run.id)
+        return frames.begin() + b"".join([part async for part in EventParts(events, frames.encode)])
+
+    def stream(
+        self,
+        run: Run,
+        frames: Frames,
+        on_disconnect: str | None,
+        *,
+        begun: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> EventStream:
+        """A response for one more reader of a run.
+
+        Args:
+            run: The run.
+            frames: Writes its events.
+            on_disconnect: What becomes of the run if the reader leaves before the end: ``cancel``
+                to stop it at once, ``continue`` not to; None for in a while.
+            begun: What to write before.
+            headers: More headers of the response.
+        """
+
+        def encode(events: list[Event]) -> bytes:
+            if events[-1].kind == END:
+                self.ends.tell(run.id)
+            return frames.encode(events)
+
+        self._here[run.id] = self._here.get(run.id, 0) + 1
+        self._service.runs.store.tell_of_reader(run.id)
+        events = self._service.runs.log.follow(run.id)
+        return EventStream(
+            _Parts(events, encode, lambda: self._gone(run)),
+            self._service.limits,
+            begun=begun + frames.begin(),
+            headers=headers,
+            on_leave=lambda: self._left(run, on_disconnect),
+        )
+
+    # Inside
+
+    def _left(self, run: Run, asked: str | None) -> None:
+        if asked == "cancel":
+            self._service.runs.cancel_soon(run)
+        elif asked != "continue":
+            asyncio.get_running_loop().call_later(_GRACE, self._look, run)
+
+    def _gone(self, run: Run) -> None:
+        self._here[run.id] -= 1
+        if not self._here[run.id]:
+            del self._here[run.id]
+
+    def _look(self, run: Run) -> None:
+        if run.id in self._here or self.ends.was_told(run.id):
+            return
+        # A reader who came back to another server is that one's, which looks when it leaves.
+        if not self._service.runs.store.read_elsewhere(run.id, _GRACE):
+            with contextlib.suppress(TooBusyError):  # the server has stopped meanwhile
+                self._service.runs.cancel_soon(run)
+
+
+class _Parts(EventParts):
+    def __init__(
+        self,
+        events: EventReader,
+        encode: Callable[[list[Event]], bytes],
+        on_close: Callable[[], None],
+    ) -> None:
+        super().__init__(events, encode)
+        self._on_close: Callable[[], None] | None = on_close
+
+    async def aclose(self) -> None:
+        if (closed := self._on_close) is not None:
+            self._on_close = None
+            closed()
+        await super().aclose()
