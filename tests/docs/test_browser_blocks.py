@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.server
 import re
-import shutil
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -19,8 +18,11 @@ from typing import Any
 import pytest
 
 from tests import npm_packages
+from tests.chromium import browser
 from tests.docs import blocks, served
 from tokenweir.testing import Provider, Reply
+
+__all__ = ["browser"]
 
 DOCS = Path(__file__).parents[2] / "docs"
 JOKE = "Why did the cat sit down? It was tired."
@@ -34,20 +36,6 @@ def browser_blocks(page: str) -> list[blocks.Block]:
     """The blocks of a page of the documentation that are for a browser."""
     found = blocks.blocks_of((DOCS / page).read_text(encoding="utf-8"))
     return [block for block in found if block.language in LANGUAGES]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """Chromium."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("Chromium is not installed")
-    playwright.expect.set_options(timeout=20_000)
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -81,9 +69,9 @@ def graphs(
 
 
 @pytest.fixture
-def window(chromium: Any) -> Iterator[Any]:
+def window(browser: Any) -> Iterator[Any]:
     """An empty window, whose script's errors fail the test; what it logs is in ``said``."""
-    page = chromium.new_page()
+    page = browser.new_page()
     page.set_default_timeout(20_000)
     page.said = []
     troubles: list[str] = []

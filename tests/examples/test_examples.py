@@ -18,27 +18,17 @@ from typing import Any
 import pytest
 
 from tests import npm_packages
+from tests.chromium import browser
 from tests.waiting import wait_until
 from tokenweir.testing import Provider, Reply
+
+__all__ = ["browser"]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PAGES = ("event_source", "use_stream", "use_chat", "agui")
 JOKE, POEM = "Why did the cat sit down?", "In sunlit patches, sleek and sly."
 
 page = pytest.mark.parametrize("name", PAGES)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """Chromium."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("Chromium is not installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def free_port() -> str:
@@ -61,7 +51,7 @@ Open = Callable[[str], Any]
 
 
 @pytest.fixture
-def open_page(chromium: Any, provider: Provider, tmp_path: Path) -> Iterator[Open]:
+def open_page(browser: Any, provider: Provider, tmp_path: Path) -> Iterator[Open]:
     """Starts an example by its command, and opens its page."""
     started: list[subprocess.Popen[bytes]] = []
     windows: list[Any] = []
@@ -88,7 +78,7 @@ def open_page(chromium: Any, provider: Provider, tmp_path: Path) -> Iterator[Ope
         )
         started.append(process)
         wait_until(lambda: listens(graph) and listens(files))
-        window = chromium.new_page()
+        window = browser.new_page()
         window.set_default_timeout(20_000)
         window.on("pageerror", lambda error: troubles.append(str(error)))
         windows.append(window)

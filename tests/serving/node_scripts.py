@@ -23,8 +23,10 @@ def run_script(
         words: What it is started with.
         does: What to do at a line that it prints; it is told when that is done.
     """
+    # Without the first Node has WebSockets from 22 on; without the second it warns of them.
+    flags = ("--experimental-websocket", "--no-warnings")
     with subprocess.Popen(
-        ["node", str(script), *words],
+        ["node", *flags, str(script), *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.serving.langgraph.test_npm_client import folder, run
+from tests.serving.node_scripts import run_script
 from tokenweir.testing import Provider, Reply, ToolCall
 
 __all__ = ["folder"]
@@ -85,20 +84,11 @@ def test_react_and_a_killed_server(
     provider.on("next turn", "and more")
     server = serve("talk=sample:talk")
     port = server.url.rpartition(":")[2]
-    with subprocess.Popen(
-        ["node", str(folder / "react_killed.mjs"), server.url],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        line = ""
-        for line in process.stdout:
-            if line == "kill\n":
-                server.kill()
-                server = serve("talk=sample:talk", "--port", port)
-        errors = process.stderr.read()
-    assert process.returncode == 0, errors
+
+    def kill() -> None:
+        server.kill()
+        serve("talk=sample:talk", "--port", port)
+
+    seen = run_script(folder / "react_killed.mjs", server.url, does={"kill": kill})
     expected = ["long", "from the beginning"]
-    assert json.loads(line) == {"said": expected, "error": "", "values": expected}
+    assert seen == {"said": expected, "error": "", "values": expected}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests import npm_packages
+from tests.serving.node_scripts import run_script
 from tokenweir.testing import Provider, Reply
 
 
@@ -22,20 +21,7 @@ def folder() -> Path:
 
 def run(script: Path, url: str, provider: Provider, *words: str) -> Any:
     """What a script printed last; the model goes on when it says so."""
-    # Without the first Node has WebSockets from 22 on; without the second it warns of them.
-    command = ["node", "--experimental-websocket", "--no-warnings", str(script), url, *words]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        line = ""
-        for line in process.stdout:
-            if line == "go on\n":
-                provider.release()
-        errors = process.stderr.read()
-    assert process.returncode == 0, errors
-    return json.loads(line)
+    return run_script(script, url, *words, does={"go on": provider.release})
 
 
 def test_the_npm_client(serve: Callable[..., Any], provider: Provider, folder: Path) -> None:

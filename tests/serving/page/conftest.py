@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -11,25 +10,10 @@ from typing import Any
 
 import pytest
 
+from tests.chromium import browser
 from tests.serving.one_server import provider, server, shared
 
 __all__ = ["browser", "page", "provider", "server", "shared", "window", "wire"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """One Chromium for all tests of a module; each has a window of its own."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("Chromium is not installed")
-    # The machine may be busy.
-    playwright.expect.set_options(timeout=20_000)
-    with playwright.sync_playwright() as driver:
-        # Root has no sandbox in Chromium.
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

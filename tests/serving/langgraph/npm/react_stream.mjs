@@ -1,46 +1,10 @@
 // useStream of @langchain/react, unmodified, in a page without a browser. Prints what it saw as one
 // JSON; a line "go on" before that asks for the model to go on where it is held.
-import { JSDOM } from "jsdom";
-
-const page = new JSDOM("<div></div>", { url: "http://localhost/" });
-globalThis.window = page.window;
-globalThis.document = page.window.document;
-Object.defineProperty(globalThis, "navigator", { value: page.window.navigator });
-const { createElement } = await import("react");
-const { createRoot } = await import("react-dom/client");
+import { ask, mountWith } from "./mounted.mjs";
 const { useStream } = await import("@langchain/react");
 
-const apiUrl = process.argv[2];
+const mount = (options) => mountWith(useStream, options);
 const seen = {};
-
-// Mounts a component that uses the hook; what it shows is in `shown`.
-function mount(options) {
-  const shown = { texts: [] };
-  function Component() {
-    shown.stream = useStream({ apiUrl, apiKey: null, ...options });
-    const last = shown.stream.messages.at(-1);
-    if (last?.type === "ai" && last.text !== shown.texts.at(-1)) shown.texts.push(last.text);
-    return null;
-  }
-  const root = createRoot(document.querySelector("div").appendChild(document.createElement("p")));
-  root.render(createElement(Component));
-  shown.unmount = () => root.unmount();
-  shown.until = async (what, name) => {
-    const deadline = Date.now() + 40000;
-    while (!what(shown.stream)) {
-      if (Date.now() > deadline) {
-        const { values, error, isLoading, messages } = shown.stream;
-        const said = messages.map((message) => message.text);
-        throw new Error(`${name}: ${error} ${JSON.stringify({ values, isLoading, said, texts: shown.texts })}`);
-      }
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-  };
-  return shown;
-}
-
-const ask = (text) => ({ messages: [{ type: "human", content: text }] });
-const said = (shown) => shown.stream.messages.map((message) => message.text);
 
 // Tokens arrive one by one; two turns are two messages each.
 let threadId = null;
@@ -51,17 +15,17 @@ await talk.until(() => talk.texts.at(-1) === "one two", "held");
 console.log("go on");
 await talk.until((stream) => !stream.isLoading, "done");
 seen.texts = [...talk.texts];
-seen.first = said(talk);
+seen.first = talk.said();
 talk.stream.submit(ask("second turn"));
 await talk.until((stream) => stream.isLoading, "second begun");
 await talk.until((stream) => !stream.isLoading && stream.messages.length === 4, "second done");
-seen.second = said(talk);
+seen.second = talk.said();
 talk.unmount();
 
 // A page that is loaded again in the middle goes on with what is under way.
 const before = mount({ assistantId: "talk", threadId });
 await before.until((stream) => stream?.messages.length === 4, "loaded");
-seen.loaded = said(before);
+seen.loaded = before.said();
 before.stream.submit(ask("again"));
 await before.until(() => before.texts.at(-1) === "three four", "held again");
 before.unmount();
@@ -69,7 +33,7 @@ const after = mount({ assistantId: "talk", threadId });
 await after.until(() => after.texts.at(-1) === "three four", "joined");
 console.log("go on");
 await after.until((stream) => !stream.isLoading && after.texts.at(-1) === "three four five", "joined all");
-seen.joined = said(after);
+seen.joined = after.said();
 after.unmount();
 
 // A graph that asks: the question, and the answer.

@@ -1,46 +1,11 @@
 // React's useStream, unmodified, in a page without a browser. Prints what it saw as one JSON; a line
 // "go on" before that asks for the model to go on where it is held.
-import { JSDOM } from "jsdom";
-
-const page = new JSDOM("<div></div>", { url: "http://localhost/" });
-globalThis.window = page.window;
-globalThis.document = page.window.document;
-Object.defineProperty(globalThis, "navigator", { value: page.window.navigator });
-const { createElement } = await import("react");
-const { createRoot } = await import("react-dom/client");
+import { ask, mountWith } from "./mounted.mjs";
 const { useStream } = await import("@langchain/langgraph-sdk/react");
 
-const apiUrl = process.argv[2];
-const seen = {};
-
-// Mounts a component that uses the hook; what it shows is in `shown`.
-function mount(options) {
-  const shown = { texts: [] };
-  function Component() {
-    shown.stream = useStream({ apiUrl, apiKey: null, ...options });
-    const last = shown.stream.messages.at(-1);
-    if (last?.type === "ai" && last.content !== shown.texts.at(-1)) shown.texts.push(last.content);
-    shown.values = shown.stream.values;
-    return null;
-  }
-  const root = createRoot(document.querySelector("div").appendChild(document.createElement("p")));
-  root.render(createElement(Component));
-  shown.unmount = () => root.unmount();
-  shown.until = async (what, name) => {
-    const deadline = Date.now() + 20000;
-    while (!what(shown.stream)) {
-      if (Date.now() > deadline) {
-        const { values, error, isLoading } = shown.stream;
-        throw new Error(`${name}: ${JSON.stringify({ values, error, isLoading, texts: shown.texts })}`);
-      }
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-  };
-  return shown;
-}
-
-const ask = (text) => ({ messages: [{ type: "human", content: text }] });
+const mount = (options) => mountWith(useStream, options);
 const text = (shown) => shown.texts.at(-1);
+const seen = {};
 
 // Tokens arrive in messages one by one, and the values hold the whole.
 const talk = mount({ assistantId: "talk" });
@@ -50,7 +15,7 @@ await talk.until(() => text(talk) === "one two", "held");
 console.log("go on");
 await talk.until((stream) => !stream.isLoading, "done");
 seen.texts = talk.texts;
-seen.values = talk.values.messages.map((message) => message.content);
+seen.values = talk.stream.values.messages.map((message) => message.content);
 talk.unmount();
 
 // A page that is loaded again in the middle joins its run, and gets what it missed.
@@ -74,7 +39,7 @@ const after = mount({ assistantId: "talk", threadId, reconnectOnMount: () => sto
 await after.until(() => text(after) === "three four", "joined");
 console.log("go on");
 await after.until((stream) => !stream.isLoading && text(after) === "three four five", "joined all");
-seen.joined = after.values.messages.map((message) => message.content);
+seen.joined = after.stream.values.messages.map((message) => message.content);
 seen.left = [...store.keys()];
 after.unmount();
 
