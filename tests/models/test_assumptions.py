@@ -9,17 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx2
-import openai
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from pydantic import SecretStr
 
-from tokenweir.models._openai.http_clients import AsyncHttpClient
 from tokenweir.models._openai.probe import probe, probe_push
 from tokenweir.models.chat import ChatModel
-
-BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
 
 
 def model_of(base_url: str, **kwargs: Any) -> ChatModel:
@@ -39,42 +34,6 @@ def test_the_probe_says_yes() -> None:
     """What is installed is as it is used here."""
     assert probe() is None
     assert probe_push() is None
-
-
-async def test_a_request_made_from_one_before() -> None:
-    """It is what httpx2 itself makes, whatever is different this time."""
-    shared = AsyncHttpClient(httpx2.AsyncHTTPTransport)
-    timeout = openai.Timeout(5, read=7)
-    headers = [("Authorization", "Bearer x"), ("Content-Type", "application/json")]
-
-    def both(**more: Any) -> tuple[Any, Any]:
-        arguments = {"headers": headers, "content": b"{}", "timeout": timeout, **more}
-        url = arguments.pop("url", "http://127.0.0.1/v1/chat/completions")
-        ours = shared.build_request("POST", url, **arguments)
-        theirs = super(AsyncHttpClient, shared).build_request("POST", url, **arguments)
-        return ours, theirs
-
-    for more in (
-        {},
-        {},
-        {"content": b'{"longer": "body"}'},
-        {"headers": [*headers, ("X-Other", "1")]},
-        {"headers": [*headers, ("content-length", "2")]},
-        {"headers": [*headers, ("content-length", "2")]},
-        {"timeout": openai.Timeout(None)},
-        {"url": "http://127.0.0.1:81/v1/other"},
-        {"params": {"a": "b"}},
-        {"headers": dict(headers)},
-        {"content": b""},
-    ):
-        ours, theirs = both(**more)
-        assert ours.headers.raw == theirs.headers.raw
-        assert (ours.method, ours.url, ours.content) == (theirs.method, theirs.url, theirs.content)
-        assert ours.extensions == theirs.extensions
-    for number in range(100):
-        ours, theirs = both(headers=[("x", str(number))])
-        assert ours.headers.raw == theirs.headers.raw
-    assert len(shared._built) < 100
 
 
 @asynccontextmanager

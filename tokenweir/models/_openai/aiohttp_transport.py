@@ -132,6 +132,12 @@ def body_of(response: httpx2.Response) -> AiohttpBody | None:
     return found
 
 
+def _look_at(closed: asyncio.Future[None]) -> None:
+    """Have asyncio not complain that nobody has asked why a connection was closed."""
+    if not closed.cancelled():
+        closed.exception()
+
+
 class AiohttpBody(httpx2.AsyncByteStream):
     """The body of a response.
 
@@ -150,7 +156,8 @@ class AiohttpBody(httpx2.AsyncByteStream):
         if self._closed is not None:
             self._closed.add_done_callback(self._end)
 
-    def _end(self, closed: object) -> None:
+    def _end(self, closed: asyncio.Future[None]) -> None:
+        _look_at(closed)
         if not self.reader.is_eof() and self.reader.exception() is None:
             broken = aiohttp.ClientPayloadError("the connection ended, or broke HTTP, in the body")
             self.reader.set_exception(broken)
@@ -196,5 +203,7 @@ class AiohttpBody(httpx2.AsyncByteStream):
         """Let go of the connection; it is closed unless the body was read to its end."""
         if self._closed is not None:
             self._closed.remove_done_callback(self._end)
+            self._closed.remove_done_callback(_look_at)  # of the connection's body before this one
+            self._closed.add_done_callback(_look_at)
         with _httpx_errors():
             await self._response.__aexit__(None, None, None)

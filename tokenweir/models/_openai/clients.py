@@ -23,8 +23,16 @@ from tokenweir.models._calls.retries import with_retries, with_retries_sync
 from tokenweir.models._calls.state import CallState, ClientAdapter
 from tokenweir.models._calls.streams import AsyncRetryingStream, RetryingStream
 from tokenweir.models._openai import http_clients
+from tokenweir.models._openai.sender import Sender
 
-__all__ = ["AsyncOpenAI", "CallRules", "OpenAI", "call_when_done", "make_clients"]
+__all__ = [
+    "AsyncOpenAI",
+    "CallRules",
+    "OpenAI",
+    "call_when_done",
+    "make_clients",
+    "without_refused",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +61,20 @@ _REFUSES_USAGE = set[str]()
 """Endpoints, by their URL, that refuse ``stream_options``, and are sent none any more."""
 
 
+def without_refused(client: Any, body: Any) -> Any:
+    """A request's body, without ``stream_options`` if the endpoint refuses them."""
+    if not _REFUSES_USAGE or not isinstance(body, dict) or "stream_options" not in body:
+        return body
+    if str(client.base_url) not in _REFUSES_USAGE:
+        return body
+    return {name: value for name, value in body.items() if name != "stream_options"}
+
+
 def _without_refused(client: Any, options: Any) -> Any:
-    """A request's options, without ``stream_options`` if the endpoint refuses them."""
-    if str(client.base_url) not in _REFUSES_USAGE or not _asks_for_usage(options):
-        return options
-    body = {name: value for name, value in options.json_data.items() if name != "stream_options"}
-    return options.model_copy(update={"json_data": body})
+    """The same for the SDK's options of a request."""
+    body = without_refused(client, options.json_data)
+    changed = body is not options.json_data
+    return options.model_copy(update={"json_data": body}) if changed else options
 
 
 def _asks_for_usage(options: Any) -> bool:
@@ -85,6 +101,7 @@ class AsyncOpenAI(openai.AsyncOpenAI):  # its name goes into the User-Agent
     """
 
     rules: CallRules | None = None
+    sender: Sender
 
     async def prepare(self) -> None:
         """Wait until the model can be called."""
@@ -175,12 +192,14 @@ def make_clients(
     key: Any = model.openai_api_key
     if isinstance(key, SecretStr):
         key = key.get_secret_value()
+    own_http = None if http_async_client else http_clients.async_http_client(model)
     made_async = AsyncOpenAI(
         **arguments,
         api_key=_async_key(key) if callable(key) else key,
-        http_client=http_async_client or http_clients.async_http_client(model),
+        http_client=http_async_client or own_http,
     )
     made_async.rules = rules
+    made_async.sender = Sender(made_async, None if callable(key) else own_http)
     if iscoroutinefunction(key):
         return None, made_async
     made = OpenAI(

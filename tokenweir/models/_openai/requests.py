@@ -19,6 +19,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_openai import ChatOpenAI
 
+from tokenweir.models._openai.clients import AsyncOpenAI, without_refused
 from tokenweir.models._openai.reasoning import REASONING_HOOKS
 
 try:
@@ -115,16 +116,10 @@ def send(client: Any, request: dict[str, Any]) -> Any:
     Returns:
         The response, whose body is not read; of an async client, an awaitable of it.
     """
-    if isinstance(client, openai.AsyncOpenAI):
-        options = {"timeout": _without_read(client.timeout), **request["options"]}
-        request = {**request, "options": options}
+    request = {**request, "body": without_refused(client, request["body"])}
+    if isinstance(client, AsyncOpenAI):
+        return client.sender.send(**request)
     return client.post(**request, cast_to=httpx2.Response, stream=True)
-
-
-def _without_read(timeout: Any) -> httpx2.Timeout:
-    """Whoever reads the response waits by tokens; the HTTP client would set a timer per packet."""
-    parts = timeout if isinstance(timeout, httpx2.Timeout) else httpx2.Timeout(timeout)
-    return httpx2.Timeout(connect=parts.connect, read=None, write=parts.write, pool=parts.pool)
 
 
 _PATH = "/chat/completions"
