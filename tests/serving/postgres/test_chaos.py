@@ -11,7 +11,8 @@ import signal
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -86,17 +87,24 @@ def taken_over(database_url: str, dead: int) -> bool:
     return bool(found >= dead and not held)
 
 
-def tell(database_url: str) -> None:
-    """Print, for a test that fails, which runs are not over, and what keeps Postgres busy."""
-    with psycopg.connect(database_url) as connection:
-        for sql in (
-            "select r.id, status, epoch, stopping, r.updated_at, place, lease_until > now() "
-            "from tokenweir_runs r left join tokenweir_servers s on s.id = r.server "
-            "where status in ('pending', 'running')",
-            "select pid, state, now() - xact_start, wait_event_type, wait_event, "
-            "pg_blocking_pids(pid), query from pg_stat_activity where xact_start is not null",
-        ):
-            print(*connection.execute(sql).fetchall(), sep="\n")
+@contextmanager
+def telling(database_url: str) -> Iterator[None]:
+    """If a test fails, print which servers there are, which runs are not over, and what keeps
+    Postgres busy."""
+    try:
+        yield
+    except BaseException:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            for sql in (
+                "select id, place, lease_until - now() from tokenweir_servers",
+                "select id, thread, status, epoch, strategy, stopping, undone, server, updated_at "
+                "from tokenweir_runs where status in ('pending', 'running') order by seq",
+                "select pid, state, now() - state_change, wait_event_type, wait_event, "
+                "pg_blocking_pids(pid), query from pg_stat_activity "
+                "where xact_start is not null or wait_event_type = 'Lock'",
+            ):
+                print(*connection.execute(sql).fetchall(), "", sep="\n")
+        raise
 
 
 @pytest.mark.timeout(900)
@@ -117,32 +125,31 @@ def test_whatever_dies_the_text_is_exact(
         enough = service.progress + 2 * len(tellers)
         wait_until(lambda: service.progress >= enough or any(each.error for each in tellers), 200)
 
-    go_on()
-    service.calm = False
-    for number in range(FAULTS):
-        place = chance.randrange(3)
-        killed, service.servers[place] = service.servers[place], serve(*asked)
-        killed.kill()
+    with telling(database_url):
         go_on()
-        place = chance.randrange(3)
-        zombie, service.servers[place] = service.servers[place], serve(*asked)
-        zombie.process.send_signal(signal.SIGSTOP)
-        dead = 2 * (number + 1)
-        wait_until(lambda dead=dead: taken_over(database_url, dead))  # type: ignore[misc]
-        zombie.process.send_signal(signal.SIGCONT)
+        service.calm = False
+        for number in range(FAULTS):
+            place = chance.randrange(3)
+            killed, service.servers[place] = service.servers[place], serve(*asked)
+            killed.kill()
+            go_on()
+            place = chance.randrange(3)
+            zombie, service.servers[place] = service.servers[place], serve(*asked)
+            zombie.process.send_signal(signal.SIGSTOP)
+            dead = 2 * (number + 1)
+            wait_until(lambda dead=dead: taken_over(database_url, dead))  # type: ignore[misc]
+            zombie.process.send_signal(signal.SIGCONT)
+            go_on()
+            zombie.kill()
+        postgres.stop("immediate")
+        postgres.start()
         go_on()
-        zombie.kill()
-    postgres.stop("immediate")
-    postgres.start()
-    go_on()
-    for teller in tellers:
-        teller.stopping.set()
-    for teller in tellers:
-        teller.join(200)
-    if any(each.error for each in tellers):
-        tell(database_url)
-    assert {each.name: each.error for each in tellers if each.error or each.is_alive()} == {}
-    print(Counter({each.name: each.told for each in tellers}))
+        for teller in tellers:
+            teller.stopping.set()
+        for teller in tellers:
+            teller.join(200)
+        assert {each.name: each.error for each in tellers if each.error or each.is_alive()} == {}
+        print(Counter({each.name: each.told for each in tellers}))
     for server in service.servers:  # each finds Postgres again by itself
         url = f"{server.url}/ok"
         wait_until(lambda url=url: http_client.get(url).is_success)  # type: ignore[misc]

@@ -137,19 +137,19 @@ class Executor:
             if "values" in request.modes:
                 writer.append("values", encode(outcome.values))
             return outcome
+        begins = {"run_id": run.id, "attempt": run.attempt}
+        writer.append("metadata", encode(begins), durable=True)
         if isinstance(graph, Pregel) and (request.command or request.input is None):
             await self._checkpoints.akeep_writes(
                 run.id, run.thread_id, everywhere=request.checkpoint_id is not None
             )
         if left.fresh and request.checkpoint_id:
             config["configurable"]["checkpoint_id"] = request.checkpoint_id
-        begins = {"run_id": run.id, "attempt": run.attempt}
-        writer.append("metadata", encode(begins), durable=True)
         try:
             recorder = Recorder(run, writer, timing, self._guards)
             await self._stream(run, graph, config, assistant, recorder, go_on=not left.fresh)
         except ReplacedError:
-            await self._keep(run)
+            await self._keep(run, writer)
         return await self._outcome(run)
 
     async def refuse(self, run: Run, work: asyncio.Task[Outcome]) -> str:
@@ -167,24 +167,31 @@ class Executor:
         if not done.cancelled():
             done.exception()  # which is nobody's business any more
 
-    async def settle(self, run: Run, outcome: Outcome, *, began: bool) -> None:
+    async def settle(self, run: Run, writer: EventWriter, outcome: Outcome, *, began: bool) -> None:
         """Read into an outcome what the thread of a stopped run holds.
 
         Of a run that had begun, and is not undone, no question stays that waits for an answer, and
         the thread keeps what was shown.
         """
         if began and not (outcome.undone or run.undone or run.temporary):
-            await self._keep(run)
+            await self._keep(run, writer)
         found = await self._outcome(run)
         outcome.values, outcome.interrupts = found.values, {}
         if outcome.undone or not began:
             outcome.interrupts, outcome.next = found.interrupts, found.next
 
-    async def _keep(self, run: Run) -> None:
+    async def _keep(self, run: Run, writer: EventWriter) -> None:
         if (run.id, run.attempt) in self._deaf:
             return  # what its nodes still write is refused, and what is written in its name
         try:
-            await keep_shown(run, self.graphs[run.request.graph], self._log)
+            graph = self.graphs[run.request.graph]
+            begun = await self._log.newest(run.id, "metadata")
+            if run.attempt > 1 and (begun is None or begun.value["attempt"] < run.attempt):
+                # What a server that is gone has shown last only its readers know.
+                config = {"configurable": {"thread_id": run.thread_id}}
+                await self._take_up(run, graph, config, writer)
+                await writer.saved()
+            await keep_shown(run, graph, self._log)
         except (StoreError, LostError):
             raise
         except Exception as error:

@@ -279,11 +279,11 @@ class Worker:
                 outcome = Outcome("interrupted")
             if began:  # the thread keeps what readers can see, and they see all of this
                 await writer.saved()
-            await self._executor.settle(run, outcome, began=began)
+            await self._executor.settle(run, writer, outcome, began=began)
         while not await self._store.finish(hold, writer, outcome):
             await self._executor.undo(run)
             outcome = Outcome("interrupted", undone=True)
-            await self._executor.settle(run, outcome, began=began)
+            await self._executor.settle(run, writer, outcome, began=began)
         held.over = True
         if run.temporary:
             await self._executor.forget(run.thread_id)

@@ -69,6 +69,8 @@ async def keep(
 
     here = _newest(graph, config)
     before = await call(graph, "get_state", here)
+    while before.parent_config and _is_kept(before, here):  # by a process that was killed then
+        before = await call(graph, "get_state", before.parent_config)
     # LangGraph says that a task with an error and some writes is done. Its error may be the stop.
     cut = [task for task in before.tasks if task.result is None or task.error is not None]
     await call(graph, "update_state", here, None, END)
@@ -86,6 +88,12 @@ async def keep(
         await call(graph.checkpointer, "put_writes", after.config, writes, NULL_TASK_ID)
     if more or after.next:
         await call(graph, "update_state", here, None, END)
+
+
+def _is_kept(snapshot: Any, config: RunnableConfig) -> bool:
+    """Whether a checkpoint comes from ``keep``, for the run of this config."""
+    run, about = config.get("metadata", {}).get("run_id"), snapshot.metadata or {}
+    return run is not None and about.get("source") == "update" and about.get("run_id") == run
 
 
 def _newest(graph: Any, config: RunnableConfig | None) -> RunnableConfig:
