@@ -7,7 +7,6 @@ read with what the service keeps. It raises AssertionError if that is not the sa
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import random
 import time
