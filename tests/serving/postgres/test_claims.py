@@ -42,11 +42,13 @@ async def test_how_long_nobody_held_a_run(home: Home, other: Home, database_url:
     assert (await taken(other, "c")).waited is None
 
 
-async def test_a_stopped_server_locks_nothing(database_url: str) -> None:
+@pytest.mark.parametrize("taken_for", ["active", "idle in transaction"])
+async def test_a_stopped_server_locks_nothing(database_url: str, taken_for: str) -> None:
     """A run is taken over also from a server that was stopped while it wrote a checkpoint.
 
     Statements are sent one after another there, without waiting for answers. Between two of them
-    Postgres takes a transaction for busy, not for idle, and would wait for the rest for ever."""
+    Postgres takes a transaction for busy, or for idle, but without the timeout of those that are:
+    it would wait for the rest for ever."""
     async with (
         postgres_home(database_url, {}, lease=1.0)() as home,
         postgres_home(database_url, {}, lease=1.0)() as other,
@@ -57,10 +59,20 @@ async def test_a_stopped_server_locks_nothing(database_url: str) -> None:
         hold = await a_hold(home, "a")
         await stopped.execute("set idle_in_transaction_session_timeout = '750ms'")
         pipeline = stopped.pipeline()
-        await pipeline.__aenter__()
+        sent = await pipeline.__aenter__()
         await stopped.execute("begin")
         found = await stopped.execute("select tokenweir_hold(%s, %s)", (hold.run.id, hold.epoch))
         await found.fetchone()
+        if taken_for != "active":  # the last word before the stop asked for answers alone
+            await sent.sync()
+            stopped.pgconn.send_flush_request()
+            while stopped.pgconn.flush():
+                await asyncio.sleep(0)
+        async with await psycopg.AsyncConnection.connect(database_url) as look:
+            states = await look.execute(
+                "select state from pg_stat_activity where pid = %s", (stopped.info.backend_pid,)
+            )
+            assert await states.fetchone() == (taken_for,)
         await home.store.leave("a")
         await other.store.heartbeat("b")
         taken: list[Hold] = []

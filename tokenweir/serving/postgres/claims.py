@@ -48,11 +48,11 @@ from free where free.seq = r.seq returning r.seq, waited, {RUN}
 _END_STOPPED = """
 select pg_terminate_backend(pid) from pg_stat_activity
 where application_name = %s and datname = current_database() and usename = current_user
-and xact_start is not null and wait_event = 'ClientRead' and state = 'active'
+and xact_start is not null and wait_event = 'ClientRead'
 and state_change < clock_timestamp() - %s
 """
-"""End transactions of processes that were stopped in the middle of a pipeline: Postgres takes them
-for busy, so that they have no ``idle_in_transaction_session_timeout``."""
+"""End transactions of processes that were stopped in the middle of a pipeline. Postgres takes them
+for busy; or for idle, but ends the ``idle_in_transaction_session_timeout`` at the last Flush."""
 
 _MORE = 100
 """Runs to be ended that are looked at besides, as they need no room."""

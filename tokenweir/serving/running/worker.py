@@ -205,6 +205,7 @@ class Worker:
                 await self._end(held, writer, Outcome("error", explain(error)), began=True)
         except LostError:
             _logger.warning("run %s was taken over by another server", hold.run.id)
+            await self._give_back(hold)  # the log may not know yet, and readers wait for its word
         except StoreError as error:
             _logger.error("run %s is put off: %s", hold.run.id, error.__cause__ or error)
             self._put_off()
