@@ -6,14 +6,36 @@ of that would be lost, and nobody told.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
-__all__ = ["FileWatch"]
+__all__ = ["FileWatches"]
 
+_logger = logging.getLogger("tokenweir.serving")
 _AFTER = "stop the server, put a backup of the folder in place or choose another, and start it"
 
 
-class FileWatch:
+class FileWatches:
+    """Watches some files of SQLite, which are there and open."""
+
+    def __init__(self, *paths: Path) -> None:
+        self._files = [_FileWatch(path) for path in paths]
+        self._told: str | None = None
+
+    def add(self, path: Path) -> None:
+        """Watch another file."""
+        self._files.append(_FileWatch(path))
+
+    def problem(self) -> str | None:
+        """What has happened to one of them, and what to do; None if nothing has. It is logged."""
+        found = next(filter(None, (each.problem() for each in self._files)), None)
+        if found is not None and found != self._told:
+            _logger.error("%s", found)
+            self._told = found
+        return found
+
+
+class _FileWatch:
     """Watches one file of SQLite, which is there and open."""
 
     def __init__(self, path: Path) -> None:

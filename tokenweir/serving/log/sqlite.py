@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from tokenweir.serving.log.blocks import scan, weight
 from tokenweir.serving.log.events import END, Envelope, Event, EventReader, Scanner
-from tokenweir.serving.log.file_watch import FileWatch
+from tokenweir.serving.log.file_watch import FileWatches
 from tokenweir.serving.log.local_writer import LocalWriter, Writers
 from tokenweir.serving.log.sqlite_file import Batch, SqliteFile
 from tokenweir.serving.log.sqlite_reader import SqliteReader
@@ -54,9 +54,7 @@ class SqliteLog:
         self._loop = asyncio.get_running_loop()
         self._path = path
         self._file = SqliteFile(path)
-        self._watches = [FileWatch(path)]
-        self._told: str | None = None
-        """The last thing that was found to have happened to a file."""
+        self._files = FileWatches(path)
         self._wal = WalKeeper(path)
         self._size = self._file.size()
         self._writer = ThreadPoolExecutor(1, "tokenweir-log")
@@ -216,17 +214,11 @@ class SqliteLog:
 
     @property
     def problem(self) -> str | None:
-        for watch in self._watches:
-            if (found := watch.problem()) is not None:
-                if found != self._told:
-                    _logger.error("%s", found)
-                self._told = found
-                return found
-        return self._problem
+        return self._files.problem() or self._problem
 
     def watch(self, path: Path) -> None:
         """Have it be a problem if something happens to a file of SQLite that is open."""
-        self._watches.append(FileWatch(path))
+        self._files.add(path)
 
     async def tidy(self) -> None:
         await self._wal.tidy()
