@@ -42,6 +42,23 @@ async def test_how_long_nobody_held_a_run(home: Home, other: Home, database_url:
     assert (await taken(other, "c")).waited is None
 
 
+async def test_a_claim_of_which_the_answer_was_lost(home: Home, database_url: str) -> None:
+    """A run that a living server holds and does not know of, as its connection broke in the moment
+    of the claim, is given back after a lease; one that it is executing is not."""
+    lost, known = await a_hold(home, "a"), await a_hold(home, "a")
+    await home.log.writer(known.run.id, known.epoch)
+    await home.store.heartbeat("a")
+    assert await home.store.claim("b", 2) == []
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        await connection.execute(
+            "update tokenweir_runs set updated_at = (now() - interval '90 s')::text"
+        )
+    await home.store.heartbeat("a")
+    again = await taken(home, "b")
+    assert (again.run.id, again.epoch) == (lost.run.id, 2)
+    assert await home.store.claim("b", 1) == []
+
+
 @pytest.mark.parametrize("taken_for", ["active", "idle in transaction"])
 async def test_a_stopped_server_locks_nothing(database_url: str, taken_for: str) -> None:
     """A run is taken over also from a server that was stopped while it wrote a checkpoint.

@@ -10,7 +10,7 @@ from tokenweir.serving.postgres.session import Session
 from tokenweir.serving.running.records import Run
 from tokenweir.serving.running.store import Hold
 
-__all__ = ["RUN", "claim", "give_back", "stop_earlier"]
+__all__ = ["RUN", "claim", "give_back", "give_back_lost", "stop_earlier"]
 
 RUN = "r.record, r.status, r.epoch, r.server, r.stopping, r.undone, r.error, r.updated_at, r.turn"
 """The columns of a run ``r``, as ``rows.py`` reads them."""
@@ -130,3 +130,16 @@ async def give_back(connection: Connection, run: str, epoch: int, now: str) -> b
         f"where id = %s and epoch = %s and {_OPEN}"
     )
     return (await connection.execute(sql, (now, run, epoch))).rowcount > 0
+
+
+async def give_back_lost(database: Database, server: str, written: list[str]) -> None:
+    """Have be claimed anew what a server holds for a lease, and does not write.
+
+    It does not know of them: its connection broke when the claim had been made, and before it heard
+    of that.
+    """
+    sql = (
+        "update tokenweir_runs set server = null, status = 'pending' where server = %s "
+        f"and {_OPEN} and id <> all(%s) and updated_at::timestamptz < now() - %s returning 1"
+    )
+    await database.rows(sql, (server, written, timedelta(seconds=database.lease)))

@@ -151,6 +151,11 @@ class PostgresLog:
 
     # For the store
 
+    @property
+    def written(self) -> list[str]:
+        """The runs that are written here."""
+        return list(self._writers)
+
     def drop(self, run_id: str, epoch: int) -> None:
         """Nobody here writes a run any more under this epoch: it is over, or given back."""
         writer = self._writers.get(run_id)

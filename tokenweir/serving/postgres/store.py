@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from tokenweir.serving.log.events import END, EventWriter
 from tokenweir.serving.postgres import turns
-from tokenweir.serving.postgres.claims import RUN, claim, give_back, stop_earlier
+from tokenweir.serving.postgres.claims import RUN, claim, give_back, give_back_lost, stop_earlier
 from tokenweir.serving.postgres.database import Connection, Database
 from tokenweir.serving.postgres.event_file import Part
 from tokenweir.serving.postgres.log import PostgresLog
@@ -39,8 +39,7 @@ from tokenweir.serving.running.store import Counts, Hold, Outcome
 __all__ = ["PostgresStore"]
 
 _LOOK = 0.5
-"""Seconds after which a worker looks for work, should nobody have told of it: for runs that have
-become due, and for those of servers that died."""
+"""Seconds after which a worker looks for runs that became due, or whose servers died."""
 
 _WAIT = 1.0
 """Seconds after which whoever waits for a run looks by himself."""
@@ -258,6 +257,7 @@ class PostgresStore(PostgresRecords):
 
     async def heartbeat(self, server: str) -> None:
         await self._session.heartbeat(server)
+        await give_back_lost(self._database, server, self._log.written)
         if await self._is_eldest():
             await self._tidy()
 
