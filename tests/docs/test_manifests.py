@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import configparser
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+import kubernetes_validate
 import pytest
 import yaml  # type: ignore[import-untyped]
+from check_jsonschema.builtin_schemas import get_builtin_schema
 from click.testing import CliRunner
 
 from tokenweir.cli.serve import serve
@@ -61,3 +66,45 @@ def test_kubernetes_and_compose_fit_together() -> None:
     assert service["spec"]["ports"][0]["targetPort"] == port["containerPort"] == 2024
     assert container["readinessProbe"]["httpGet"] == {"path": "/ok", "port": 2024}
     assert template["spec"]["terminationGracePeriodSeconds"] > 20
+
+
+def test_kubernetes_knows_all_of_it() -> None:
+    """Each document is one of Kubernetes' schema, in which no unknown field is let pass."""
+    documents = list(yaml.safe_load_all(blocks("yaml")[1]))
+    version = kubernetes_validate.latest_version()
+    for document in documents:
+        kubernetes_validate.validate(document, version, strict=True)
+    [container] = documents[0]["spec"]["template"]["spec"]["containers"]
+    container["readinesProbe"] = container.pop("readinessProbe")
+    with pytest.raises(kubernetes_validate.ValidationError, match="readinesProbe"):
+        kubernetes_validate.validate(documents[0], version, strict=True)
+
+
+def test_compose_knows_all_of_it() -> None:
+    """The file is one of the Compose Specification's schema."""
+    schema = get_builtin_schema("vendor.compose-spec")
+    compose = yaml.safe_load(blocks("yaml")[0])
+    jsonschema.validate(compose, schema)
+    compose["services"]["server"]["stop_grace_time"] = "40s"
+    with pytest.raises(jsonschema.ValidationError, match="stop_grace_time"):
+        jsonschema.validate(compose, schema)
+
+
+def complaints(unit: str, folder: Path) -> list[str]:
+    """What systemd says of a unit, but that its programs are not here."""
+    file = folder / "tokenweir.service"
+    file.write_text(unit)
+    verify = ["systemd-analyze", "verify", "--man=no", str(file)]
+    said = subprocess.run(verify, capture_output=True, text=True, timeout=60).stderr.splitlines()
+    return [line for line in said if file.name in line and "is not executable" not in line]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd")
+def test_systemd_knows_all_of_it(tmp_path: Path) -> None:
+    """No key of the unit is unknown to systemd, and no value ignored."""
+    [unit] = blocks("ini")
+    assert complaints(unit, tmp_path) == []
+    [wrong] = complaints(unit.replace("TimeoutStopSec", "TimeoutStopSeconds"), tmp_path)
+    assert "TimeoutStopSeconds" in wrong
+    [wrong] = complaints(unit.replace("Restart=always", "Restart=sometimes"), tmp_path)
+    assert "sometimes" in wrong
