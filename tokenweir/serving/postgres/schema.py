@@ -79,7 +79,10 @@ _PLACES = "alter table tokenweir_servers add column place text not null default 
 """What people know a server by; an older one, which may still run, leaves it empty."""
 
 _MIGRATIONS = (_FIRST, _TURNS, _PLACES)
-"""What brings the tables from each version to the next; from 0, which has none."""
+"""What brings the tables from each version to the next; from 0, which has none.
+
+Each after the first only adds: older servers go on beside the newer one that has brought it.
+"""
 
 VERSION = len(_MIGRATIONS)
 """The version that this server works with."""
