@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from benchmarks.results import Results, Sample, machine
+from benchmarks.results import Results, Sample
 from benchmarks.serving.servers import MEANINGS as SERVERS
 from benchmarks.targets import TARGETS
 from benchmarks.ways import MEANINGS
@@ -13,20 +13,32 @@ __all__ = ["report"]
 
 
 def report(
-    results: Results, units: Mapping[str, Mapping[str, str]], titles: Mapping[str, str]
+    runs: Sequence[Results],
+    units: Mapping[str, Mapping[str, str]],
+    titles: Mapping[str, str],
 ) -> str:
-    """All of it: the machine, a table per scenario, and the table of ratios."""
-    facts = {**machine(), **results.peers}
-    lines = [", ".join(f"{name} {value}" for name, value in facts.items())]
-    for scenario, rows in results.rows.items():
+    """The machine and versions of each run, a table per scenario, and the verdicts.
+
+    Args:
+        runs: One for each Python that was measured; their rows stand together.
+        units: The unit of each metric, by scenario.
+        titles: What each scenario is.
+    """
+    lines = []
+    for run in runs:
+        facts = {**run.machine, **run.peers}
+        lines.append(", ".join(f"{name} {value}" for name, value in facts.items()))
+    for scenario in dict.fromkeys(name for run in runs for name in run.rows):
         lines += ["", f"{scenario}: {titles[scenario]}"]
-        lines += _scenario(results, scenario, units[scenario], list(rows))
-    ratios = list(_ratios(results))
-    if ratios:
-        lines += ["", "ratios: a cost by another, medians; in brackets single rounds"]
-        heads = ("scenario", "of", "by", "measured", "[rounds]", "wanted", "aimed", "")
-        lines += _table([heads, *ratios], right=(3, 4, 5, 6))
-    if results.quick:
+        lines += _scenario(runs, scenario, units[scenario])
+    verdicts = [row for run in runs for row in _verdicts(run)]
+    if verdicts:
+        met = sum(row[-1] == "met" for row in verdicts)
+        lines += ["", "targets: a cost by another, medians; in brackets single rounds"]
+        heads = ("python", "scenario", "of", "by", "measured", "[rounds]", "wanted", "verdict")
+        lines += _table([heads, *verdicts], right=(4, 5, 6))
+        lines += ["", f"{met} of {len(verdicts)} targets met"]
+    if any(run.quick for run in runs):
         lines += [
             "",
             "A quick run: small sizes and few rounds. It shows that things work, no more.",
@@ -34,45 +46,48 @@ def report(
     return "\n".join(lines)
 
 
-def _scenario(
-    results: Results, scenario: str, units: Mapping[str, str], ways: Sequence[str]
-) -> Iterator[str]:
-    measured = {name for way in ways for name in results.rows[scenario][way].rounds}
+def _scenario(runs: Sequence[Results], scenario: str, units: Mapping[str, str]) -> Iterator[str]:
+    there = [(run.python, run.rows[scenario]) for run in runs if scenario in run.rows]
+    measured = {name for _, rows in there for row in rows.values() for name in row.rounds}
     metrics = [name for name in units if name in measured]
-    heads = ["", *(_head(name, units[name]) for name in metrics for _ in (0,))]
+    heads = ["python", "", *(_head(name, units[name]) for name in metrics), ""]
     cells: list[Sequence[str]] = []
-    for way in ways:
-        row = results.rows[scenario][way]
-        found = [row.rounds.get(name) for name in metrics]
-        shown = [_sample(Sample.of(values)) if values else "-" for values in found]
-        note = row.problem or {**SERVERS, **MEANINGS}.get(way, "")
-        cells.append([way, *shown, note])
-    return _table([[*heads, ""], *cells], right=range(1, len(metrics) + 1))
+    for way in dict.fromkeys(way for _, rows in there for way in rows):
+        for python, rows in there:
+            if way in rows:
+                row = rows[way]
+                found = [row.rounds.get(name) for name in metrics]
+                shown = [_sample(Sample.of(values)) if values else "-" for values in found]
+                note = row.problem or {**SERVERS, **MEANINGS}.get(way, "")
+                cells.append([python, way, *shown, note])
+    return _table([heads, *cells], right=range(2, len(metrics) + 2))
 
 
 def _head(name: str, unit: str) -> str:
     return name if unit in name.split() or name.startswith(f"{unit}/") else f"{name} ({unit})"
 
 
-def _ratios(results: Results) -> Iterator[tuple[str, ...]]:
+def _verdicts(run: Results) -> Iterator[tuple[str, ...]]:
     for target in TARGETS:
-        found = target.measured(results)
+        found = target.measured(run)
         if found is None:
             continue
-        bound = "<=" if target.at_most else ">="
+        times = "x" if target.under else ""
         yield (
-            target.scenario if target.metric != "cut" else f"{target.scenario}, cut short",
+            run.python,
+            f"{target.scenario}, {target.metric}",
             target.over,
-            target.under or f"({target.metric})",
-            f"{_number(found.median)}x",
+            target.under or "",
+            f"{_number(found.median)}{times}",
             f"[{_number(found.low)} .. {_number(found.high)}]",
-            f"{bound} {target.wanted:g}",
-            f"{target.aimed:g}" if target.aimed is not None else "",
+            f"{'<=' if target.at_most else '>='} {target.wanted:g}",
             target.verdict(found.median),
         )
 
 
 def _sample(sample: Sample) -> str:
+    if sample.n == 1:
+        return _number(sample.median)
     return f"{_number(sample.median)} [{_number(sample.low)} .. {_number(sample.high)}]"
 
 

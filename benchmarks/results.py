@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +14,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-__all__ = ["Results", "Row", "Sample", "machine"]
+__all__ = ["Results", "Row", "Sample", "load", "machine", "save"]
 
-_PACKAGES = ("langgraph", "langchain-core", "langchain-openai", "openai", "aiohttp", "msgspec")
+_PACKAGES = (
+    "langgraph",
+    "langchain-core",
+    "langchain-openai",
+    "openai",
+    "aiohttp",
+    "msgspec",
+    "uvicorn",
+    "uvloop",
+)
 
 
 @dataclass(frozen=True)
@@ -47,11 +58,24 @@ class Row:
 
 @dataclass
 class Results:
-    """The rows of one run, by scenario and way."""
+    """The rows of one run on one Python, by scenario and way.
+
+    Args:
+        quick: Of small sizes, so that the figures say nothing.
+        machine: Where it ran, and with which versions.
+        peers: The version of each peer.
+        rows: What was found.
+    """
 
     quick: bool
+    machine: dict[str, str] = field(default_factory=lambda: machine())
     peers: dict[str, str] = field(default_factory=dict)
     rows: dict[str, dict[str, Row]] = field(default_factory=dict)
+
+    @property
+    def python(self) -> str:
+        """The version of Python that was measured."""
+        return self.machine["python"]
 
     def row(self, scenario: str, way: str) -> Row:
         """The row, made if there is none yet."""
@@ -74,7 +98,8 @@ class Results:
     def to_json(self) -> dict[str, Any]:
         """Everything, for a file."""
         return {
-            "machine": {**machine(), **self.peers},
+            "machine": self.machine,
+            "peers": self.peers,
             "quick": self.quick,
             "scenarios": {
                 scenario: {
@@ -83,6 +108,46 @@ class Results:
                 for scenario, rows in self.rows.items()
             },
         }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Results:
+        """What ``to_json`` gave."""
+        rows = {
+            scenario: {way: Row(row["rounds"], row["problem"]) for way, row in ways.items()}
+            for scenario, ways in found["scenarios"].items()
+        }
+        return cls(found["quick"], found["machine"], found["peers"], rows)
+
+    def join(self, later: Results) -> None:
+        """Take the scenarios of a later run, in place of those of the same name."""
+        self.quick |= later.quick
+        self.peers |= later.peers
+        self.rows |= later.rows
+
+
+def load(file: Path) -> list[Results]:
+    """The runs that a file holds; none if there is no file."""
+    return [*map(Results.from_json, json.loads(file.read_text()))] if file.exists() else []
+
+
+def save(file: Path, runs: Sequence[Results]) -> None:
+    """Add runs to a file, each to that of the same machine, Python and versions.
+
+    A run of the same Python with other versions is dropped, so that a file never mixes two.
+    """
+    kept = {run.python: run for run in load(file)}
+    for run in runs:
+        before = kept.get(run.python)
+        if before is not None and before.machine == run.machine:
+            before.join(run)
+        else:
+            kept[run.python] = run
+    text = json.dumps([run.to_json() for run in kept.values()], indent=1, ensure_ascii=False)
+    file.write_text(re.sub(r"\[\s+([-\d.e,\s]+?)\s+\]", _on_one_line, text) + "\n")
+
+
+def _on_one_line(numbers: re.Match[str]) -> str:
+    return f"[{', '.join(f'{float(each):.6g}' for each in numbers[1].split(','))}]"
 
 
 def machine() -> dict[str, str]:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from benchmarks.child import Measured
-from benchmarks.script import Script
+from benchmarks.script import TURNS, Script
 
 __all__ = ["SCENARIOS", "Point", "Scenario"]
 
@@ -20,6 +20,7 @@ Times = Mapping[str, Measured]
 
 CLIENTS = ("raw", "sdk", "chatopenai")
 GRAPHS = ("plain", "plain+model", "ours", "ours+chatopenai")
+MAIN = ("raw", "plain", "plain+model", "ours")
 SYNC = ("sdk-sync", "plain-sync", "plain+model-sync", "ours-sync")
 
 
@@ -52,6 +53,7 @@ class Scenario:
         peers: Whether the peers can do it.
         task: How replies are read: arguments of ``Task``.
         fresh: A new process for each round.
+        main: Whether it is run when none is named.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Scenario:
     peers: bool = False
     task: Mapping[str, Any] = field(default_factory=dict)
     fresh: bool = False
+    main: bool = False
 
 
 def _burst(kind: str, tokens: int, quick_tokens: int) -> Callable[[bool], Points]:
@@ -73,11 +76,29 @@ def _burst(kind: str, tokens: int, quick_tokens: int) -> Callable[[bool], Points
     return points
 
 
-def _paced(quick: bool) -> Points:
-    streams, short, long = (20, 5, 25) if quick else (100, 10, 70)
+def _replies(quick: bool) -> Points:
+    lengths = BURST_LENGTHS[:-1] if quick else BURST_LENGTHS
+    # The shorter, the more often: one short reply alone is all noise.
+    least, most, of_all = (1, 5, 100) if quick else (3, 100, 2000)
     return {
-        "short": Point(Script("text", short, 50), streams),
-        "long": Point(Script("text", long, 50), streams),
+        f"{tokens}": Point(Script("text", tokens), repeat=max(least, min(most, of_all // tokens)))
+        for tokens in lengths
+    }
+
+
+def _paced(*lengths: int) -> Callable[[bool], Points]:
+    def points(quick: bool) -> Points:
+        streams = 20 if quick else 100
+        sizes = [tokens for tokens in lengths if not quick or tokens <= 20]
+        return {f"{tokens}": Point(Script("text", tokens, 50), streams) for tokens in sizes}
+
+    return points
+
+
+def _agents(quick: bool) -> Points:
+    return {
+        "burst": Point(Script("turns", AGENT_TOKENS), repeat=1 if quick else 5),
+        "paced": Point(Script("turns", AGENT_TOKENS, 5 if quick else 50), 2 if quick else 20),
     }
 
 
@@ -111,31 +132,32 @@ def _per_token(points: Points, times: Times) -> dict[str, float]:
     return {"us/token": 1e6 * times["burst"].cpu / points["burst"].tokens()}
 
 
-def _per_reply(points: Points, times: Times) -> dict[str, float]:
-    [(name, point)] = points.items()
-    replies = point.streams * point.repeat
-    return {"ms/call": 1e3 * times[name].cpu / replies, "ms to first": 1e3 * times[name].first}
+def _per_length(points: Points, times: Times) -> dict[str, float]:
+    found = {name: 1e6 * times[name].cpu / point.tokens() for name, point in points.items()}
+    if not points["1"].script.every:
+        return {**found, "ms to first": 1e3 * times["1"].first}
+    short, long = ("20", "100") if "100" in points else ("1", "20")
+    busiest = times[long]
+    slope = _slope(points, times, short, long)
+    return {**found, "marginal": slope, "busy": 100 * busiest.cpu / busiest.wall}
+
+
+def _per_run(points: Points, times: Times) -> dict[str, float]:
+    return {
+        name: 1e3 * times[name].cpu / (point.streams * point.repeat)
+        for name, point in points.items()
+    }
 
 
 def _per_kind(points: Points, times: Times) -> dict[str, float]:
     return {kind: 1e6 * times[kind].cpu / point.tokens() for kind, point in points.items()}
 
 
-def _slope(points: Points, times: Times, short: str = "short", long: str = "long") -> float:
+def _slope(points: Points, times: Times, short: str, long: str) -> float:
     tokens = points[long].tokens() / points[long].repeat
     fewer = points[short].tokens() / points[short].repeat
     per_long = times[long].cpu / points[long].repeat
     return 1e6 * (per_long - times[short].cpu / points[short].repeat) / (tokens - fewer)
-
-
-def _marginal(points: Points, times: Times) -> dict[str, float]:
-    slope = _slope(points, times)
-    short, long = points["short"], times["long"]
-    return {
-        "us/token": slope,
-        "us/stream": 1e6 * times["short"].cpu / short.streams - slope * short.script.tokens,
-        "busy": 100 * long.cpu / long.wall,
-    }
 
 
 def _marginal_by_size(points: Points, times: Times) -> dict[str, float]:
@@ -166,7 +188,14 @@ def _per_stream(points: Points, times: Times) -> dict[str, float]:
     return {"kB/stream": times["open"].memory / points["open"].streams / 1e3}
 
 
-PACED_UNITS = {"us/token": "us", "us/stream": "us", "busy": "%"}
+BURST_LENGTHS = (1, 20, 50, 100, 300, 3000)
+AGENT_TOKENS = 30
+BURST_UNITS = {**{f"{tokens}": "us/token" for tokens in BURST_LENGTHS}, "ms to first": "ms"}
+PACED_UNITS = {
+    **{f"{tokens}": "us/token" for tokens in BURST_LENGTHS[:-1]},
+    "marginal": "us/token",
+    "busy": "%",
+}
 GROWTH_UNITS = {
     "growth": "x",
     **dict.fromkeys(("10-100", "100-1000", "1000-10000"), "us/token"),
@@ -176,30 +205,47 @@ THROUGH = ("ours", "ours-collect", "ours-lanes")
 SCENARIOS = (
     Scenario(
         "burst",
-        "one reply as fast as it can be read; all CPU time by its tokens",
-        {"us/token": "us"},
-        _burst("text", 3000, 500),
-        _per_token,
-        (*CLIENTS, *GRAPHS, *SYNC, "ours-guard", "plain-events", "ours-events"),
+        "replies as fast as they can be read, by length; all CPU time, starts included",
+        BURST_UNITS,
+        _replies,
+        _per_length,
+        (*MAIN, "plain-sync", "ours-sync", "plain-events", "ours-events"),
+        (*CLIENTS, "ours+chatopenai", "plain+model-sync", "sdk-sync", "ours-guard"),
         peers=True,
+        main=True,
     ),
     Scenario(
         "paced",
-        "many replies at once, 20 tokens/s each; a token's marginal CPU time",
+        "100 replies at once, 20 tokens/s each, by length; all CPU time, starts included",
         PACED_UNITS,
-        _paced,
-        _marginal,
+        _paced(1, 20, 50, 100, 300),
+        _per_length,
+        MAIN,
         (*CLIENTS, *GRAPHS, *SYNC),
         peers=True,
+        main=True,
     ),
     Scenario(
         "filtered",
         "as paced, where the reader wants a tag that no model has",
         PACED_UNITS,
-        _paced,
-        _marginal,
+        _paced(1, 20, 50, 100),
+        _per_length,
+        ("plain", "plain+model", "ours"),
         (*GRAPHS, "ours-after"),
         task={"filtered": True},
+        main=True,
+    ),
+    Scenario(
+        "agent",
+        f"a run of create_agent: {TURNS} tool calls and an answer, {AGENT_TOKENS} tokens each",
+        {"burst": "ms/run", "paced": "ms/run"},
+        _agents,
+        _per_run,
+        ("plain", "plain+model", "ours"),
+        ("ours+chatopenai",),
+        task={"agent": True},
+        main=True,
     ),
     Scenario(
         "tools",
@@ -207,9 +253,10 @@ SCENARIOS = (
         {"tools": "us/chunk", "cut": "us/chunk"},
         _tools,
         _per_kind,
-        (*CLIENTS, *GRAPHS),
-        ("ours-collect", "ours-lanes", *SYNC),
+        MAIN,
+        ("ours-collect", "ours-lanes", *CLIENTS, *GRAPHS, *SYNC),
         task={"tools": True},
+        main=True,
     ),
     Scenario(
         "logprobs",
@@ -217,27 +264,10 @@ SCENARIOS = (
         {"us/token": "us"},
         _burst("logprobs", 1000, 200),
         _per_token,
-        (*CLIENTS, *GRAPHS),
-        SYNC,
+        MAIN,
+        (*CLIENTS, *GRAPHS, *SYNC),
         task={"logprobs": True},
-    ),
-    Scenario(
-        "reply",
-        "a whole reply of 300 tokens, not paced, from the call to the end",
-        {"ms/call": "ms", "ms to first": "ms"},
-        lambda quick: {"reply": Point(Script("text", 300), repeat=2 if quick else 10)},
-        _per_reply,
-        (*CLIENTS, *GRAPHS, *SYNC),
-        peers=True,
-    ),
-    Scenario(
-        "start",
-        "a reply of one token, from the call to the end",
-        {"ms/call": "ms", "ms to first": "ms"},
-        lambda quick: {"start": Point(Script("text", 1), repeat=5 if quick else 50)},
-        _per_reply,
-        (*CLIENTS, *GRAPHS, *SYNC),
-        peers=True,
+        main=True,
     ),
     *(
         Scenario(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-__all__ = ["Script"]
+__all__ = ["TURNS", "Script"]
+
+TURNS = 10
+"""Tool calls of an agent's run, before its answer."""
 
 _LINE = re.compile(rb"script:(\w+),(\d+),(\d+)")
 
@@ -18,7 +21,8 @@ class Script:
         kind: ``text``; ``tools``, the arguments of one tool call; ``cut``, the same ending where
             no closing makes them valid JSON; ``logprobs``, text with log probabilities; ``hold``,
             text, and then nothing for as long as the client stays; ``clock``, text that tells when
-            it was sent, if it is paced.
+            it was sent, if it is paced; ``turns``, a tool call as long as the request holds answers
+            to less than ``TURNS`` of them, then text.
         tokens: Events with text, or with a piece of arguments.
         every: Milliseconds between tokens; 0 sends them one write after the other.
     """
@@ -32,8 +36,20 @@ class Script:
         return f"script:{self.kind},{self.tokens},{self.every}"
 
     def pieces(self) -> int:
-        """How many chunks with text, or of a tool call, a client sees: its name is one."""
+        """How many chunks with text, or of a tool call, a client sees: its name is one.
+
+        Of an agent's run it is those of all calls, and an answer of the tool for each.
+        """
+        if self.kind == "turns":
+            return TURNS * (self.tokens + 2) + self.tokens
         return self.tokens + (self.kind in ("tools", "cut"))
+
+    def turn(self, body: bytes) -> Script:
+        """What to send for this request, of an agent's run."""
+        if self.kind != "turns":
+            return self
+        answered = body.count(b'"tool_call_id"')
+        return replace(self, kind=f"tools{answered}" if answered < TURNS else "text")
 
     @classmethod
     def found_in(cls, body: bytes) -> Script:

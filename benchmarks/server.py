@@ -48,7 +48,7 @@ class Connection(asyncio.Protocol):
                 return
             body = bytes(self._received[head + 4 : end])
             del self._received[:end]
-            self._answer(Script.found_in(body))
+            self._answer(Script.found_in(body).turn(body))
 
     def _answer(self, script: Script) -> None:
         reply = frames(script)

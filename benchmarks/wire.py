@@ -52,7 +52,7 @@ class Frames:
 @lru_cache(maxsize=64)
 def frames(script: Script) -> Frames:
     """The bytes of a reply, after the head."""
-    if script.kind in ("tools", "cut"):
+    if script.kind.startswith(("tools", "cut")):
         opening, tokens = _tool_call(script)
     else:
         opening = _event({"role": "assistant", "content": "", "refusal": None})
@@ -74,11 +74,13 @@ def _text(word: str, *, logprobs: bool) -> bytes:
 
 def _tool_call(script: Script) -> tuple[bytes, list[bytes]]:
     function = {"name": "write", "arguments": ""}
-    call = {"index": 0, "id": "call_0f1e2d3c", "type": "function", "function": function}
+    # Of an agent's run each call has an id of its own, by its turn.
+    turn = script.kind.removeprefix("tools") if script.kind != "cut" else ""
+    call = {"index": 0, "id": f"call_0f1e2d3c{turn}", "type": "function", "function": function}
     opening = _event({"role": "assistant", "content": None, "tool_calls": [call]})
     pieces = ['{"text": "', *(_ARGUMENTS[n % len(_ARGUMENTS)] for n in range(script.tokens - 2))]
     # A token limit does not care where it cuts: here in the middle of an escape.
-    pieces.append('"}' if script.kind == "tools" else " \\u4f")
+    pieces.append('"}' if script.kind != "cut" else " \\u4f")
     made = {
         piece: _event({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]})
         for piece in dict.fromkeys(pieces)
@@ -87,7 +89,7 @@ def _tool_call(script: Script) -> tuple[bytes, list[bytes]]:
 
 
 def _closing(script: Script) -> bytes:
-    reason = {"tools": "tool_calls", "cut": "length"}.get(script.kind, "stop")
+    reason = {"tools": "tool_calls", "cut": "length"}.get(script.kind.rstrip("0123456789"), "stop")
     usage = {
         "prompt_tokens": 9,
         "completion_tokens": script.tokens,

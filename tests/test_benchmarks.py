@@ -16,9 +16,9 @@ from openai import OpenAI
 from benchmarks.child import Measured
 from benchmarks.processes import Server
 from benchmarks.report import report
-from benchmarks.results import Results
-from benchmarks.scenarios import SCENARIOS, Point
-from benchmarks.script import Script
+from benchmarks.results import Results, load, save
+from benchmarks.scenarios import SCENARIOS
+from benchmarks.script import TURNS, Script
 from benchmarks.serving import run as serving
 from benchmarks.targets import TARGETS, Target, missed
 from benchmarks.ways import MEANINGS
@@ -85,21 +85,43 @@ def test_server_reads_the_script_of_each_request(client: OpenAI) -> None:
         Script.found_in(b'{"messages": []}')
 
 
-def test_slope_leaves_out_the_fixed_cost() -> None:
-    """The paced metric is the marginal cost of a token, whatever a stream costs to start."""
+def test_paced_shows_all_of_a_call_and_a_tokens_share() -> None:
+    """A reply's cost includes its start, spread over its tokens; the marginal cost does not."""
     paced = next(scenario for scenario in SCENARIOS if scenario.name == "paced")
-    points = {
-        "short": Point(Script("text", 10, 50), streams=100),
-        "long": Point(Script("text", 70, 50), streams=100),
-    }
+    points = paced.points(False)
     fixed, token = 100 * 3e-3, 100 * 40e-6
     times = {
         name: Measured(cpu=fixed + point.script.tokens * token, wall=4.0, first=0.0)
         for name, point in points.items()
     }
     found = paced.metrics(points, times)
-    assert found["us/token"] == pytest.approx(40)
-    assert found["us/stream"] == pytest.approx(3000)
+    assert found["marginal"] == pytest.approx(40)
+    assert found["1"] == pytest.approx(3040)
+    assert found["50"] == pytest.approx(100)
+
+
+def test_server_sends_an_agents_run(client: OpenAI) -> None:
+    """A tool is called until its answers are all there, each call with an id of its own."""
+    script = Script("turns", 30)
+    messages: list[Any] = [{"role": "user", "content": script.prompt()}]
+    ids, pieces = set(), 0
+    while True:
+        stream = client.chat.completions.create(model="any", messages=messages, stream=True)
+        found = [event.choices[0] for event in stream if event.choices]
+        calls = [call for choice in found for call in choice.delta.tool_calls or ()]
+        pieces += len(calls) + sum(bool(choice.delta.content) for choice in found)
+        if not calls:
+            break
+        assert found[-1].finish_reason == "tool_calls"
+        arguments = "".join(call.function.arguments or "" for call in calls if call.function)
+        assert json.loads(arguments)
+        ids.add(calls[0].id)
+        called = {"name": "write", "arguments": arguments}
+        call = {"id": calls[0].id, "type": "function", "function": called}
+        messages.append({"role": "assistant", "tool_calls": [call]})
+        messages.append({"role": "tool", "tool_call_id": calls[0].id, "content": "written"})
+    assert len(ids) == TURNS
+    assert pieces + TURNS == script.pieces()
 
 
 def test_growth_compares_slopes() -> None:
@@ -122,32 +144,65 @@ def test_ratios_are_of_medians_and_show_the_rounds() -> None:
     """A ratio divides the medians; its range is that of single rounds."""
     results = Results(quick=False)
     for plain, ours in ((200.0, 10.0), (300.0, 10.0), (250.0, 50.0)):
-        results.row("burst", "plain").add({"us/token": plain})
-        results.row("burst", "ours").add({"us/token": ours})
-    found = results.ratio("burst", "us/token", "plain", "ours")
+        results.row("burst", "plain").add({"3000": plain})
+        results.row("burst", "ours").add({"3000": ours})
+    found = results.ratio("burst", "3000", "plain", "ours")
     assert found is not None
     assert (found.median, found.low, found.high, found.n) == (25.0, 5.0, 30.0, 3)
-    assert results.ratio("burst", "us/token", "plain", "raw") is None
-    table = report(results, {"burst": {"us/token": "us"}}, {"burst": "a burst"})
-    assert "25.0x  [5.00 .. 30.0]   >= 25     35  wanted" in table
+    assert results.ratio("burst", "3000", "plain", "raw") is None
+
+
+def measured_on(python: str, ours: float) -> Results:
+    """A run on that Python, in which plain took 200 us a token."""
+    results = Results(quick=False, machine={"python": python, "cores": "2"})
+    results.row("burst", "plain").add({"3000": 200.0})
+    results.row("burst", "ours").add({"3000": ours})
+    return results
+
+
+def test_a_report_has_each_python_and_a_verdict_for_each_target() -> None:
+    """The rows of two Pythons stand together; a target is met, or missed by a part of it."""
+    runs = [measured_on("3.13.0", 8.0), measured_on("3.11.7", 16.0)]
+    table = report(runs, {"burst": {"3000": "us/token"}}, {"burst": "a burst"})
+    lines = [" ".join(line.split()) for line in table.splitlines()]
+    assert "3.13.0 ours 8.00 our astream, our chat_model" in lines
+    assert "3.11.7 ours 16.0 our astream, our chat_model" in lines
+    assert "3.13.0 burst, 3000 plain ours 25.0x [25.0 .. 25.0] >= 20 met" in lines
+    assert "3.11.7 burst, 3000 plain ours 12.5x [12.5 .. 12.5] >= 20 missed by 38 %" in lines
+    assert lines[-1] == "1 of 2 targets met"
+
+
+def test_a_file_keeps_a_run_for_each_python(tmp_path: Path) -> None:
+    """Scenarios of later runs are added to those of the same machine and versions."""
+    file = tmp_path / "runs.json"
+    first, later = measured_on("3.13.0", 8.0), Results(False, {"python": "3.13.0", "cores": "2"})
+    later.row("tools", "ours").add({"tools": 10.25})
+    save(file, [first, measured_on("3.11.7", 16.0)])
+    save(file, [later])
+    newest, older = load(file)
+    assert newest.values("burst", "ours", "3000") == [8.0]
+    assert newest.values("tools", "ours", "tools") == [10.25]
+    assert older.values("burst", "ours", "3000") == [16.0]
+    save(file, [Results(False, {"python": "3.13.0", "cores": "4"})])
+    assert [run.rows == {} for run in load(file)] == [True, False]
 
 
 def test_verdicts() -> None:
-    """A target is missed, met, or met as far as was aimed for; smaller is better for some."""
-    more = Target("burst", "us/token", "plain", "ours", 25, 35)
-    less = Target("burst", "us/token", "ours", "raw", 2, 1.3, at_most=True)
-    assert [more.verdict(ratio) for ratio in (24, 25, 35)] == ["missed", "wanted", "aimed"]
-    assert [less.verdict(ratio) for ratio in (2.1, 2, 1.3)] == ["missed", "wanted", "aimed"]
+    """A target is met, or missed by so much of it; smaller is better for some."""
+    more = Target("burst", "3000", "plain", "ours", 25)
+    less = Target("burst", "3000", "ours", "raw", 2, at_most=True)
+    assert [more.verdict(ratio) for ratio in (20, 25, 35)] == ["missed by 20 %", "met", "met"]
+    assert [less.verdict(ratio) for ratio in (2.1, 2, 1.3)] == ["missed by 5 %", "met", "met"]
 
 
 def test_missed_names_the_targets_that_a_run_missed() -> None:
     """Only targets that were measured can be missed."""
     results = Results(quick=False)
-    results.row("start", "plain").add({"ms/call": 5.0})
+    results.row("burst", "plain").add({"1": 5.0})
     assert missed(results) == []
-    results.row("start", "ours").add({"ms/call": 2.6})
-    assert missed(results) == ["start, ms/call, plain / ours"]
-    results.row("start", "ours").add({"ms/call": 1.0})
+    results.row("burst", "ours").add({"1": 2.6})
+    assert missed(results) == ["burst, 1, plain / ours"]
+    results.row("burst", "ours").add({"1": 0.4})
     assert missed(results) == []
 
 
@@ -180,15 +235,23 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_tiny_run_measures_each_way() -> None:
     """A run reads whole replies by each way that was named, and gives a value for each round."""
-    ways = "sdk,plain,ours,ours-sync"
-    done = run("start", "memory", "--quick", "--rounds", "2", "--ways", ways, "--json")
+    done = run("burst", "--quick", "--rounds", "2", "--ways", "sdk,ours,ours-sync", "--json")
     assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)["scenarios"]["start"]
-    assert set(rows) == {"sdk", "plain", "ours", "ours-sync"}
+    rows = json.loads(done.stdout)["scenarios"]["burst"]
+    assert set(rows) == {"sdk", "ours", "ours-sync"}
     for row in rows.values():
         assert row["problem"] is None
-        assert len(row["rounds"]["ms/call"]) == 2
-        assert min(row["rounds"]["ms/call"]) > 0
+        assert len(row["rounds"]["1"]) == 2
+        assert min(row["rounds"]["1"]) > 0
+
+
+def test_a_tiny_run_measures_agents_and_memory() -> None:
+    """An agent's run goes through all its tool calls; what open replies take is found."""
+    done = run("agent", "memory", "--quick", "--rounds", "1", "--ways", "ours", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["scenarios"]
+    assert found["agent"]["ours"]["rounds"]["burst"][0] > 0
+    assert found["memory"]["ours"]["problem"] is None
 
 
 def test_a_tiny_run_measures_servers() -> None:

@@ -30,7 +30,7 @@ UNITS = {
 }
 _RATE = 20
 _COMPARED = (50, 100, 200, 500)
-_HELD = (800, 1500)
+_HELD = (800, 1200, 1500)
 
 _PROTOCOLS = "serve-protocols-100"
 _CLUSTER = "cluster-100"

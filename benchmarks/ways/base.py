@@ -23,12 +23,14 @@ class Task:
         tools: The model has a tool.
         logprobs: The model is asked for log probabilities.
         filtered: The reader wants only tokens with a tag that no model has.
+        agent: The graph is LangChain's ``create_agent`` with that tool.
     """
 
     base_url: str
     tools: bool = False
     logprobs: bool = False
     filtered: bool = False
+    agent: bool = False
 
 
 class Way(ABC):

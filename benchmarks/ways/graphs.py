@@ -11,7 +11,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 
 from benchmarks.ways.base import MODEL, SyncWay, Task, Way, write_tool
 
-__all__ = ["GraphSyncWay", "GraphWay", "chat_openai", "graph_of", "make", "our_model"]
+__all__ = ["GraphSyncWay", "GraphWay", "agent_of", "chat_openai", "graph_of", "make", "our_model"]
 
 
 def chat_openai(task: Task) -> Any:
@@ -55,8 +55,19 @@ def graph_of(model: Any, *, sync: bool) -> Any:
     return builder.compile()
 
 
+def agent_of(model: Any) -> Any:
+    """LangChain's agent with the tool that the server's tool calls name."""
+    from langchain.agents import create_agent
+
+    async def write(text: str) -> str:
+        """Write a text."""
+        return "written"
+
+    return create_agent(model, [write])
+
+
 class GraphWay(Way):
-    """A graph of one node, streamed.
+    """A graph of one node, or an agent, streamed.
 
     Args:
         ours: By our ``astream``; else by the graph's own.
@@ -76,7 +87,8 @@ class GraphWay(Way):
         through: str = "",
     ) -> None:
         super().__init__(task)
-        self._graph = graph_of(our_model(task) if own_model else chat_openai(task), sync=False)
+        model = our_model(task) if own_model else chat_openai(task)
+        self._graph = agent_of(model) if task.agent else graph_of(model, sync=False)
         self._ours = ours
         self._at_source = ours and task.filtered and not after
         self._after = task.filtered and not self._at_source
@@ -104,7 +116,8 @@ class GraphWay(Way):
                     count += 1
             return count
         async for chunk, _ in self._stream(prompt):
-            if chunk.content or chunk.tool_call_chunks:
+            # A tool's answer is a message without chunks.
+            if chunk.content or getattr(chunk, "tool_call_chunks", None):
                 count += 1
                 if count == 1:
                     first()
