@@ -16,6 +16,7 @@ from benchmarks.report import report
 from benchmarks.results import Results, load, save
 from benchmarks.run import Runner
 from benchmarks.scenarios import SCENARIOS, Scenario
+from benchmarks.serving import aegra
 from benchmarks.serving import run as serving
 from benchmarks.serving.servers import MEANINGS as SERVERS
 from benchmarks.targets import missed
@@ -88,6 +89,8 @@ def _measured(chosen: Collection[str], ways: Sequence[str], options: Any) -> Res
             servers = serving.WAYS[name] if not ways else [*filter(SERVERS.get, ways)]
             if servers:
                 serving.run(name, servers, results, rounds, _tell)
+    if any(rows["aegra"].rounds for rows in results.rows.values() if "aegra" in rows):
+        results.peers |= environments.versions({"aegra": aegra.python()})
     return results
 
 

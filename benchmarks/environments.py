@@ -25,6 +25,7 @@ REQUIREMENTS = {
     "openai-agents": ["openai-agents>=0.24"],
     "litellm": ["litellm>=1.83"],
     "agno": ["agno>=3", "openai"],
+    "aegra": ["aegra-api>=0.11", "langchain-openai>=1.7"],
 }
 
 

@@ -89,6 +89,7 @@ TARGETS = (
         for way in ENCODERS
     ),
     Target("cluster-100", "us/token", "serve-postgres", "serve", 1.3, at_most=True),
+    Target("cluster-30", "us/all", "aegra", "serve-postgres-langgraph", 5),
     Target("cluster-100", "p99", "serve-elsewhere", None, 20, at_most=True),
     Target("cluster-100", "p99", "serve-elsewhere-nats", None, 5, at_most=True),
     Target("import", "ms", "import tokenweir", "import langgraph", 1.0, at_most=True),

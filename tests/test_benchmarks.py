@@ -271,6 +271,19 @@ def test_a_tiny_run_measures_servers() -> None:
         assert found["pace"] > 50
 
 
+def test_a_tiny_run_measures_several_servers() -> None:
+    """Servers that share a Postgres share the streams; CPU time is that of all of them."""
+    done = run("cluster-200", "--quick", "--rounds", "1", "--ways", "servers-1+2", "--json")
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout)["scenarios"]["cluster-200"]["servers-1+2"]
+    assert row["problem"] is None
+    [found] = [{name: each for name, [each] in row["rounds"].items()}]
+    assert found["us/token"] > 0
+    assert found["us/beside"] > 0
+    assert found["us/all"] == pytest.approx(found["us/token"] + found["us/beside"])
+    assert found["pace"] > 50
+
+
 def test_a_scenario_that_no_named_way_can_do_is_left_out() -> None:
     """A scenario without any of the ways says so; imports need none, and meet their target."""
     done = run("import", "growth-text", "--ways", "sdk", "--rounds", "1", "--check")

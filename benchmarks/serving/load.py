@@ -36,8 +36,8 @@ class Job:
     """What to do.
 
     Args:
-        port: The server's.
-        pid: The server's process, whose CPU time and memory are taken.
+        ports: The servers'; streams take them in turns.
+        pids: The servers' processes, whose CPU time and memory are taken.
         request: What to send for a stream, all of it.
         starting: What to send before that, on a connection of its own; "" if nothing.
         streams: How many.
@@ -47,8 +47,8 @@ class Job:
         beside: Processes whose CPU time is taken, too, with their children's.
     """
 
-    port: int
-    pid: int
+    ports: Sequence[int]
+    pids: Sequence[int]
     request: str
     starting: str
     streams: int
@@ -111,8 +111,8 @@ class Load:
     def run(self) -> Seen:
         """Open the streams, measure, and close them."""
         job = self._job
-        before = _memory(job.pid)
-        begun = _cpu(job.pid)
+        before = _memory(job.pids)
+        begun = _of_all(job.pids)
         deadline = time.monotonic() + job.patience
         while time.monotonic() < deadline:
             while self._waiting < _AT_ONCE and len(self._streams) < job.streams:
@@ -120,19 +120,19 @@ class Load:
             self._read_for(0.01)
             if not self._waiting and len(self._streams) == job.streams:
                 break
-        starting = _cpu(job.pid) - begun
+        starting = _of_all(job.pids) - begun
         self._read_for(job.settle)
         self._late.clear()
         there = [stream for stream in self._streams.values() if stream.first]
         for stream in there:
             stream.tokens = 0
         beside = _with_children(job.beside)
-        cpu, started = _cpu(job.pid), time.monotonic()
+        cpu, started = _of_all(job.pids), time.monotonic()
         self._read_for(job.seconds)
-        cpu, lasted = _cpu(job.pid) - cpu, time.monotonic() - started
+        cpu, lasted = _of_all(job.pids) - cpu, time.monotonic() - started
         beside = _with_children(job.beside) - beside
         late = sorted(self._late)
-        after = _memory(job.pid)
+        after = _memory(job.pids)
         for stream in self._streams.values():
             stream.socket.close()
         if not late:
@@ -153,20 +153,21 @@ class Load:
         )
 
     def _open(self) -> None:
+        port = self._job.ports[len(self._streams) % len(self._job.ports)]
         own = f"{os.getpid():08x}{len(self._streams):08x}"
         if self._job.starting:
-            with self._send(self._job.starting, own) as first:
+            with self._send(port, self._job.starting, own) as first:
                 answer = b"".join(iter(lambda: first.recv(65536), b""))
             if not answer.startswith(b"HTTP/1.1 200") or b'"success"' not in answer:
                 raise RuntimeError(f"no run was started: {answer[:300]!r}")
-        connected = self._send(self._job.request, own)
+        connected = self._send(port, self._job.request, own)
         connected.setblocking(False)
         self._streams[connected.fileno()] = _Stream(connected)
         self._poll.register(connected.fileno(), select.EPOLLIN)
         self._waiting += 1
 
-    def _send(self, request: str, own: str) -> socket.socket:
-        connected = socket.create_connection(("127.0.0.1", self._job.port), timeout=10)
+    def _send(self, port: int, request: str, own: str) -> socket.socket:
+        connected = socket.create_connection(("127.0.0.1", port), timeout=10)
         connected.sendall(request.replace(STREAM, own).encode())
         return connected
 
@@ -205,6 +206,10 @@ def _cpu(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)
 
 
+def _of_all(pids: Sequence[int]) -> float:
+    return sum(map(_cpu, pids))
+
+
 def _with_children(pids: Sequence[int]) -> float:
     """The same of processes and their children."""
     found = 0.0
@@ -214,7 +219,11 @@ def _with_children(pids: Sequence[int]) -> float:
     return found
 
 
-def _memory(pid: int) -> int:
+def _memory(pids: Sequence[int]) -> int:
+    return sum(map(_resident, pids))
+
+
+def _resident(pid: int) -> int:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024

@@ -21,6 +21,7 @@ __all__ = ["ENCODERS", "SCENARIOS", "UNITS", "WAYS", "run"]
 UNITS = {
     "us/token": "us",
     "us/beside": "us",
+    "us/all": "us",
     "p50": "ms",
     "p99": "ms",
     "kB/stream": "kB",
@@ -34,12 +35,18 @@ _HELD = (800, 1200, 1500)
 
 _PROTOCOLS = "serve-protocols-100"
 _CLUSTER = "cluster-100"
+_BESIDE_AEGRA = "cluster-30"
+_PROCESSES = tuple(f"cluster-{streams}" for streams in (200, 800, 1200))
 
 SCENARIOS = {
     f"serve-{streams}": f"a server with {streams} streams of {_RATE} tokens/s each"
     for streams in (*_COMPARED, *_HELD)
 }
 SCENARIOS[_CLUSTER] = "the same with 100 streams, on Postgres"
+SCENARIOS[_BESIDE_AEGRA] = "the same with 30 streams, beside aegra on a Postgres and a Redis"
+for _name in _PROCESSES:
+    _streams = _name.rpartition("-")[2]
+    SCENARIOS[_name] = f"{_streams} streams on 1 to 3 servers of one Postgres, nothing pinned"
 SCENARIOS[_PROTOCOLS] = "the same with 100 streams, in each protocol"
 _ALL = ("fastapi", "proxy", "proxy-asyncio", "serve", "serve-memory")
 WAYS: dict[str, tuple[str, ...]] = {
@@ -55,6 +62,9 @@ ENCODERS = (
 )
 WAYS[_CLUSTER] = ("serve", "serve-postgres", "serve-elsewhere", "serve-elsewhere-nats")
 WAYS[_PROTOCOLS] = ("serve", *ENCODERS)
+WAYS[_BESIDE_AEGRA] = ("aegra", "serve-postgres", "serve-postgres-langgraph")
+WAYS[_PROCESSES[0]] = ("servers-1", "servers-2", "servers-3", "servers-1+1", "servers-1+2")
+WAYS |= dict.fromkeys(_PROCESSES[1:], ("servers-1", "servers-2", "servers-3"))
 
 
 def run(
@@ -98,11 +108,20 @@ def _measure(way: str, streams: int, upstream: str, *, quick: bool) -> Seen:
     ):
         prompt = script.prompt()
         requests = server.request(prompt), server.starting(prompt)
-        job = Job(server.port, server.pid, *requests, 5, 0.2, 0.3, patience)
+        job = Job(tuple(server.ports), tuple(server.pids), *requests, 5, 0.2, 0.3, patience)
         _load(job)  # all imported, and run once
         settle = 0.5 if quick else 1.5
         beside = tuple(server.beside)
-        job = Job(server.port, server.pid, *requests, streams, settle, seconds, patience, beside)
+        job = Job(
+            tuple(server.ports),
+            tuple(server.pids),
+            *requests,
+            streams,
+            settle,
+            seconds,
+            patience,
+            beside,
+        )
         return _load(job)
 
 
@@ -129,6 +148,7 @@ def _metrics(seen: Seen, streams: int) -> dict[str, float]:
     return {
         "us/token": 1e6 * seen.cpu / seen.tokens,
         "us/beside": 1e6 * seen.beside / seen.tokens,
+        "us/all": 1e6 * (seen.cpu + seen.beside) / seen.tokens,
         "p50": 1e3 * seen.p50,
         "p99": 1e3 * seen.p99,
         "kB/stream": (seen.after - seen.before) / streams / 1e3,

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from benchmarks.processes import ROOT, environment
+from benchmarks.serving import aegra
 from benchmarks.serving.load import STREAM
 from benchmarks.ways.base import MODEL
 from tokenweir.serving.postgres.embedded import EmbeddedPostgres
@@ -44,6 +45,8 @@ class Kind:
     body: Callable[[str], object]
     elsewhere: tuple[str, ...] = ()
     """The command of another server, which executes the runs that are read at this one."""
+    processes: int = 0
+    """So many of these share the streams and the whole machine; 0 is one, on a core of its own."""
     starts: tuple[str, Callable[[str], object]] | None = None
     """Where to POST what, by the prompt, to start the run that is then read."""
 
@@ -121,6 +124,33 @@ SERVERS = {
     "serve-postgres": Kind(
         "tokenweir serve on Postgres, plain SSE", _ON_POSTGRES, "/graphs/say/events", _graph_input
     ),
+    "serve-postgres-langgraph": Kind(
+        "the same, LangGraph's API, messages-tuple", _ON_POSTGRES, "/runs/stream", _run
+    ),
+    "aegra": Kind(
+        "aegra as it comes, LangGraph's API, messages-tuple", aegra.COMMAND, "/runs/stream", _run
+    ),
+    **{
+        f"servers-{count}": Kind(
+            f"{count} of them, each executes what it streams",
+            _ON_POSTGRES,
+            "/graphs/say/events",
+            _graph_input,
+            processes=count,
+        )
+        for count in (1, 2, 3)
+    },
+    **{
+        f"servers-1+{count}": Kind(
+            f"one executes, {count} stream",
+            _ELSEWHERE,
+            "/graphs/say/events",
+            _graph_input,
+            elsewhere=_ON_POSTGRES,
+            processes=count,
+        )
+        for count in (1, 2)
+    },
     "serve-elsewhere": Kind(
         "the same, read at another server",
         _ELSEWHERE,
@@ -160,7 +190,7 @@ class Running:
         self._postgres: EmbeddedPostgres | None = None
         self.beside: list[int] = []
         """Processes of whose CPU time some is this server's: a Postgres, another server."""
-        if "{postgres}" in self._kind.command:
+        if "{postgres}" in self._kind.command or name == "aegra":
             self._postgres = EmbeddedPostgres(folder / "postgres")
             self._postgres.start()
             said = (folder / "postgres" / "data" / "postmaster.pid").read_text().split("\n")[0]
@@ -175,26 +205,40 @@ class Running:
                 subprocess.Popen([*command, "--port", str(self._nats), "-l", os.devnull])
             )
             self._wait(self._processes[-1], self._nats)
+        self._more = dict[str, str]()
+        python = sys.executable
+        if name == "aegra":
+            python, self._more = str(aegra.python()), aegra.settings(folder, self._url())
+            self._processes.append(aegra.start_redis(folder))
         if self._kind.elsewhere:
-            self._wait(self._start(self._kind.elsewhere), self.port)
+            self._wait(self._start(self._kind.elsewhere, python), self.port)
         self.beside += [each.pid for each in self._processes]
-        self.pid = self._start(self._kind.command).pid
-        pin(self.pid, 0)
-        for each in self.beside:
-            pin(each, 1)
+        self.ports, self.pids = list[int](), list[int]()
+        for _ in range(max(1, self._kind.processes)):
+            self.pids.append(self._start(self._kind.command, python).pid)
+            self.ports.append(self.port)
+            if self._kind.processes > 1:  # the first makes the tables
+                self._wait(self._processes[-1], self.port)
+        if self._kind.processes == 0:
+            pin(self.pids[0], 0)
+            for each in self.beside:
+                pin(each, 1)
 
-    def _start(self, command: tuple[str, ...]) -> subprocess.Popen[bytes]:
+    def _url(self) -> str:
+        return "" if self._postgres is None else self._postgres.url()
+
+    def _start(self, command: tuple[str, ...], python: str) -> subprocess.Popen[bytes]:
         self.port = _free_port()
-        url = "" if self._postgres is None else self._postgres.url()
-        given = {"port": self.port, "folder": self._folder, "postgres": url, "nats": self._nats}
+        given = {"port": self.port, "folder": self._folder, "nats": self._nats}
+        given["postgres"] = self._url()
         words = [word.format(**given) for word in command]
         self._said = self._folder / f"said-{self.port}"
         # Clients that leave in the middle are told of by some, at length.
         with self._said.open("w") as said:
             process = subprocess.Popen(
-                [sys.executable, "-m", *words],
+                [python, "-m", *words],
                 cwd=ROOT,
-                env={**environment(), "BENCH_UPSTREAM": self._upstream},
+                env={**environment(), "BENCH_UPSTREAM": self._upstream, **self._more},
                 stdout=said,
                 stderr=said,
             )
