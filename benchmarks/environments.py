@@ -30,7 +30,7 @@ REQUIREMENTS = {
 
 
 def pythons(peers: Sequence[str], tell: Callable[[str], None]) -> dict[str, Path]:
-    """The Python of each peer's environment; made first where there is none."""
+    """The Python of each peer's environment, with the newest versions; made if there is none."""
     uv = _uv()
     return {peer: _made(uv, peer, tell) for peer in peers}
 
@@ -54,20 +54,27 @@ def _made(uv: str, peer: str, tell: Callable[[str], None]) -> Path:
     python = folder / "bin" / "python"
     stamp = folder / ".requirements"
     wanted = " ".join(REQUIREMENTS[peer])
+    install = [uv, "pip", "install", "--quiet", "--python", str(python), "--upgrade"]
     if python.exists() and stamp.exists() and stamp.read_text() == wanted:
+        if not _ran([*install, *REQUIREMENTS[peer]]):
+            tell(f"could not look for newer versions of {wanted}: those that are there are taken")
         return python
     tell(f"installing {wanted} into {folder.relative_to(ROOT)}")
     _run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
-    _run([uv, "pip", "install", "--quiet", "--python", str(python), *REQUIREMENTS[peer]])
+    _run([*install, *REQUIREMENTS[peer]])
     stamp.write_text(wanted)
     return python
 
 
 def _run(command: Sequence[str]) -> None:
+    if not _ran(command):
+        raise SystemExit(f"could not make a peer's environment: {' '.join(command)} failed")
+
+
+def _ran(command: Sequence[str]) -> bool:
     variables = {**os.environ, "UV_SYSTEM_CERTS": "true", "UV_NATIVE_TLS": "true"}
     variables.pop("VIRTUAL_ENV", None)
-    if subprocess.run(command, cwd=ROOT, env=variables, check=False).returncode:
-        raise SystemExit(f"could not make a peer's environment: {' '.join(command)} failed")
+    return subprocess.run(command, cwd=ROOT, env=variables, check=False).returncode == 0
 
 
 def _uv() -> str:

@@ -9,7 +9,7 @@ from benchmarks.serving.servers import MEANINGS as SERVERS
 from benchmarks.targets import TARGETS
 from benchmarks.ways import MEANINGS
 
-__all__ = ["report"]
+__all__ = ["report", "verdicts"]
 
 
 def report(
@@ -31,13 +31,13 @@ def report(
     for scenario in dict.fromkeys(name for run in runs for name in run.rows):
         lines += ["", f"{scenario}: {titles[scenario]}"]
         lines += _scenario(runs, scenario, units[scenario])
-    verdicts = [row for run in runs for row in _verdicts(run)]
-    if verdicts:
-        met = sum(row[-1] == "met" for row in verdicts)
+    rows = [row for run in runs for row in verdicts(run)]
+    if rows:
+        met = sum(row[-1] == "met" for row in rows)
         lines += ["", "targets: a cost by another, medians; in brackets single rounds"]
         heads = ("python", "scenario", "of", "by", "measured", "[rounds]", "wanted", "verdict")
-        lines += _table([heads, *verdicts], right=(4, 5, 6))
-        lines += ["", f"{met} of {len(verdicts)} targets met"]
+        lines += _table([heads, *rows], right=(4, 5, 6))
+        lines += ["", f"{met} of {len(rows)} targets met"]
     if any(run.quick for run in runs):
         lines += [
             "",
@@ -67,7 +67,8 @@ def _head(name: str, unit: str) -> str:
     return name if unit in name.split() or name.startswith(f"{unit}/") else f"{name} ({unit})"
 
 
-def _verdicts(run: Results) -> Iterator[tuple[str, ...]]:
+def verdicts(run: Results) -> Iterator[tuple[str, ...]]:
+    """A row for each target that the run measured, as the heads above name its cells."""
     for target in TARGETS:
         found = target.measured(run)
         if found is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from openai import OpenAI
 
+from benchmarks import page
 from benchmarks.child import Measured
 from benchmarks.processes import Server
 from benchmarks.report import report
@@ -170,6 +172,20 @@ def test_a_report_has_each_python_and_a_verdict_for_each_target() -> None:
     assert "3.13.0 burst, 3000 plain ours 25.0x [25.0 .. 25.0] >= 20 met" in lines
     assert "3.11.7 burst, 3000 plain ours 12.5x [12.5 .. 12.5] >= 20 missed by 38 %" in lines
     assert lines[-1] == "1 of 2 targets met"
+
+
+def test_pages_take_figures_of_one_run() -> None:
+    """A place of a page gets the figures of its name, in the page's own format; others stay."""
+    text = "<!-- measured: {} -->\n\n| old |\n\n<!-- /measured -->\n"
+    runs = [measured_on("3.13.0", 8.0), measured_on("3.11.7", 16.0)]
+    written = page.renewed(text.format("replies"), runs)
+    assert "| burst | 3,000 | 3.13 | 200 |  | 8.0 |  | 25 |\n" in written
+    assert "| burst | 3,000 | 3.11 | 200 |  | 16.0 |  | 12.5 |\n" in written
+    assert "| old |" not in written
+    assert page.renewed(written, runs) == written
+    assert page.renewed(text.format("peers"), runs) == text.format("peers")
+    for each in page.PAGES:
+        assert set(re.findall(r"<!-- measured: (\S+) -->", each.read_text())) <= set(page.PLACES)
 
 
 def test_a_file_keeps_a_run_for_each_python(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 from benchmarks import environments
@@ -22,6 +23,7 @@ COMMAND = ("uvicorn", "aegra_api.main:app", "--port", "{port}", "--log-level", "
 _REDIS = ("redis-server", "valkey-server")
 
 
+@cache
 def python() -> Path:
     """The Python of its environment, made if there is none."""
     if sys.hexversion < 0x030C0000:  # not version_info, by which mypy leaves out the rest
