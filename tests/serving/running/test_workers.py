@@ -136,6 +136,38 @@ async def test_a_worker_that_takes_its_own_run_again(home: Home, stage: Stage) -
     assert (stage.running, runs.worker.active) == (0, 0)
 
 
+async def test_losing_a_run_of_parallel_nodes_is_no_error(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What LangGraph tells of its nodes when they are cancelled is for nobody then. It raised in a
+    callback, for which asyncio logged the whole task, with what clients have given."""
+    go_on, begun = asyncio.Event(), asyncio.Semaphore(0)
+
+    @node
+    async def wait(state: State) -> State:
+        begun.release()
+        await go_on.wait()
+        return {}
+
+    builder: Any = StateGraph(State)
+    for name in ("one", "two", "three"):
+        builder.add_node(name, wait).add_edge(START, name)
+    graphs = {"graph": builder.compile()}
+    request = RunRequest(graph="graph", input={"said": ""}, modes=["tasks"])
+    async with Runs(graphs, home, LIMITS) as zombie:
+        run = await zombie.start(request)
+        for _ in range(3):
+            await asyncio.wait_for(begun.acquire(), 60)
+        async with Runs(graphs, home, LIMITS) as living:
+            zombie.worker.stopping = True
+            await home.store.leave(zombie.worker.name)
+            for _ in range(3):
+                await asyncio.wait_for(begun.acquire(), 60)
+            go_on.set()
+            assert (await asyncio.wait_for(living.wait(run.id), 60)).status == "success"
+    assert "Exception in callback" not in caplog.text
+
+
 async def test_a_drained_workers_runs_are_anothers(home: Home, stage: Stage) -> None:
     """What a worker does not finish in time when it stops, another one goes on with at once."""
     async with Runs(stage.graphs, home, LIMITS) as living:

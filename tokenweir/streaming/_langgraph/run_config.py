@@ -14,6 +14,7 @@ What is used of LangGraph's own ``configurable``:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
@@ -27,6 +28,7 @@ from langgraph.config import get_config
 from langgraph.pregel import Pregel
 from langgraph.runtime import Runtime
 
+from tokenweir.streaming.channel import ReaderLeft
 from tokenweir.types import Namespace
 
 __all__ = ["emitting", "in_namespace", "is_local", "shapes_state", "with_node_writers"]
@@ -132,7 +134,20 @@ class _PartStream:
         self.modes = modes
 
     def __call__(self, part: tuple[Namespace, str, Any]) -> None:
-        self._emit(part)
+        try:
+            self._emit(part)
+        except ReaderLeft:
+            # LangGraph tells of a node that was cancelled in a callback of the event loop, which
+            # has nobody to raise to: asyncio would log it, with all that the node was given.
+            if not _in_callback():
+                raise
+
+
+def _in_callback() -> bool:
+    try:
+        return asyncio.current_task() is None
+    except RuntimeError:  # no event loop in this thread
+        return False
 
 
 def emitting(
