@@ -286,13 +286,13 @@ class MemoryCheckpoints(InMemorySaver):
         made._said = said
         return made
 
-    async def aput(self, config: RunnableConfig, *rest: Any) -> RunnableConfig:
+    async def aput(self, config: RunnableConfig, *rest: Any, **named: Any) -> RunnableConfig:
         await self._wait(config)
-        return await super().aput(config, *rest)
+        return await super().aput(config, *rest, **named)
 
-    async def aput_writes(self, config: RunnableConfig, *rest: Any) -> None:
+    async def aput_writes(self, config: RunnableConfig, *rest: Any, **named: Any) -> None:
         await self._wait(config)
-        await super().aput_writes(config, *rest)
+        await super().aput_writes(config, *rest, **named)
 
     async def _wait(self, config: RunnableConfig) -> None:
         run_id, epoch = run_of(config)
