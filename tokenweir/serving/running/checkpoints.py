@@ -1,7 +1,8 @@
 """Checkpoints beside an event log: never ahead of it, copied with a thread, gone with a run.
 
 LangGraph's own savers, with what their interface names and they leave out. What a checkpoint holds
-is LangGraph's matter.
+is LangGraph's matter. Of aiosqlite ``_execute`` and ``_conn`` are used, which run a function in the
+connection's thread.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import logging
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from copy import copy
 from itertools import groupby
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import aiosqlite
 from langchain_core.runnables import RunnableConfig
@@ -27,6 +28,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from tokenweir.serving.log.wal import WalKeeper
@@ -50,6 +52,8 @@ It says so in the same turn of the event loop, behind the call.
 _TROUBLE = (sqlite3.DatabaseError, sqlite3.OperationalError, sqlite3.InternalError)
 """What SQLite raises when a file is locked, full, broken, or cannot be read; not their subclasses,
 which are about values."""
+
+_T = TypeVar("_T")
 
 _logger = logging.getLogger("tokenweir.serving")
 
@@ -104,8 +108,28 @@ class Checkpoints(Protocol):
         ...
 
 
+class _InThread(SqliteSaver):
+    """LangGraph's sync saver, in the connection's thread: all of a transaction, or nothing."""
+
+    @contextmanager
+    def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
+        cursor = self.conn.cursor()
+        try:
+            yield cursor
+            if transaction:
+                self.conn.commit()
+        except BaseException:
+            self.conn.rollback()
+            raise
+        finally:
+            cursor.close()
+
+
 class SqliteCheckpoints(AsyncSqliteSaver):
     """Checkpoints in a file.
+
+    What a run needs often is done in one turn of the connection's thread. Each statement by itself
+    would take one, and each turn costs more than its statement: for a wake-up of either thread.
 
     What a run has said is saved before what it has done: a node that is done does not run again
     after a kill, so its events must not be lost.
@@ -136,7 +160,7 @@ class SqliteCheckpoints(AsyncSqliteSaver):
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         async with self._told():
-            return await super().aget_tuple(config)
+            return await self._in_thread(lambda saver: saver.get_tuple(config))
 
     async def alist(
         self, config: RunnableConfig | None, **which: Any
@@ -154,7 +178,9 @@ class SqliteCheckpoints(AsyncSqliteSaver):
     ) -> RunnableConfig:
         await self._wait(config)
         async with self._told():
-            put = await super().aput(config, checkpoint, metadata, new_versions)
+            put = await self._in_thread(
+                lambda saver: saver.put(config, checkpoint, metadata, new_versions)
+            )
         self._wal.wrote(_PAGES)
         return put
 
@@ -167,8 +193,18 @@ class SqliteCheckpoints(AsyncSqliteSaver):
     ) -> None:
         await self._wait(config)
         async with self._told():
-            await super().aput_writes(config, writes, task_id, task_path)
+            await self._in_thread(
+                lambda saver: saver.put_writes(config, writes, task_id, task_path)
+            )
         self._wal.wrote(_PAGES)
+
+    async def _in_thread(self, work: Callable[[SqliteSaver], _T]) -> _T:
+        """Work of the sync saver, in the connection's thread."""
+        await self.setup()
+        async with self.lock:
+            saver = _InThread(self.conn._conn, serde=self.serde)
+            done: _T = await self.conn._execute(work, saver)  # type: ignore[no-untyped-call]
+            return done
 
     async def _wait(self, config: RunnableConfig) -> None:
         run_id, epoch = run_of(config)
@@ -219,10 +255,14 @@ class SqliteCheckpoints(AsyncSqliteSaver):
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Remove a thread's checkpoints and writes."""
+
+        def forget(saver: SqliteSaver) -> None:
+            saver.delete_thread(thread_id)
+            with saver.cursor() as cursor:
+                cursor.execute(former_writes.FORGET, (thread_id,))
+
         async with self._told():
-            await super().adelete_thread(thread_id)
-        async with self._writing() as cursor:
-            await cursor.execute(former_writes.FORGET, (thread_id,))
+            await self._in_thread(forget)
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Remove what runs wrote, all or nothing, as if they had never been."""
