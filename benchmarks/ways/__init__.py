@@ -10,6 +10,7 @@ MEANINGS = {
     "raw": "aiohttp, a loop over lines, msgspec",
     "sdk": "openai SDK",
     "chatopenai": "ChatOpenAI.astream",
+    "chat_model": "our chat_model.astream",
     "plain": "graph.astream, ChatOpenAI",
     "plain+model": "graph.astream, our chat_model",
     "ours": "our astream, our chat_model",
@@ -46,7 +47,9 @@ def make(name: str, task: Task) -> Way | SyncWay:
     if name == "sdk-sync":
         return clients.SDKSyncWay(task)
     if name == "chatopenai":
-        return clients.ChatOpenAIWay(task)
+        return clients.ChatModelWay(task, own_model=False)
+    if name == "chat_model":
+        return clients.ChatModelWay(task, own_model=True)
     if name in PEERS:
         from benchmarks.ways import peers
 

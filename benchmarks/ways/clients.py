@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.ways.base import MODEL, SyncWay, Task, Way, optional, write_tool
 
-__all__ = ["ChatOpenAIWay", "RawWay", "SDKSyncWay", "SDKWay"]
+__all__ = ["ChatModelWay", "RawWay", "SDKSyncWay", "SDKWay"]
 
 
 def request(task: Task, prompt: str) -> dict[str, Any]:
@@ -99,14 +99,14 @@ class SDKSyncWay(SyncWay):
         return count
 
 
-class ChatOpenAIWay(Way):
-    """``ChatOpenAI.astream``, without a graph."""
+class ChatModelWay(Way):
+    """``astream`` of our chat model, or of ``ChatOpenAI``, without a graph."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, *, own_model: bool) -> None:
         super().__init__(task)
-        from benchmarks.ways.graphs import chat_openai
+        from benchmarks.ways.graphs import chat_openai, our_model
 
-        self._model = chat_openai(task)
+        self._model = our_model(task) if own_model else chat_openai(task)
 
     async def reply(self, prompt: str, first: Callable[[], object]) -> int:
         count = 0

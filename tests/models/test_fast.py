@@ -19,7 +19,7 @@ from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import SecretStr
 
-from tests.models.alike import as_openais
+from tests.models.alike import REPLIES, ByLangChain, as_openais
 from tokenweir.errors import UnmatchedFilterWarning
 from tokenweir.models._openai.probe import probe
 from tokenweir.models._openai.streamed_calls import StreamedCalls
@@ -29,30 +29,6 @@ from tokenweir.streaming.stream import astream, stream
 from tokenweir.testing import Provider, Reply, ToolCall, without_run_ids
 
 INPUT: Any = {"messages": [("user", "hello")]}
-
-REPLIES = {
-    "text": Reply("Why did the cat sit down?"),
-    "nothing": Reply(""),
-    "usage": Reply("Two words", usage="always"),
-    "cut by length": Reply("not the end", finish_reason="length"),
-    "role everywhere": Reply("a b c", role_everywhere=True),
-    "letters": Reply(tokens=["日", "本", "🐈", "\n\n", "é", " "]),
-    "comments": Reply("with comments between", comments=True),
-    "CRLF": Reply("lines end in two", newline="\r\n"),
-    "tools": Reply(
-        "Let me see.",
-        tool_calls=[
-            ToolCall("add", '{"a": 2, "b": 3}', id="call_1", pieces=5),
-            ToolCall("look", "{}", id="call_2", pieces=1),
-        ],
-        usage="always",
-    ),
-    "cut tool": Reply(tool_calls=[ToolCall("add", '{"a": "two \\u00', pieces=6)]),
-    "broken tool": Reply(tool_calls=[ToolCall("add", "not json", pieces=3)]),
-    "log probabilities": Reply("a b c", logprobs=True, usage="always"),
-    "reasoning": Reply("so it is", reasoning=["I", " think"]),
-    "long": Reply(tokens=700, burst=True),
-}
 
 
 class Listener(BaseCallbackHandler):
@@ -71,6 +47,13 @@ def model_of(provider: Provider, **kwargs: Any) -> BaseChatModel:
     return chat_model(
         "openai:gpt-4o-mini", base_url=provider.base_url, api_key="test", tags=["joke"], **kwargs
     )
+
+
+def langchains(provider: Provider, **kwargs: Any) -> BaseChatModel:
+    """The same model, whose calls LangChain makes and reads."""
+    key = SecretStr("test")
+    arguments: dict[str, Any] = {"base_url": provider.base_url, "api_key": key, "tags": ["joke"]}
+    return ByLangChain(model="gpt-4o-mini", **arguments, **kwargs)
 
 
 def graph_of(model: BaseChatModel, sync: bool = False) -> Any:
@@ -115,7 +98,8 @@ async def test_both_paths_are_equal(
     slow = await parts(way, model, {"callbacks": [listener]})
     assert listener.heard > 0
     assert "a callback handler wants every token" in caplog.text
-    assert without_run_ids(fast) == without_run_ids(slow)
+    theirs = await parts(way, langchains(provider, logprobs=reply.logprobs or None))
+    assert without_run_ids(fast) == without_run_ids(slow) == without_run_ids(theirs)
 
 
 @pytest.mark.parametrize("way", ["ours", "ours, sync"])
@@ -126,7 +110,9 @@ async def test_the_direct_way(provider: Provider, reply: Reply, way: str) -> Non
     model = model_of(provider, logprobs=reply.logprobs or None)
     fast = await parts(way, model, stream_mode="messages")
     slow = await parts(way, model, {"callbacks": [Listener()]}, stream_mode="messages")
-    assert without_run_ids(fast) == without_run_ids(slow)
+    theirs = langchains(provider, logprobs=reply.logprobs or None)
+    plain = await parts(way, theirs, stream_mode="messages")
+    assert without_run_ids(fast) == without_run_ids(slow) == without_run_ids(plain)
 
 
 @settings(max_examples=40)

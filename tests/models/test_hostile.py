@@ -16,9 +16,11 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
+from pydantic import SecretStr
 
+from tests.models.alike import ByLangChain
 from tokenweir.errors import StreamError
-from tokenweir.models.chat import chat_model
+from tokenweir.models.chat import ChatModel
 from tokenweir.streaming.filters import tag
 from tokenweir.streaming.stream import astream
 from tokenweir.testing import without_run_ids
@@ -117,8 +119,9 @@ async def serving(
         server.close()
 
 
-def graph_of(url: str) -> Any:
-    model = chat_model("openai:gpt-4o-mini", base_url=url, api_key="test", max_retries=0)
+def graph_of(url: str, kind: type[ChatModel] = ChatModel) -> Any:
+    key = SecretStr("test")
+    model = kind(model="gpt-4o-mini", base_url=url, api_key=key, max_retries=0)
 
     async def ask(state: MessagesState, config: RunnableConfig) -> Any:
         return {"messages": [await model.ainvoke(state["messages"], config)]}
@@ -127,13 +130,22 @@ def graph_of(url: str) -> Any:
 
 
 async def told(url: str, slow: bool) -> tuple[Any, Any]:
-    """The parts that came, and the error after them."""
-    config: Any = {"callbacks": [Listener()]} if slow else None
+    """The parts that came, and the error after them; LangChain's, if ``slow``.
+
+    These are also told where LangChain dispatches the chunks that are read here.
+    """
+    if not slow:
+        return await told_by(graph_of(url), None)
+    listening: Any = {"callbacks": [Listener()]}
+    theirs = await told_by(graph_of(url, ByLangChain), listening)
+    assert await told_by(graph_of(url), listening) == theirs
+    return theirs
+
+
+async def told_by(graph: Any, config: Any) -> tuple[Any, Any]:
     parts = []
     try:
-        async with astream(
-            graph_of(url), INPUT, config, stream_mode=["messages", "values"]
-        ) as stream:
+        async with astream(graph, INPUT, config, stream_mode=["messages", "values"]) as stream:
             async for part in stream:
                 parts.append(part)
     except StreamError as error:

@@ -47,6 +47,8 @@ class ChatModel(ManagedModel, StreamedCalls, KeepsReasoning):
 
     def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
         """As ChatOpenAI; its ``stream_chunk_timeout`` holds where somebody has set it."""
+        if (chunks := self._streamed_chunks(*args, **kwargs)) is not None:
+            return chunks
         model = self
         if chunk_timeout_of(self) is None and self.stream_chunk_timeout is not None:
             model = self.model_copy(update={"stream_chunk_timeout": None})

@@ -43,7 +43,7 @@ class Answer:
         route: Of the call.
         state: Of the call; counts what arrives.
         deadline: Of the call; restarted by every token.
-        message_id: The id of all messages of the call.
+        message_id: The id of all messages of the call; None if their receiver sets it.
 
     Attributes:
         parser: Of the current attempt.
@@ -58,7 +58,7 @@ class Answer:
         route: Route,
         state: CallState,
         deadline: Deadline,
-        message_id: str,
+        message_id: str | None,
     ) -> None:
         self._convert = convert
         self._text, self._tool, self._metadata = template.text, template.tool, template.metadata
@@ -110,6 +110,17 @@ class Answer:
             return False
         return True
 
+    def raise_failure(self) -> None:
+        """Raise what was raised when ``feed`` delivered, or what the parser has met."""
+        failed, self.failed = self.failed or self.parser.error, None
+        if failed is not None:
+            raise failed
+
+    def check_end(self) -> None:
+        """The body has ended: raise if the provider has not said that the answer is over."""
+        if not self.parser.ended:
+            raise self._state.cut_short_error()
+
     def deliver(self, items: list[Item]) -> None:
         """Keep pieces of the answer, and send their chunks."""
         route, received = self._route, self._received
@@ -126,7 +137,7 @@ class Answer:
                         self._join()
                     self._texts.append(text)
                     if route.wanted and not (self._after_text and route.send_text(text)):
-                        route.send(self._chunk(text, self._text))
+                        self._send(self._chunk(text, self._text))
                         self._after_text = True
                 received.chunks += 1
                 received.tokens += bool(text)
@@ -149,19 +160,24 @@ class Answer:
         elif kind is ToolPieces:
             self._take_pieces(item.pieces)
             if self._route.wanted:
-                self._route.send(self._parsed_tool_chunk(item.pieces))
+                self._send(self._parsed_tool_chunk(item.pieces))
         else:
             if self._calls or len(self._texts) != len(self._logprobs):
                 self._join()
             self._texts.append(item.text)
             self._logprobs.append(item.logprobs)
             if self._route.wanted:
-                self._route.send(self._logprobs_chunk(item.text, item.logprobs))
+                info = {"logprobs": item.logprobs}
+                self._send(self._logprobs_chunk(item.text, item.logprobs), info)
         if kind is Logprobs:
             characters = len(item.text)
         received.chunks += 1
         received.tokens += characters is not None
         received.characters += characters or 0
+
+    def _send(self, message: AIMessageChunk, info: dict[str, Any] | None = None) -> None:
+        """Send a chunk, with the generation info that LangChain gives it."""
+        self._route.send(message)
 
     def _chunk(self, content: str, kind: Fields) -> AIMessageChunk:
         """A chunk as LangChain makes it of an event, at a fraction of the cost."""
@@ -244,7 +260,7 @@ class Answer:
             self._route.mark_seen(made.message.id)
         self._parts.append((made.message, made.generation_info))
         if self._route.wanted:
-            self._route.send(made.message)
+            self._send(made.message, made.generation_info)
 
     def _join(self) -> None:
         """Join the pieces that followed one another into one part."""

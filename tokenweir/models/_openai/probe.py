@@ -139,9 +139,13 @@ async def _calls() -> str | None:
     if missing := missing_names():
         return f"langchain-openai has no {', '.join(missing)}"
 
-    class Probed(ChatModel):
+    class Read(ChatModel):
         def _difference(self) -> None:
             return None
+
+    class Left(ChatModel):
+        def _difference(self) -> str:
+            return "LangChain makes the calls"
 
     def respond(request: httpx2.Request) -> httpx2.Response:
         head = {"content-type": "text/event-stream"}
@@ -150,10 +154,10 @@ async def _calls() -> str | None:
     transport = httpx2.MockTransport(respond)
     run_id = uuid4()
 
-    async def asked(is_async: bool, handler: Any) -> Any:
+    async def asked(kind: type[ChatModel], is_async: bool, handler: Any) -> Any:
         with httpx2.Client(transport=transport) as http:
             async with httpx2.AsyncClient(transport=transport) as http_async:
-                model = Probed(
+                model = kind(
                     model="m",
                     base_url="http://127.0.0.1/v1",
                     api_key=SecretStr("none"),
@@ -166,8 +170,9 @@ async def _calls() -> str | None:
         return [(type(each), each, each.model_fields_set) for each in (*handler.chunks, whole)]
 
     for is_async in (True, False):
-        ours = await asked(is_async, _ByRoute())
-        if ours != await asked(is_async, _ByLangChain()):
+        theirs = await asked(Left, is_async, _ByLangChain())
+        ours = await asked(Read, is_async, _ByRoute())
+        if ours != theirs or await asked(Read, is_async, _ByLangChain()) != theirs:
             return "other chunks"
         if "reasoning_content" not in ours[-1][1].additional_kwargs:
             return "no reasoning"

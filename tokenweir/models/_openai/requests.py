@@ -20,6 +20,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from langchain_openai import ChatOpenAI
 
 from tokenweir.models._openai.clients import AsyncOpenAI, without_refused
+from tokenweir.models._openai.parser import EventError
 from tokenweir.models._openai.reasoning import REASONING_HOOKS
 
 try:
@@ -36,7 +37,9 @@ __all__ = [
     "chunk_timeout_of",
     "converter",
     "events_request",
+    "leave_stream",
     "missing_names",
+    "raise_as_sdk",
     "raise_langchains",
     "send",
     "step_aside",
@@ -71,16 +74,21 @@ def step_aside(model: ChatOpenAI, run_manager: Any, kwargs: dict[str, Any], is_a
         return "answers are cached"
     if model.rate_limiter is not None:
         return "the rate is limited"
+    if model._should_use_protocol_streaming(async_api=is_async, run_manager=run_manager, **kwargs):
+        return "the run is streamed by LangChain's event protocol"
+    if not model._should_stream(async_api=is_async, run_manager=run_manager, **kwargs):
+        return "the call is not streamed"
+    return leave_stream(model, kwargs, is_async)
+
+
+def leave_stream(model: ChatOpenAI, kwargs: dict[str, Any], is_async: bool) -> str:
+    """Why LangChain must read the events of a streamed call itself; "" if it need not."""
     if model.output_version == "v1":
         return "the output version is v1"
     if is_async and chunk_timeout_of(model):
         return "the gap between chunks is LangChain's to limit"
     if model.include_response_headers or model._uses_gateway:
         return "response headers are asked for"
-    if model._should_use_protocol_streaming(async_api=is_async, run_manager=run_manager, **kwargs):
-        return "the run is streamed by LangChain's event protocol"
-    if not model._should_stream(async_api=is_async, run_manager=run_manager, **kwargs):
-        return "the call is not streamed"
     if model._use_responses_api({**kwargs, **model.model_kwargs}):
         return "the Responses API is used"
     return ""
@@ -149,3 +157,13 @@ def raise_langchains(error: openai.APIError) -> NoReturn:
     else:
         _handle_openai_api_error(error)
     raise error
+
+
+def raise_as_sdk(error: httpx2.RequestError | EventError, response: Any) -> NoReturn:
+    """Raise what the openai SDK raises for an error."""
+    if isinstance(error, EventError):
+        body = error.body
+        raise openai.APIError(error.message, request=response.request, body=body) from None
+    if isinstance(error, httpx2.TimeoutException):
+        raise openai.APITimeoutError(request=response.request) from error
+    raise openai.APIConnectionError(request=response.request) from error

@@ -101,7 +101,8 @@ class Sender:
 
     def _by_sdk(self, path: str, body: Any, options: dict[str, Any]) -> Any:
         client = self._client
-        options = {"timeout": _without_read(client.timeout), **options}
+        if "timeout" not in options:
+            options = {**options, **_without_read(client.timeout, options.get("headers"))}
         kwargs: Any = {"body": body, "options": options, "cast_to": httpx2.Response}
         return client.post(path, stream=True, **kwargs)
 
@@ -220,7 +221,13 @@ def _without_body(request: httpx2.Request) -> httpx2.Request:
     )
 
 
-def _without_read(timeout: Any) -> httpx2.Timeout:
-    """Whoever reads the response waits by tokens; the HTTP client would set a timer per packet."""
+def _without_read(timeout: Any, headers: Any) -> dict[str, Any]:
+    """Options by which only the provider is told of the limit for reading.
+
+    Whoever reads the response waits by tokens; the HTTP client would set a timer per packet.
+    """
     parts = timeout if isinstance(timeout, httpx2.Timeout) else httpx2.Timeout(timeout)
-    return httpx2.Timeout(connect=parts.connect, read=None, write=parts.write, pool=parts.pool)
+    unread = httpx2.Timeout(connect=parts.connect, read=None, write=parts.write, pool=parts.pool)
+    read = parts.read if isinstance(timeout, httpx2.Timeout) else timeout
+    told = {} if read is None else {"x-stainless-read-timeout": str(read)}
+    return {"timeout": unread, "headers": {**told, **(headers or {})}}

@@ -9,12 +9,13 @@ exactly as LangChain gives it is left to LangChain.
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any, NoReturn
+from typing import Any
 
 import httpx2
 import openai
-from langchain_core.outputs import ChatResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr
 
@@ -29,6 +30,7 @@ from tokenweir.models._openai.byte_source import (
     SyncSource,
     open_source,
 )
+from tokenweir.models._openai.chunk_calls import ChunkCall, ChunksAnswer
 from tokenweir.models._openai.chunk_template import ChunkTemplate
 from tokenweir.models._openai.clients import AsyncOpenAI, OpenAI
 from tokenweir.models._openai.parser import EventError
@@ -112,22 +114,48 @@ class StreamedCalls(ChatOpenAI):
     ) -> _StreamedCall:
         if reason := requests.step_aside(self, run_manager, kwargs, is_async):
             raise _StepAsideError(reason)
-        client = self.root_async_client if is_async else self.root_client
-        if not isinstance(client, (AsyncOpenAI, OpenAI)) or client.rules is None:
-            raise _StepAsideError("the client is the caller's own")
-        template = self._known_template()
+        client, template = self._known_client(is_async), self._known_template()
         message_id = f"lc_run--{run_manager.run_id}"
         route = route_of(run_manager.handlers, run_manager.run_id, message_id)
         if route is None:
             raise _StepAsideError("a callback handler wants every token from LangChain")
-        request = requests.events_request(self, messages, stop, kwargs)
-        if isinstance(request, str):
-            raise _StepAsideError(request)
+        request = self._request(messages, stop, kwargs)
         state = client.rules.new_state()
         deadline = Deadline(state, slack=0.0 if route.wanted else MAX_DELAY)
         convert = requests.converter(self)
         answer = Answer(convert, template, route, state, deadline, message_id)
         return _StreamedCall(client, request, state, deadline, route, answer)
+
+    def _streamed_chunks(
+        self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> AsyncIterator[ChatGenerationChunk] | None:
+        """The chunks of a call, as LangChain's ``_astream``; None if LangChain must make it."""
+        if self._difference() is not None or run_manager is not None:
+            return None
+        try:
+            if reason := requests.leave_stream(self, kwargs, is_async=True):
+                raise _StepAsideError(reason)
+            client, template = self._known_client(is_async=True), self._known_template()
+            request = self._request(messages, stop, kwargs)
+        except _StepAsideError as reason:
+            logger.debug("LangChain reads this stream itself: %s", reason)
+            return None
+        state = client.rules.new_state()
+        deadline = Deadline(state)
+        answer = ChunksAnswer(requests.converter(self), template, state, deadline)
+        return ChunkCall(client, request, state, deadline, answer).chunks()
+
+    def _known_client(self, is_async: bool) -> Any:
+        client = self.root_async_client if is_async else self.root_client
+        if not isinstance(client, (AsyncOpenAI, OpenAI)) or client.rules is None:
+            raise _StepAsideError("the client is the caller's own")
+        return client
+
+    def _request(self, messages: Any, stop: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        request = requests.events_request(self, messages, stop, kwargs)
+        if isinstance(request, str):
+            raise _StepAsideError(request)
+        return request
 
     def _known_template(self) -> ChunkTemplate:
         if self._template is None:
@@ -177,7 +205,7 @@ class _StreamedCall:
                     elif data := await deadline.wait_for(source.receive()):
                         answer.feed(data)
                     else:
-                        self._check_end()
+                        answer.check_end()
                         return
                     await self._deliver_pending()
                     if self.state.received.tokens > tokens:
@@ -186,7 +214,7 @@ class _StreamedCall:
                         source.ending = answer.parser.ended
                 await source.drain()
         except (httpx2.RequestError, EventError) as error:
-            _raise_as_sdk(error, response)
+            requests.raise_as_sdk(error, response)
 
     async def _deliver_pending(self) -> None:
         """Deliver in portions for which there is room, and wait for readers after each."""
@@ -194,7 +222,7 @@ class _StreamedCall:
             self.answer.deliver(portion)
             if self.route.record(len(portion)):
                 await self.route.wait()
-        self._raise_failure()
+        self.answer.raise_failure()
 
     def attempt_sync(self) -> None:
         """As ``attempt``, blocking; a watchdog shuts the socket down at a limit."""
@@ -209,18 +237,18 @@ class _StreamedCall:
                 with alarm:
                     data = source.receive()
                 if not data:
-                    self._check_end()
+                    answer.check_end()
                     return
                 answer.feed(data)
                 for portion in self._portions():
                     answer.deliver(portion)
                     if self.route.record(len(portion)):
                         self.route.wait_sync()
-                self._raise_failure()
+                self.answer.raise_failure()
                 if self.state.received.tokens > tokens:
                     alarm.restart()
         except (httpx2.RequestError, EventError) as error:
-            _raise_as_sdk(error, response)
+            requests.raise_as_sdk(error, response)
         finally:
             alarm.let_go()
             source.close()
@@ -233,27 +261,6 @@ class _StreamedCall:
             size = self.route.available
             yield items[at : at + size]
             at += size
-
-    def _raise_failure(self) -> None:
-        failed = self.answer.failed or self.answer.parser.error
-        if failed is not None:
-            self.answer.failed = None
-            raise failed
-
-    def _check_end(self) -> None:
-        """The body has ended."""
-        if not self.answer.parser.ended:
-            raise self.state.cut_short_error()
-
-
-def _raise_as_sdk(error: httpx2.RequestError | EventError, response: Any) -> NoReturn:
-    """Raise what the openai SDK raises for an error."""
-    if isinstance(error, EventError):
-        body = error.body
-        raise openai.APIError(error.message, request=response.request, body=body) from None
-    if isinstance(error, httpx2.TimeoutException):
-        raise openai.APITimeoutError(request=response.request) from error
-    raise openai.APIConnectionError(request=response.request) from error
 
 
 class _StepAsideError(Exception):
