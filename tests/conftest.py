@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,22 @@ from tokenweir.testing import Provider, Reply, ToolCall
 # each would compile all that it imports: three seconds.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Each HTTP client that is made reads the certificates that it trusts: 20 ms and more, some thousand
+# times. Only tests that may fetch something speak TLS; the others read a single certificate.
+_CERTIFICATES = os.environ.get("SSL_CERT_FILE")
+_FETCHING = ("browser", "docs", "foreign", "local")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if not any(item.get_closest_marker(name) for name in _FETCHING):
+        os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("certificate.pem"))
+    elif _CERTIFICATES is not None:
+        os.environ["SSL_CERT_FILE"] = _CERTIFICATES
+    else:
+        os.environ.pop("SSL_CERT_FILE", None)
+
 
 # How long an example takes to make or to run says how busy the machine is, and nothing of our code;
 # fixtures such as a provider are the same for all examples.
