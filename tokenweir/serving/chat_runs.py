@@ -25,7 +25,7 @@ _GRACE = 5.0
 """Seconds in which a page is loaded again."""
 
 
-class Frames(Protocol):
+class _Frames(Protocol):
     """Writes the events of one run for one reader."""
 
     @property
@@ -80,7 +80,7 @@ class ChatRuns:
             metadata={"protocol": self._protocol},
         )
 
-    async def past(self, run: Run, frames: Frames) -> bytes:
+    async def past(self, run: Run, frames: _Frames) -> bytes:
         """All that a run says that is over."""
         events = self._service.runs.log.follow(run.id)
         return frames.begin() + b"".join([part async for part in EventParts(events, frames.encode)])
@@ -88,7 +88,7 @@ class ChatRuns:
     def stream(
         self,
         run: Run,
-        frames: Frames,
+        frames: _Frames,
         on_disconnect: str | None,
         *,
         begun: bytes = b"",

@@ -6,6 +6,7 @@ import asyncio
 import operator
 import sqlite3
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -13,7 +14,6 @@ import aiosqlite
 import pytest
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import StreamWriter, interrupt
 
@@ -28,6 +28,7 @@ from tokenweir.serving.running.home import Home
 from tokenweir.serving.running.local_store import LocalStore
 from tokenweir.serving.running.records import RunRequest
 from tokenweir.serving.running.runs import Runs
+from tokenweir.serving.running.saver_thread import SaverThread
 
 MODES = [
     ["messages"],
@@ -47,18 +48,22 @@ class State(TypedDict, total=False):
     done: Annotated[list[str], operator.add]
 
 
-class Looking(AsyncSqliteSaver):
-    """Looks into the log's file before a row is written that says that nodes are done."""
+class Watched(SqliteCheckpoints):
+    """Checkpoints as a server keeps them, which look into the log's file before they write.
+
+    What they look at is a row that says that nodes are done.
+    """
 
     file: SqliteFile
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.seen: list[tuple[set[str], bool, list[Event]]] = []
+        self.row: ContextVar[tuple[set[str], bool]] = ContextVar("row")
 
     async def aput(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
         top = not config["configurable"]["checkpoint_ns"]
-        self._look(config, checkpoint["channel_values"].get("done", ()), whole=top)
+        self.row.set((set(checkpoint["channel_values"].get("done", ())), top))
         return await super().aput(config, checkpoint, metadata, new_versions)
 
     async def aput_writes(
@@ -66,15 +71,12 @@ class Looking(AsyncSqliteSaver):
     ) -> None:
         done = [name for channel, value in writes if channel == "done" for name in value]
         done += [channel for channel, _ in writes if channel == "__interrupt__"]
-        self._look(config, done, whole=False)
+        self.row.set((set(done), False))
         await super().aput_writes(config, writes, task_id, task_path)
 
-    def _look(self, config: Any, done: Any, *, whole: bool) -> None:
-        self.seen.append((set(done), whole, self.file.page(config["metadata"]["run_id"], 0)))
-
-
-class Watched(SqliteCheckpoints, Looking):
-    """Checkpoints as a server keeps them, which look before they write."""
+    async def _wait(self, config: Any) -> None:
+        await super()._wait(config)
+        self.seen.append((*self.row.get(), self.file.page(config["metadata"]["run_id"], 0)))
 
 
 def of(event: Event) -> set[str]:
@@ -132,12 +134,14 @@ class Place:
 
     def __init__(self, folder: Path, connection: aiosqlite.Connection) -> None:
         self.log = SqliteLog(folder / "events.sqlite")
-        self.wal = WalKeeper(folder / "events.sqlite")
-        self.saver = Watched(connection, self.wal)
+        self.wal = WalKeeper(folder / "checkpoints.sqlite")
+        self.thread = SaverThread(folder / "checkpoints.sqlite")
+        self.saver = Watched(connection, self.thread, self.wal)
         self.saver.file = SqliteFile(folder / "events.sqlite")
         self.home = Home(LocalStore(self.log), self.log, self.saver)
 
     async def close(self) -> None:
+        await self.thread.close()
         await self.wal.close()
         await self.log.close()
         self.saver.file.close_writing()
@@ -167,6 +171,7 @@ class Place:
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
     async with aiosqlite.connect(tmp_path / "checkpoints.sqlite") as connection:
         place = Place(tmp_path, connection)
+        await place.saver.setup()
         yield place
         await place.close()
 

@@ -20,6 +20,7 @@ from tokenweir.serving.running.execution import Executor
 from tokenweir.serving.running.items import items_in_memory
 from tokenweir.serving.running.records import Assistant, Run, RunRequest
 from tokenweir.serving.running.resuming import left_of
+from tokenweir.serving.running.saver_thread import SaverThread
 from tokenweir.serving.running.timing import Timing
 from tokenweir.testing import Provider
 
@@ -60,7 +61,9 @@ async def test_a_run_of_which_only_the_end_is_missing(durability: str, tmp_path:
     log = SqliteLog(tmp_path / "events.sqlite")
     async with aiosqlite.connect(tmp_path / "checkpoints.sqlite") as connection:
         wal = WalKeeper(tmp_path / "checkpoints.sqlite")
-        saver = SqliteCheckpoints(connection, wal)
+        thread = SaverThread(tmp_path / "checkpoints.sqlite")
+        saver = SqliteCheckpoints(connection, thread, wal)
+        await saver.setup()
         executor = Executor({"talk": talk()}, log, saver, items_in_memory())
         outcome = await executor.execute(run, ASSISTANT, await log.writer(run.id, 1), TIMING)
         assert outcome.status == "success"
@@ -71,6 +74,7 @@ async def test_a_run_of_which_only_the_end_is_missing(durability: str, tmp_path:
         graph, config = executor.graphs["talk"], config_of(run, ASSISTANT)
         left = await left_of(run, graph, config, log, writer.kept)
         await log.close()
+        await thread.close()
         await wal.close()
     assert writer.kept > 2
     assert left.over
@@ -87,7 +91,9 @@ async def test_a_run_killed_before_a_steps_checkpoint(
     log = SqliteLog(tmp_path / "events.sqlite")
     async with aiosqlite.connect(tmp_path / "checkpoints.sqlite") as connection:
         wal = WalKeeper(tmp_path / "checkpoints.sqlite")
-        saver = SqliteCheckpoints(connection, wal)
+        thread = SaverThread(tmp_path / "checkpoints.sqlite")
+        saver = SqliteCheckpoints(connection, thread, wal)
+        await saver.setup()
         executor = Executor({"talk": talk()}, log, saver, items_in_memory())
         await executor.execute(run, ASSISTANT, await log.writer(run.id, 1), TIMING)
         await log.close()
@@ -100,6 +106,7 @@ async def test_a_run_killed_before_a_steps_checkpoint(
             await connection.execute(
                 f"DELETE FROM {table} WHERE checkpoint_id NOT IN (SELECT checkpoint_id FROM first)"
             )
+        await connection.commit()
         log = SqliteLog(tmp_path / "events.sqlite")
         run.attempt = 2
         writer = await log.writer(run.id, run.attempt)
@@ -111,6 +118,7 @@ async def test_a_run_killed_before_a_steps_checkpoint(
         assert len(left.void) == void
         outcome = await executor.execute(run, ASSISTANT, writer, TIMING)
         await log.close()
+        await thread.close()
         await wal.close()
     assert outcome.status == "success"
     assert len(outcome.values["messages"]) == 3

@@ -62,12 +62,13 @@ class Trouble:
         elif self._how == "unreadable":
             self._other.execute("ALTER TABLE away RENAME TO checkpoints")
         else:
-            with suppress(ValueError):  # it was of a connection that is closed
+            with suppress(ValueError, RuntimeError):  # it was of a connection that is closed
                 await self._set("PRAGMA max_page_count = 1000000")
         self._other.close()
 
     async def _set(self, sql: str) -> None:
         await (await self._checkpoints.conn.execute(sql)).close()
+        await self._checkpoints._thread.execute(sql)
 
 
 @pytest.fixture(params=["locked", "full", "unreadable"])

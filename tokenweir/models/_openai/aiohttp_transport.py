@@ -132,6 +132,10 @@ def body_of(response: httpx2.Response) -> AiohttpBody | None:
     return found
 
 
+def _broken() -> aiohttp.ClientPayloadError:
+    return aiohttp.ClientPayloadError("the connection ended, or broke HTTP, in the body")
+
+
 def _look_at(closed: asyncio.Future[None]) -> None:
     """Have asyncio not complain that nobody has asked why a connection was closed."""
     if not closed.cancelled():
@@ -159,8 +163,7 @@ class AiohttpBody(httpx2.AsyncByteStream):
     def _end(self, closed: asyncio.Future[None]) -> None:
         _look_at(closed)
         if not self.reader.is_eof() and self.reader.exception() is None:
-            broken = aiohttp.ClientPayloadError("the connection ended, or broke HTTP, in the body")
-            self.reader.set_exception(broken)
+            self.reader.set_exception(_broken())
 
     @property
     def transport(self) -> asyncio.Transport | None:
@@ -178,6 +181,10 @@ class AiohttpBody(httpx2.AsyncByteStream):
                 if left := self._left():
                     return left
                 raise
+            except RuntimeError as error:  # so aiohttp says it until it has closed the connection
+                if self.transport is not None:
+                    raise
+                raise _broken() from error
 
     def receive_nowait(self) -> bytes:
         """The bytes that have come; empty if there are none."""

@@ -1,8 +1,7 @@
 """Checkpoints beside an event log: never ahead of it, copied with a thread, gone with a run.
 
 LangGraph's own savers, with what their interface names and they leave out. What a checkpoint holds
-is LangGraph's matter. Of aiosqlite ``_execute`` and ``_conn`` are used, which run a function in the
-connection's thread.
+is LangGraph's matter.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ import logging
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from copy import copy
 from itertools import groupby
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias
 
 import aiosqlite
 from langchain_core.runnables import RunnableConfig
@@ -34,6 +33,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from tokenweir.serving.log.wal import WalKeeper
 from tokenweir.serving.problems import StoreError
 from tokenweir.serving.running import former_writes
+from tokenweir.serving.running.saver_thread import SaverThread
 
 __all__ = ["Checkpoints", "MemoryCheckpoints", "Said", "SqliteCheckpoints", "run_of"]
 
@@ -52,8 +52,6 @@ It says so in the same turn of the event loop, behind the call.
 _TROUBLE = (sqlite3.DatabaseError, sqlite3.OperationalError, sqlite3.InternalError)
 """What SQLite raises when a file is locked, full, broken, or cannot be read; not their subclasses,
 which are about values."""
-
-_T = TypeVar("_T")
 
 _logger = logging.getLogger("tokenweir.serving")
 
@@ -108,28 +106,8 @@ class Checkpoints(Protocol):
         ...
 
 
-class _InThread(SqliteSaver):
-    """LangGraph's sync saver, in the connection's thread: all of a transaction, or nothing."""
-
-    @contextmanager
-    def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
-        cursor = self.conn.cursor()
-        try:
-            yield cursor
-            if transaction:
-                self.conn.commit()
-        except BaseException:
-            self.conn.rollback()
-            raise
-        finally:
-            cursor.close()
-
-
 class SqliteCheckpoints(AsyncSqliteSaver):
     """Checkpoints in a file.
-
-    What a run needs often is done in one turn of the connection's thread. Each statement by itself
-    would take one, and each turn costs more than its statement: for a wake-up of either thread.
 
     What a run has said is saved before what it has done: a node that is done does not run again
     after a kill, so its events must not be lost.
@@ -138,6 +116,7 @@ class SqliteCheckpoints(AsyncSqliteSaver):
     def __init__(
         self,
         connection: aiosqlite.Connection,
+        thread: SaverThread,
         wal: WalKeeper,
         *,
         serde: SerializerProtocol | None = None,
@@ -145,11 +124,13 @@ class SqliteCheckpoints(AsyncSqliteSaver):
         """
         Args:
             connection: To the file.
+            thread: Does what a run needs often.
             wal: Keeps the file short.
             serde: What turns values into bytes and back.
         """
         super().__init__(connection, serde=serde)
         self._said: Said | None = None
+        self._thread = thread
         self._wal = wal
 
     def behind(self, said: Said) -> SqliteCheckpoints:
@@ -160,7 +141,7 @@ class SqliteCheckpoints(AsyncSqliteSaver):
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         async with self._told():
-            return await self._in_thread(lambda saver: saver.get_tuple(config))
+            return await self._thread.run(lambda saver: saver.get_tuple(config))
 
     async def alist(
         self, config: RunnableConfig | None, **which: Any
@@ -178,7 +159,7 @@ class SqliteCheckpoints(AsyncSqliteSaver):
     ) -> RunnableConfig:
         await self._wait(config)
         async with self._told():
-            put = await self._in_thread(
+            put = await self._thread.run(
                 lambda saver: saver.put(config, checkpoint, metadata, new_versions)
             )
         self._wal.wrote(_PAGES)
@@ -193,18 +174,10 @@ class SqliteCheckpoints(AsyncSqliteSaver):
     ) -> None:
         await self._wait(config)
         async with self._told():
-            await self._in_thread(
+            await self._thread.run(
                 lambda saver: saver.put_writes(config, writes, task_id, task_path)
             )
         self._wal.wrote(_PAGES)
-
-    async def _in_thread(self, work: Callable[[SqliteSaver], _T]) -> _T:
-        """Work of the sync saver, in the connection's thread."""
-        await self.setup()
-        async with self.lock:
-            saver = _InThread(self.conn._conn, serde=self.serde)
-            done: _T = await self.conn._execute(work, saver)  # type: ignore[no-untyped-call]
-            return done
 
     async def _wait(self, config: RunnableConfig) -> None:
         run_id, epoch = run_of(config)
@@ -262,7 +235,7 @@ class SqliteCheckpoints(AsyncSqliteSaver):
                 cursor.execute(former_writes.FORGET, (thread_id,))
 
         async with self._told():
-            await self._in_thread(forget)
+            await self._thread.run(forget)
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Remove what runs wrote, all or nothing, as if they had never been."""

@@ -22,6 +22,7 @@ from tokenweir.serving.running.checkpoints import SqliteCheckpoints
 from tokenweir.serving.running.home import Home
 from tokenweir.serving.running.items import Items
 from tokenweir.serving.running.local_store import LocalStore
+from tokenweir.serving.running.saver_thread import SaverThread
 from tokenweir.streaming._langgraph.state_types import state_types
 
 try:
@@ -78,18 +79,22 @@ async def _checkpoints(
     path: Path, log: SqliteLog, graphs: Mapping[str, Any]
 ) -> AsyncIterator[SqliteCheckpoints]:
     serde = JsonPlusSerializer(allowed_msgpack_modules=state_types(graphs.values()))
+    pragmas = ("synchronous = NORMAL", f"wal_autocheckpoint = {MOST_PAGES}")
     async with aiosqlite.connect(path, timeout=_LOCKED) as connection:
         wal = WalKeeper(path)
+        thread = SaverThread(path, timeout=_LOCKED, serde=serde)
         try:
-            checkpointer = SqliteCheckpoints(connection, wal, serde=serde)
+            checkpointer = SqliteCheckpoints(connection, thread, wal, serde=serde)
             with _readable(path):
                 await connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 await checkpointer.setup()
-                await connection.execute("PRAGMA synchronous = NORMAL")
-                await connection.execute(f"PRAGMA wal_autocheckpoint = {MOST_PAGES}")
+                for pragma in pragmas:
+                    await connection.execute(f"PRAGMA {pragma}")
+                    await thread.execute(f"PRAGMA {pragma}")
             log.watch(path)
             yield checkpointer
         finally:
+            await thread.close()
             await wal.close()
 
 

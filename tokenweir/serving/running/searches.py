@@ -17,7 +17,7 @@ T = TypeVar("T", Thread, Assistant)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
+class _Page:
     """Which of those that are found are wanted."""
 
     limit: int
@@ -25,7 +25,7 @@ class Page:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThreadSearch(Page):
+class ThreadSearch(_Page):
     """Threads with these ids, this status, and these values of keys of their metadata and state."""
 
     ids: Collection[str] | None = None
@@ -37,7 +37,7 @@ class ThreadSearch(Page):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AssistantSearch(Page):
+class AssistantSearch(_Page):
     """Assistants of these graphs, with a part of the name in any case, and this metadata.
 
     Without ``sort_by`` they come in the order of their creation.
@@ -83,7 +83,7 @@ def _has(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return all(there.get(key) == value for key, value in wanted.items())
 
 
-def _page(found: list[T], page: Page, *, descending: bool) -> tuple[list[T], int]:
+def _page(found: list[T], page: _Page, *, descending: bool) -> tuple[list[T], int]:
     if descending:
         found.reverse()
     return [replace(each) for each in found[page.offset : page.offset + page.limit]], len(found)
