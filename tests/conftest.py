@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,6 +39,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     else:
         os.environ.pop("SSL_CERT_FILE", None)
 
+
+# A shell has what it starts in the background ignore Ctrl-C, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes to make or to run says how busy the machine is, and nothing of our code;
 # fixtures such as a provider are the same for all examples.
