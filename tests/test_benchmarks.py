@@ -301,8 +301,8 @@ def test_a_tiny_run_measures_several_servers() -> None:
 
 
 def test_a_scenario_that_no_named_way_can_do_is_left_out() -> None:
-    """A scenario without any of the ways says so; imports need none, and meet their target."""
-    done = run("import", "growth-text", "--ways", "sdk", "--rounds", "1", "--check")
+    """A scenario without any of the ways says so; imports need none."""
+    done = run("import", "growth-text", "--ways", "sdk", "--rounds", "1", "--quick")
     assert done.returncode == 0, done.stderr
     assert "growth-text: left out" in done.stderr
     assert "import tokenweir" in done.stdout
