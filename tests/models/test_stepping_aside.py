@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import openai
@@ -150,3 +151,28 @@ async def test_structured_output(provider: Provider, method: str) -> None:
     theirs = await streamed(False, provider.base_url, bind)
     assert ours == theirs
     assert "Joke(setup='why', laugh=3)" in str(ours)
+
+
+@pytest.mark.parametrize("how", ["wrapped", "replaced"])
+async def test_a_method_that_somebody_has_put_in_place(provider: Provider, how: str) -> None:
+    """It makes the calls, in a graph and without one."""
+    model = ChatModel(model="m", base_url=provider.base_url, api_key=SecretStr("test"))
+    theirs, asked = model.async_client.create, list[Any]()
+
+    async def create(*args: Any, **kwargs: Any) -> Any:
+        asked.append(kwargs["messages"])
+        return await theirs(*args, **kwargs)
+
+    if how == "wrapped":
+        model.async_client.create = create
+    else:
+        model.async_client = SimpleNamespace(create=create)
+
+    async def ask(state: MessagesState, config: RunnableConfig) -> Any:
+        return {"messages": [await model.ainvoke(state["messages"], config)]}
+
+    graph: Any = StateGraph(MessagesState).add_node("ask", ask).add_edge(START, "ask").compile()
+    said = [chunk.content async for chunk, _ in astream(graph, INPUT)]
+    assert "".join(said) == "You said: hello"
+    assert "".join([str(chunk.content) async for chunk in model.astream("hi")]) == "You said: hi"
+    assert len(asked) == 2

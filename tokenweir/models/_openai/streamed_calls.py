@@ -149,6 +149,9 @@ class StreamedCalls(ChatOpenAI):
         client = self.root_async_client if is_async else self.root_client
         if not isinstance(client, (AsyncOpenAI, OpenAI)) or client.rules is None:
             raise _StepAsideError("the client is the caller's own")
+        resource = self.async_client if is_async else self.client
+        if resource is not client.chat.completions or "create" in vars(resource):
+            raise _StepAsideError("somebody has put another method in place of the client's")
         return client
 
     def _request(self, messages: Any, stop: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
