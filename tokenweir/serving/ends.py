@@ -32,5 +32,8 @@ class Ends:
 
     def is_news(self, run: Run, seconds: float) -> bool:
         """Whether a run ended in the last so many seconds, and nobody was told of it."""
-        ended = datetime.fromisoformat(run.updated_at).timestamp()
-        return not self.was_told(run.id) and time.time() - ended < seconds
+        return not self.was_told(run.id) and self.is_recent(run, seconds)
+
+    def is_recent(self, run: Run, seconds: float) -> bool:
+        """Whether a run ended in the last so many seconds."""
+        return time.time() - datetime.fromisoformat(run.updated_at).timestamp() < seconds

@@ -195,6 +195,23 @@ def test_the_server_is_killed(
     }
 
 
+def test_a_message_that_was_begun_anew_is_given_again(
+    serve: Callable[..., Server], provider: Provider, tmp_path: Path
+) -> None:
+    """Version 6 gives up where something is taken back, though the rest was sent: it asks again."""
+    provider.on("hold", Reply(WHOLE, hold_after=2), "five six seven")
+    server, kill = killing(serve, provider, tmp_path / "data", "chat")
+    said = {"id": "1", "role": "user", "parts": [{"type": "text", "text": "hold"}]}
+    asked = {"id": "a-chat", "messages": [said]}
+    with http_client.stream("POST", f"{server.url}/ai/chat", json=asked) as answer:
+        assert any("two" in line for line in answer.iter_lines())
+    kill()
+    for _ in range(2):
+        answer = http_client.get(f"{server.url}/ai/chat/a-chat/stream")
+        assert answer.status_code == 200
+        assert "seven" in answer.text
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_retried_node_says_everything_once(run: Run, shared: Shared, version: str) -> None:
     """What a failed attempt said is gone from the message; in version 6 it is an error."""

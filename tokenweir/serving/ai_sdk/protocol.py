@@ -148,8 +148,14 @@ class _Protocol:
         )
 
     def _is_wanted(self, run: Run) -> bool:
-        """Whether a run is not over; or is, and whoever read it may not know."""
-        return not run.final or self._runs.ends.is_news(run, _UNREAD_SECONDS)
+        """Whether a run is not over; or is, and whoever read it may not know all of it.
+
+        Of a run that a server began anew something was taken back, at which version 6 gives up: it
+        was sent the end, and asks again.
+        """
+        ends = self._runs.ends
+        wanted = ends.is_recent if run.attempt > 1 else ends.is_news
+        return not run.final or wanted(run, _UNREAD_SECONDS)
 
 
 def _command(thread: Thread | None, body: ChatAsked) -> Command | None:
