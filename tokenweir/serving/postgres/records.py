@@ -24,6 +24,7 @@ from tokenweir.serving.running.searches import (
     find_assistants,
     find_threads,
 )
+from tokenweir.serving.running.store_rules import check_assistants, check_threads
 
 __all__ = ["PostgresRecords", "put_thread"]
 
@@ -148,8 +149,7 @@ class PostgresRecords:
             if most is not None:
                 sql = "select count(*) from tokenweir_assistants where owner = %s and not own"
                 ((count,),) = await (await connection.execute(sql, (owner,))).fetchall()
-                if count >= most:
-                    raise ConflictError(f"there are {most} assistants already; delete one first")
+                check_assistants(count, most)
             assistant.updated_at = now()
             sql = (
                 "insert into tokenweir_assistants (id, owner, graph, own, record) "
@@ -208,10 +208,7 @@ class PostgresRecords:
     async def _check_threads(self, connection: Connection, owner: str, limits: Limits) -> None:
         sql = "select count(*) from tokenweir_threads where owner = %s"
         ((count,),) = await (await connection.execute(sql, (owner,))).fetchall()
-        if count >= limits.threads:
-            raise ConflictError(
-                f"there are {limits.threads} threads already, which is the most; delete some"
-            )
+        check_threads(count, limits)
 
 
 async def _run_owner(connection: Connection, thread_id: str) -> str | None:

@@ -29,12 +29,16 @@ from tokenweir.serving.problems import (
     LostError,
     NotFoundError,
     StoreError,
-    TooBusyError,
-    TooManyError,
 )
 from tokenweir.serving.running.encoding import encode as encode_event
-from tokenweir.serving.running.records import Run, Thread, ThreadStatus, now
+from tokenweir.serving.running.records import Run, Thread, now
 from tokenweir.serving.running.store import Counts, Hold, Outcome
+from tokenweir.serving.running.store_rules import (
+    check_queue,
+    check_strategy,
+    run_ends,
+    run_is_created,
+)
 
 __all__ = ["PostgresStore"]
 
@@ -52,7 +56,6 @@ _SHOWN = 10.0
 
 _OPEN = "status in ('pending', 'running')"
 _THERE = f"not (r.undone and not r.{_OPEN})"
-_STATUSES: dict[str, ThreadStatus] = {"success": "idle", "interrupted": "interrupted"}
 
 
 class PostgresStore(PostgresRecords):
@@ -88,13 +91,7 @@ class PostgresStore(PostgresRecords):
         )
         found = await connection.execute(sql, (run.owner,))
         ((waiting, delayed),) = await found.fetchall()
-        if run.due_at is not None and delayed >= limits.delayed:
-            raise TooManyError(
-                f"{delayed} runs wait for their time (after_seconds) already, which is the most; "
-                "cancel some, or wait until some are due"
-            )
-        if waiting >= limits.queue:
-            raise TooBusyError("too many runs are waiting; try again later")
+        check_queue(run, limits, waiting=waiting, delayed=delayed)
         thread = await self._thread_for(connection, run, limits)
         sql = (
             f"select owner, {_OPEN} and due <= now() from tokenweir_runs r "
@@ -103,16 +100,10 @@ class PostgresStore(PostgresRecords):
         others = await (await connection.execute(sql, (run.thread_id,))).fetchall()
         if any(owner != run.owner for owner, _ in others):
             raise NotFoundError(f"there is no thread {run.thread_id}")
-        if run.strategy == "reject" and any(busy for _, busy in others):
-            raise ConflictError("the thread is busy with another run; wait for it, or cancel it")
-        if thread is None:
-            return
-        thread.graph = run.request.graph
-        about = {"graph_id": run.request.graph, "assistant_id": run.assistant_id}
-        thread.metadata = {**thread.metadata, **about}
-        if run.due_at is None:
-            thread.status = "busy"
-        await put_thread(connection, thread, new=False)
+        check_strategy(run, busy=any(busy for _, busy in others))
+        if thread is not None:
+            run_is_created(thread, run)
+            await put_thread(connection, thread, new=False)
 
     async def _thread_for(self, connection: Connection, run: Run, limits: Limits) -> Thread | None:
         """The thread of a new run, locked; None if it has none."""
@@ -317,20 +308,12 @@ class PostgresStore(PostgresRecords):
         self, connection: Connection, run: Run, thread: Thread, outcome: Outcome
     ) -> None:
         """A thread after a run of its has ended."""
-        over = _STATUSES.get(outcome.status, "error")
-        if outcome.status == "interrupted" and not outcome.next:
-            over = "idle"
         sql = (
             f"select exists (select 1 from tokenweir_runs where thread = %s and {_OPEN} "
             "and due <= now())"
         )
         ((others,),) = await (await connection.execute(sql, (run.thread_id,))).fetchall()
-        thread.status = "busy" if others else over
-        if outcome.values is not None:
-            thread.values = outcome.values
-        thread.interrupts = outcome.interrupts
-        thread.error = outcome.error
-        thread.state_updated_at = now()
+        run_ends(thread, outcome, busy=others)
         await put_thread(connection, thread, new=False)
 
     async def release(self, hold: Hold) -> None:

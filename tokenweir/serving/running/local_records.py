@@ -19,6 +19,7 @@ from tokenweir.serving.running.searches import (
     find_assistants,
     find_threads,
 )
+from tokenweir.serving.running.store_rules import check_assistants, check_threads
 from tokenweir.serving.running.tables import Journal, RunTable, Table, ThreadTable
 from tokenweir.serving.running.turns import Turns
 
@@ -78,7 +79,7 @@ class LocalRecords:
             owner = self._owner_of(thread.id)
             if owner not in (None, thread.owner) or self._threads.get(thread.id) is not None:
                 raise ConflictError(f"there is a thread {thread.id} already")
-            self._check_threads(thread.owner, limits)
+            check_threads(self._threads.owned(thread.owner), limits)
             self._threads.save(replace(thread))
             try:
                 await self._log.saved(patient=False)
@@ -122,8 +123,7 @@ class LocalRecords:
         if self._assistants.get(assistant.id) is not None:
             raise ConflictError(f"there is an assistant {assistant.id} already")
         owned = sum(each.owner == assistant.owner and not each.own for each in self._assistants)
-        if most is not None and owned >= most:
-            raise ConflictError(f"there are {most} assistants already; delete one first")
+        check_assistants(owned, most)
         self._assistants.save(replace(assistant))
 
     async def save_assistant(self, assistant: Assistant) -> None:
@@ -167,12 +167,6 @@ class LocalRecords:
     def _check_writable(self) -> None:
         if self._log.problem is not None:
             raise StoreError
-
-    def _check_threads(self, owner: str, limits: Limits) -> None:
-        if self._threads.owned(owner) >= limits.threads:
-            raise ConflictError(
-                f"there are {limits.threads} threads already, which is the most; delete some"
-            )
 
     def _owner_of(self, thread_id: str) -> str | None:
         """Who owns a thread's id: whoever used it first, with a thread's record or without."""

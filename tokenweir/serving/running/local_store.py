@@ -22,17 +22,21 @@ from tokenweir.serving.problems import (
     LostError,
     NotFoundError,
     StoreError,
-    TooBusyError,
-    TooManyError,
 )
 from tokenweir.serving.running.encoding import encode
 from tokenweir.serving.running.local_records import LocalLog, LocalRecords
-from tokenweir.serving.running.records import Run, Thread, ThreadStatus, now
+from tokenweir.serving.running.records import Run, Thread
 from tokenweir.serving.running.store import Counts, Hold, Outcome
+from tokenweir.serving.running.store_rules import (
+    check_queue,
+    check_strategy,
+    check_threads,
+    run_ends,
+    run_is_created,
+)
 
 __all__ = ["LocalStore"]
 
-_STATUSES: dict[str, ThreadStatus] = {"success": "idle", "interrupted": "interrupted"}
 _STOPPING = "the server is stopping; the run goes on at its next start"
 _DAY = 86400.0
 
@@ -84,28 +88,17 @@ class LocalStore(LocalRecords):
         """Check a new run, and make its thread."""
         delayed = self._delayed_of[run.owner]
         waiting = self._runs.pending_of[run.owner] - delayed
-        if run.due_at is not None and delayed >= limits.delayed:
-            raise TooManyError(
-                f"{delayed} runs wait for their time (after_seconds) already, which is the most; "
-                "cancel some, or wait until some are due"
-            )
-        if waiting >= limits.queue:
-            raise TooBusyError("too many runs are waiting; try again later")
+        check_queue(run, limits, waiting=waiting, delayed=delayed)
         if self._owner_of(run.thread_id) not in (None, run.owner):
             raise NotFoundError(f"there is no thread {run.thread_id}")
-        if run.strategy == "reject" and self._turns.on_thread(run.thread_id):
-            raise ConflictError("the thread is busy with another run; wait for it, or cancel it")
+        check_strategy(run, busy=bool(self._turns.on_thread(run.thread_id)))
         if run.temporary:
             return
         known = self._threads.get(run.thread_id)
         if known is None:
-            self._check_threads(run.owner, limits)
+            check_threads(self._threads.owned(run.owner), limits)
         thread = known or Thread(id=run.thread_id, owner=run.owner)
-        thread.graph = run.request.graph
-        about = {"graph_id": run.request.graph, "assistant_id": run.assistant_id}
-        thread.metadata = {**thread.metadata, **about}  # copies of a thread share the old one
-        if run.due_at is None:
-            thread.status = "busy"
+        run_is_created(thread, run)
         self._threads.save(thread)
 
     async def run(self, run_id: str, owner: str) -> Run:
@@ -275,15 +268,7 @@ class LocalStore(LocalRecords):
         self._runs.save(run)
         thread = self._threads.get(run.thread_id)
         if thread is not None:
-            over = _STATUSES.get(run.status, "error")
-            if run.status == "interrupted" and not outcome.next:
-                over = "idle"
-            thread.status = "busy" if self._turns.on_thread(run.thread_id) else over
-            if outcome.values is not None:
-                thread.values = outcome.values
-            thread.interrupts = outcome.interrupts
-            thread.error = run.error
-            thread.state_updated_at = now()
+            run_ends(thread, outcome, busy=bool(self._turns.on_thread(run.thread_id)))
             self._threads.save(thread)
         self._tell()
 
