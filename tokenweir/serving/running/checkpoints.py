@@ -188,26 +188,28 @@ class SqliteCheckpoints(AsyncSqliteSaver):
 
     @asynccontextmanager
     async def _told(self) -> AsyncIterator[None]:
-        """Tell trouble of the file as StoreError, and leave nothing half done behind."""
+        """Tell trouble of the file as StoreError."""
         try:
             yield
         except sqlite3.DatabaseError as error:
             if type(error) not in _TROUBLE:
                 raise
             _logger.error("the checkpoints cannot be read or written: %s", error)
-            with suppress(sqlite3.Error):
-                async with self.lock:
-                    await self.conn.rollback()
             raise StoreError from error
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[aiosqlite.Cursor]:
-        """One transaction."""
+        """One transaction: all of it is written, or nothing."""
         async with self._told():
             await self.setup()
             async with self.lock, self.conn.cursor() as cursor:
-                yield cursor
-                await self.conn.commit()
+                try:
+                    yield cursor
+                    await self.conn.commit()
+                except BaseException:
+                    with suppress(sqlite3.Error):
+                        await self.conn.rollback()
+                    raise
 
     async def setup(self) -> None:
         if not self.is_setup:
