@@ -80,6 +80,11 @@ class ChatRuns:
             metadata={"protocol": self._protocol},
         )
 
+    async def newest(self, thread_id: str, owner: str, graph: str, *, limit: int) -> list[Run]:
+        """The runs of a graph among a thread's newest, newest first, that are not put off."""
+        runs = await self._service.runs.store.runs_of(thread_id, owner, limit=limit)
+        return [run for run in runs if run.request.graph == graph and not run.delay > 0]
+
     async def past(self, run: Run, frames: _Frames) -> bytes:
         """All that a run says that is over."""
         events = self._service.runs.log.follow(run.id)

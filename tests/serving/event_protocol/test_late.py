@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,7 +16,12 @@ from websockets.sync.client import connect
 
 from tests import http_client
 from tests.serving.event_protocol.test_cuts import Watcher, command
-from tests.serving.event_protocol.test_several import database_url, postgres
+from tests.serving.event_protocol.test_several import (
+    TWO_STEPS,
+    database_url,
+    held_in_the_middle,
+    postgres,
+)
 from tests.serving.running.test_compaction import said
 from tokenweir.serving.event_protocol.frames import RunFrames, as_text
 from tokenweir.serving.event_protocol.numbers import event_of
@@ -232,13 +238,9 @@ def test_a_run_that_is_taken_over(
     serve: Callable[..., Any], provider: Provider, database_url: str
 ) -> None:
     """Who joined late at another server goes on when the one that held the run is killed."""
-    provider.on("first", "the first")
-    provider.on("second", Reply("cut off here", hold_after=2), "the second")
-    asked = ["sample:two_steps", "--data", database_url, "--lease-seconds", "2"]
-    here, thread_id = serve(*asked), str(uuid4())
-    command(here.url, thread_id, "two_steps", topic="x")
-    provider.wait_for_requests(2)
-    there = serve(*asked)  # only now, as any server may claim a run
+    thread_id = str(uuid4())
+    serve_one = partial(serve, *TWO_STEPS, database_url)
+    here, there = held_in_the_middle(serve_one, provider, thread_id)
     live = Watcher(there.url, thread_id)
     live.read(lambda: "cut off" in live.said())
     late = Watcher(there.url, thread_id, replay="compact")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +14,8 @@ from tests.serving.postgres.conftest import database_url, postgres
 from tokenweir.testing import Provider, Reply
 
 __all__ = ["database_url", "postgres"]
+
+TWO_STEPS = ("sample:two_steps", "--lease-seconds", "2", "--data")
 
 
 def test_threads_are_their_owners(
@@ -40,15 +43,22 @@ def test_threads_are_their_owners(
         assert answer.status_code == 200
 
 
-def test_whichever_server(serve: Callable[..., Any], provider: Provider, database_url: str) -> None:
-    """Started here, read there, taken over when the first server is killed; numbers go on."""
+def held_in_the_middle(
+    serve_one: Callable[[], Any], provider: Provider, thread_id: str
+) -> tuple[Any, Any]:
+    """The server that executes a run, which stands in its second node, and another one."""
     provider.on("first", "the first")
     provider.on("second", Reply("cut off here", hold_after=2), "the second")
-    asked = ["sample:two_steps", "--data", database_url, "--lease-seconds", "2"]
-    here, thread_id = serve(*asked), str(uuid4())
+    here = serve_one()
     command(here.url, thread_id, "two_steps", topic="x")
     provider.wait_for_requests(2)
-    there = serve(*asked)  # only now, as any server may claim a run
+    return here, serve_one()  # the other one only now, as any server may claim a run
+
+
+def test_whichever_server(serve: Callable[..., Any], provider: Provider, database_url: str) -> None:
+    """Started here, read there, taken over when the first server is killed; numbers go on."""
+    serve_one, thread_id = partial(serve, *TWO_STEPS, database_url), str(uuid4())
+    here, there = held_in_the_middle(serve_one, provider, thread_id)
     watcher = Watcher(there.url, thread_id)
     watcher.read(lambda: "cut off" in watcher.said())
     here.kill()
@@ -56,7 +66,7 @@ def test_whichever_server(serve: Callable[..., Any], provider: Provider, databas
     assert watcher.said() == ["the first", "the second"]
     assert watcher.retracted == 1
     assert watcher.values["second"] == "the second"
-    here = serve(*asked)
+    here = serve_one()
     command(there.url, thread_id, "two_steps", topic="x")
     watcher.url = here.url
     watcher.read(lambda: watcher.ends == 2)

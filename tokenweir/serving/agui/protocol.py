@@ -95,9 +95,7 @@ class _Protocol:
         """
         name, owner = self._service.graph_of(request), self._service.owner(request)
         check_id("threadId", body.thread_id)
-        store = self._service.runs.store
-        runs = await store.runs_of(body.thread_id, owner, limit=_MOST_RUNS)
-        runs = [run for run in runs if run.request.graph == name and not run.delay > 0]
+        runs = await self._runs.newest(body.thread_id, owner, name, limit=_MOST_RUNS)
         keeps = has_messages(await self._service.input_keys(name))
         if not runs:
             return EventStream(_nothing(body.thread_id, body.run_id), self._service.limits)

@@ -99,9 +99,7 @@ class _Protocol:
     async def resume(self, request: Request, query: ChatQuery) -> EventStream | Response:
         """Read the message that is being written on a chat, from its beginning."""
         name, owner = self._service.graph_of(request), self._service.owner(request)
-        store = self._service.runs.store
-        runs = await store.runs_of(request.path_params["chat"], owner, limit=_MOST_RUNS)
-        runs = [run for run in runs if run.request.graph == name and not run.delay > 0]
+        runs = await self._runs.newest(request.path_params["chat"], owner, name, limit=_MOST_RUNS)
         if not runs or not self._is_wanted(runs[0]):
             return Response(status_code=204)
         chain = [runs[0]]
