@@ -23,7 +23,7 @@ from tests.serving.event_protocol.test_several import (
     postgres,
 )
 from tests.serving.running.test_compaction import said
-from tokenweir.serving.event_protocol.frames import RunFrames, as_text
+from tokenweir.serving.event_protocol.frames import RunFrames
 from tokenweir.serving.event_protocol.numbers import event_of
 from tokenweir.serving.event_protocol.subscription import CHANNELS, Subscription
 from tokenweir.serving.log.events import END, Envelope, Event, Kept
@@ -41,6 +41,13 @@ RUN = Run(
     request=RunRequest(graph="g", modes=["messages", "values", "checkpoints"]),
 )
 SAMPLES = Path(__file__).parents[1] / "sample_graphs.py"
+
+
+def as_text(method: str, number: int, document: bytes) -> bytes:
+    """An event as its JSON alone."""
+    return document
+
+
 WORDS = [f" w{number}" for number in range(120)]
 
 

@@ -89,6 +89,32 @@ async def test_commands_and_subscriptions(server: Any) -> None:
         assert (await ask(socket, 8, "state.get"))["result"]["values"]["second"] == "three"
 
 
+async def test_one_order_over_all_subscriptions(server: Any, provider: Provider) -> None:
+    """Whichever subscription an event is sent for, it comes after all that were before it: a run's
+    end is sent for one when the others have been sent all messages, and those who are about to
+    subscribe count."""
+    provider.on("long", "w " * 3000)
+    thread_id = str(uuid4())
+    async with connect(address(server, thread_id)) as socket:
+        given = {"assistant_id": "two_steps", "input": {"topic": "long"}}
+        run = (await ask(socket, 1, "run.start", **given))["result"]["run_id"]
+        async with get_client(url=server.url) as client:
+            await client.runs.join(thread_id, run)
+        wanted = [["lifecycle"], ["values", "lifecycle"], ["messages", "lifecycle"], ["updates"]]
+        for number, channels in enumerate(wanted, 2):
+            params = {"channels": channels}
+            command = {"id": number, "method": "subscription.subscribe", "params": params}
+            await socket.send(json.dumps(command))
+        numbers, ends = dict[int, str](), 0
+        while ends < 3:
+            event = json.loads(await asyncio.wait_for(socket.recv(), 60))
+            if event["type"] == "event":
+                numbers.setdefault(event["seq"], event["method"])
+                ends += event["params"]["data"].get("event") == "completed"
+        assert list(numbers) == sorted(numbers)
+        assert set(numbers.values()) == {"lifecycle", "values", "messages", "updates"}
+
+
 async def test_a_client_that_comes_back(server: Any) -> None:
     """is told that its subscriptions ended with its connection, and goes on from a number."""
     thread_id = str(uuid4())

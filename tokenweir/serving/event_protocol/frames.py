@@ -32,7 +32,7 @@ from tokenweir.serving.messages import Block, Message, message_in
 from tokenweir.serving.running.encoding import encode
 from tokenweir.serving.running.records import Run
 
-__all__ = ["RunFrames", "as_sse", "as_text"]
+__all__ = ["RunFrames", "as_sse"]
 
 _Around = tuple[Callable[[bytes], None], bytes, bytes]
 """Where a token's text is taken in, and what is written before and after it; b"" for nothing."""
@@ -46,11 +46,6 @@ _INTERRUPT = "__interrupt__"
 def as_sse(method: str, number: int, document: bytes) -> bytes:
     """An event as a server-sent event."""
     return b"event: %s\nid: %d\ndata: %s\n\n" % (method.encode(), number, document)
-
-
-def as_text(method: str, number: int, document: bytes) -> bytes:
-    """An event as the text of a message of its own."""
-    return document
 
 
 class RunFrames:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from tokenweir.serving.event_protocol.numbers import end_of, seq
 from tokenweir.serving.log.events import Event, EventReader, Taker
 from tokenweir.serving.problems import NotFoundError
 from tokenweir.serving.running.records import Run
@@ -31,6 +32,9 @@ class ThreadParts:
         turn: Begin behind the run of this turn.
         begin: Begins to read a run: what writes its events, what was written already, and after
             which event to go on.
+
+    Attributes:
+        told: What is told from now on has greater numbers.
     """
 
     def __init__(
@@ -46,7 +50,7 @@ class ThreadParts:
         self._owner = owner
         self._turn = turn
         self._begin = begin
-        self._begun: list[bytes] = []
+        self.told = end_of(turn)
         self._events: EventReader | None = None
         self._frames: Encoder | None = None
         self._taker: Taker[bytes] | None = None
@@ -56,36 +60,37 @@ class ThreadParts:
 
     async def __anext__(self) -> bytes:
         """What has come since the last time, as one part; never empty. Ends if the thread goes."""
-        return b"".join(await self.several())
+        while True:
+            if written := await self.several():
+                return b"".join(written)
 
     async def several(self) -> list[bytes]:
-        """The same, event by event."""
-        while True:
-            if self._events is None:
-                await self._next_run()
-            assert self._events is not None
-            assert self._frames is not None
-            if begun := self._begun:
-                self._begun = []
-                return begun
-            try:
-                events = await self._events.__anext__()
-            except StopAsyncIteration:
-                self._events = None
-                continue
-            if written := self._frames.encode(events):
-                return written
+        """The same, event by event; empty if what has come is not for this reader."""
+        if self._events is None:
+            return await self._next_run()
+        assert self._frames is not None
+        try:
+            events = await self._events.__anext__()
+        except StopAsyncIteration:
+            self._events = None
+            self.told = end_of(self._turn)
+            return []
+        written = self._frames.encode(events)
+        self.told = _last_of(self._turn, events[-1].id)
+        return written
 
-    async def _next_run(self) -> None:
+    async def _next_run(self) -> list[bytes]:
         try:
             run = await self._runs.store.next_turn(self._thread, self._owner, self._turn)
         except NotFoundError:
             raise StopAsyncIteration from None
         self._turn = run.turn
-        self._frames, self._begun, after = await self._begin(run)
+        self._frames, begun, after = await self._begin(run)
+        self.told = _last_of(run.turn, after)
         self._events = self._runs.log.follow(run.id, after)
         if self._taker is not None:
             self._events.push(self)
+        return begun
 
     async def aclose(self) -> None:
         self._taker = None
@@ -109,3 +114,8 @@ class ThreadParts:
             return
         if written := self._frames.encode(part):
             self._taker.take(b"".join(written))
+
+
+def _last_of(turn: int, event: int) -> int:
+    """The greatest number of what an event of a run is told by."""
+    return seq(turn, event + 1, 0) - 1

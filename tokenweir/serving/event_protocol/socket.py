@@ -4,12 +4,18 @@
 subscription begins where a stream of server-sent events would, and takes ``since`` as that does.
 Those of a connection that was lost are not restored, which ``subscription.reconnect`` says: who
 comes back subscribes again, with the last ``seq`` that came as ``since``.
+
+Events are sent in the order of their numbers, over all subscriptions of the connection: npm's
+client gives each event to all of its subscriptions that want it, so that a run's end which passed
+another subscription's messages would cut these short. For the same reason nothing is sent while a
+command to subscribe waits for its turn.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 
@@ -19,7 +25,7 @@ from tokenweir.serving.ends import Ends
 from tokenweir.serving.event_protocol import schema
 from tokenweir.serving.event_protocol.commands import Commands
 from tokenweir.serving.event_protocol.following import follow
-from tokenweir.serving.event_protocol.frames import as_text
+from tokenweir.serving.event_protocol.order import Order
 from tokenweir.serving.event_protocol.reader import ThreadParts
 from tokenweir.serving.http.bodies import parse
 from tokenweir.serving.problems import CutOffError, NotFoundError, ServingError
@@ -47,6 +53,10 @@ class Socket:
         self._thread_id: str = socket.path_params["thread_id"]
         self._owner: str = socket.scope.get("tokenweir.owner", "")
         self._following: dict[str, asyncio.Task[None]] = {}
+        self._order = Order()
+        self._asked: asyncio.Queue[tuple[str, schema.ThreadCommand] | ServingError]
+        self._asked = asyncio.Queue(_MOST)
+        """Commands to carry out, each with a name for the subscription that it may ask for."""
         self._sending = asyncio.Lock()
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Fails with what ends the connection; the client's leaving is such an error, too."""
@@ -54,7 +64,7 @@ class Socket:
     async def run(self) -> None:
         """Serve the connection to its end."""
         await self._socket.accept()
-        listening = self._watched(self._listen())
+        always = [self._watched(self._listen()), self._watched(self._carry_out())]
         try:
             await self._over
         except WebSocketDisconnect:
@@ -69,7 +79,7 @@ class Socket:
             if self._socket.client_state is self._socket.application_state is _CONNECTED:
                 raise
         finally:
-            tasks = [listening, *self._following.values()]
+            tasks = [*always, *self._following.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -99,41 +109,66 @@ class Socket:
     async def _listen(self) -> None:
         while True:
             text = await self._socket.receive_text()
-            number: int | None = None
             try:
                 command = parse(text, "the command", schema.ThreadCommand)
-                number = command.id
-                answer = await self._answer(command)
-            except NotFoundError as error:
-                answer = _error(number, "no_such_run", error)
             except ServingError as error:
-                answer = _error(number, "invalid_argument", error)
+                await self._asked.put(error)
+                continue
+            name = new_id()
+            if command.method == "subscription.subscribe":
+                self._order.enter(name)
+            await self._asked.put((name, command))
+
+    async def _carry_out(self) -> None:
+        while True:
+            asked = await self._asked.get()
+            if isinstance(asked, ServingError):
+                answer = _error(None, "invalid_argument", asked)
+            else:
+                answer = await self._answer(*asked)
             await self._send(encode(answer))
 
-    async def _answer(self, command: schema.ThreadCommand) -> schema.CommandAnswer:
-        if command.method == "subscription.subscribe":
-            return await self._subscribe(command)
-        if command.method == "subscription.unsubscribe":
-            found = self._following.pop(str(command.params.get("subscription_id")), None)
-            if found is None:
-                return _error(command.id, "no_such_subscription", "there is none of this id")
-            found.cancel()
-            return schema.CommandAnswer(type="success", id=command.id, result={})
-        if command.method == "subscription.reconnect":
-            return await self._reconnect(command)
-        carrying_out = Commands(self._service.runs, self._thread_id, self._owner)
-        return await carrying_out.carry_out(command)
+    async def _answer(self, name: str, command: schema.ThreadCommand) -> schema.CommandAnswer:
+        try:
+            if command.method == "subscription.subscribe":
+                return await self._subscribe(name, command)
+            if command.method == "subscription.unsubscribe":
+                return self._unsubscribe(command)
+            if command.method == "subscription.reconnect":
+                return await self._reconnect(command)
+            carrying_out = Commands(self._service.runs, self._thread_id, self._owner)
+            return await carrying_out.carry_out(command)
+        except NotFoundError as error:
+            return _error(command.id, "no_such_run", error)
+        except ServingError as error:
+            return _error(command.id, "invalid_argument", error)
+        finally:
+            if name not in self._following:
+                self._order.leave(name)
 
-    async def _subscribe(self, command: schema.ThreadCommand) -> schema.CommandAnswer:
+    async def _subscribe(self, name: str, command: schema.ThreadCommand) -> schema.CommandAnswer:
         if len(self._following) >= _MOST:
             return _error(command.id, "not_supported", f"a connection has {_MOST} subscriptions")
         asked = parse(encode(command.params), "params", schema.ThreadEventsAsked)
         runs, thread_id, owner = self._service.runs, self._thread_id, self._owner
-        parts = await follow(runs, thread_id, owner, asked, self._ends, as_text)
-        name = new_id()
-        self._following[name] = self._watched(self._send_all(parts))
+        numbers: deque[int] = deque()
+
+        def frame(method: str, number: int, document: bytes) -> bytes:
+            numbers.append(number)
+            return document
+
+        parts = await follow(runs, thread_id, owner, asked, self._ends, frame)
+        task = self._following[name] = self._watched(self._send_all(name, parts, numbers))
+        task.add_done_callback(lambda _: self._order.leave(name))
         result: dict[str, Any] = {"subscription_id": name}
         return schema.CommandAnswer(type="success", id=command.id, result=result)
+
+    def _unsubscribe(self, command: schema.ThreadCommand) -> schema.CommandAnswer:
+        found = self._following.pop(str(command.params.get("subscription_id")), None)
+        if found is None:
+            return _error(command.id, "no_such_subscription", "there is none of this id")
+        found.cancel()
+        return schema.CommandAnswer(type="success", id=command.id, result={})
 
     async def _reconnect(self, command: schema.ThreadCommand) -> schema.CommandAnswer:
         """Say which subscriptions are there: they end with their connection."""
@@ -144,12 +179,15 @@ class Socket:
         there = bool(asked.subscriptions) and set(asked.subscriptions) <= self._following.keys()
         return schema.CommandAnswer(type="success", id=command.id, result={"restored": there})
 
-    async def _send_all(self, parts: ThreadParts) -> None:
+    async def _send_all(self, name: str, parts: ThreadParts, numbers: deque[int]) -> None:
+        """Send what a subscription asks for; ``numbers`` has those of what ``parts`` gives."""
         try:
             with contextlib.suppress(StopAsyncIteration):  # the thread is gone
                 while True:
                     for document in await parts.several():
+                        await self._order.turn(name, numbers.popleft())
                         await self._send(document)
+                    self._order.advance(name, parts.told + 1)
         finally:
             await parts.aclose()
 
