@@ -1,4 +1,4 @@
-"""A run's events written by an encoder of tokens."""
+"""Writes a run's events with an encoder of tokens."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _EMPTY = b'""'
 
 
 class EventTokens:
-    """Hands the tokens in a run's events to an encoder, and all else to its owner.
+    """Passes the tokens among a run's events to an encoder, and other events to ``other``.
 
     Args:
         parts: The encoder.
-        other: Writes what is no token.
-        only: Which tokens are written.
-        void: Messages that are known to have become void: nothing of them is written.
+        other: Writes events that are not tokens.
+        only: The filter that tokens must pass.
+        void: The ids of messages known to be retracted; they are left out.
     """
 
     def __init__(
@@ -37,10 +37,10 @@ class EventTokens:
         self._void = void
         self._looks_at_chunks = only is not None and only.looks_at_chunks
         self._writing: dict[Envelope, Part | None] = {}
-        """Where the texts in an envelope go; None if they do not pass."""
+        """The part that texts in an envelope belong to; None if they do not pass the filter."""
 
     def encode(self, events: list[Event]) -> bytes:
-        """What to write for these events; b"" if nothing."""
+        """The bytes for these events; b"" if there are none."""
         written: list[bytes] = []
         for event in events:
             envelope = event.envelope
@@ -51,7 +51,7 @@ class EventTokens:
             if part is None or event.body == _EMPTY:
                 continue
             if part.open:
-                # As the encoder would write it, without decoding each text.
+                # The same as the encoder would write, without decoding each text.
                 part.texts.append(event.body)
                 written += (part.head, event.body, part.tail)
             else:
@@ -65,8 +65,8 @@ class EventTokens:
         message, metadata = token
         if self._void and isinstance(message, Mapping) and message.get("id") in self._void:
             return b""
-        # Nobody knows any more which call a void message came from, so no filter is asked. Tools'
-        # results carry no tags.
+        # A retraction does not say which call the message came from, so the filter cannot judge
+        # it. Tool results carry no tags.
         passes = self._only is None or (
             isinstance(message, Mapping) and message.get("type") in ("remove", "tool")
         )
@@ -81,7 +81,7 @@ class EventTokens:
 
 
 async def void_in(run: Run, log: EventLog) -> set[str]:
-    """The ids of the messages of a run that have become void so far."""
+    """The ids of the messages of a run that have been retracted so far."""
     last = None if run.final else await log.last_id(run.id)
     found: set[str] = set()
     if last == 0:

@@ -1,4 +1,4 @@
-"""What a client has a thread do: start runs, answer questions, look at the state."""
+"""The protocol's commands on a thread: start runs, answer interrupts, read the state, fork."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ __all__ = ["Commands"]
 S = TypeVar("S")
 
 _MODES = ["messages", "values", "updates", "custom", "tasks", "checkpoints", "tools"]
-"""What a run records, for readers who may ask for any channel."""
+"""The stream modes that a run records, as a later reader may ask for any channel."""
 
 _OF_SOCKETS = ("subscription.subscribe", "subscription.unsubscribe", "subscription.reconnect")
 
 
 class _RefusedError(Exception):
-    """A command that cannot be carried out, with the protocol's word for why."""
+    """A command that cannot be carried out; ``error`` is the protocol's code for the reason."""
 
     def __init__(self, error: str, message: str) -> None:
         super().__init__(message)
@@ -56,9 +56,9 @@ class Commands:
         }
 
     async def carry_out(self, command: schema.ThreadCommand) -> schema.CommandAnswer:
-        """Do it, and say what became of it. That it cannot be done is an answer, too.
+        """Carry out a command and return its answer; a refused command gets an error answer.
 
-        Raises what has nothing to do with the command: too much is going on, the store fails.
+        Raises errors that are not about the command, such as a full queue or a store that fails.
         """
         before = 0
         try:
@@ -66,7 +66,7 @@ class Commands:
             if command.method in _OF_SOCKETS:
                 raise _RefusedError(
                     "not_supported",
-                    "subscriptions are a WebSocket's; over HTTP, POST to stream/events, with since",
+                    "subscriptions need a WebSocket; over HTTP, POST to stream/events with since",
                 )
             if work is None:
                 raise _RefusedError("unknown_command", f"there is no command {command.method!r}")
@@ -82,7 +82,7 @@ class Commands:
         return schema.CommandAnswer(type="success", id=command.id, result=result, meta=meta)
 
     async def _so_far(self) -> int:
-        """The number of the last event on the thread: what is to come has greater ones."""
+        """The number of the thread's last event so far; all later events have greater numbers."""
         try:
             latest = await self._runs.store.latest(self._thread_id, self._owner)
         except NotFoundError:
@@ -134,7 +134,7 @@ class Commands:
     async def _inject(self, params: Any) -> Any:
         asked = _read(params, schema.Inject)
         if asked.namespace:
-            raise _RefusedError("not_supported", "a message is put into the graph itself")
+            raise _RefusedError("not_supported", "a message can only be added to the root graph")
         last = await self._last()
         message = {n: v for n, v in msgspec.structs.asdict(asked.message).items() if v is not None}
         run = await self._run(last.assistant_id, input={"messages": [message]})
@@ -189,13 +189,13 @@ class Commands:
             metadata=metadata,
         )
 
-    # What there is
+    # Reading the thread
 
     async def _thread(self) -> Thread:
         return await self._runs.thread(self._thread_id, self._owner)
 
     async def _questions(self) -> set[str]:
-        """The ids of the questions that wait for an answer."""
+        """The ids of the interrupts that wait for an answer."""
         try:
             thread = await self._thread()
         except NotFoundError:
@@ -203,7 +203,7 @@ class Commands:
         return {each["id"] for several in thread.interrupts.values() for each in several}
 
     async def _last(self) -> Run:
-        """The thread's last run, which knows the assistant."""
+        """The thread's last run; it names the assistant for the next one."""
         found = await self._runs.store.latest(self._thread_id, self._owner)
         if found is None:
             raise _RefusedError("no_such_run", "no run has begun on this thread")

@@ -1,4 +1,4 @@
-"""What a client is sent that asks for a thread's events, by server-sent events or a WebSocket."""
+"""Starts a reader of a thread's events, for server-sent events or a WebSocket."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tokenweir.serving.running.runs import Runs
 __all__ = ["follow"]
 
 _FRESH = 5.0
-"""Seconds after its end for which a run may be news to somebody who does not say what he has."""
+"""Seconds for which the end of a run is still sent to a client that gives no ``since``."""
 
 
 async def follow(
@@ -28,19 +28,19 @@ async def follow(
     ends: Ends,
     frame: Callable[[str, int, bytes], bytes] = as_sse,
 ) -> ThreadParts:
-    """Read a thread from where a client asks for it.
+    """Start a reader of a thread at the position that a client asks for.
 
     Args:
-        runs: Where the thread's runs are.
+        runs: The service that has the thread's runs.
         thread_id: The thread.
-        owner: Whose it is.
-        asked: What the client asks for.
-        ends: Is told of each run's end that the reader is told of.
-        frame: How an event is written.
+        owner: The owner of the thread.
+        asked: The client's request.
+        ends: Notes each run whose end is sent to the reader.
+        frame: Writes an event from its method, its number and its JSON.
 
     Raises:
-        InvalidError: If what is asked for is not there to ask for.
-        NotFoundError: If the thread is not there.
+        InvalidError: If a channel is unknown, or none is named.
+        NotFoundError: If the owner has no such thread.
     """
     wanted = Subscription(asked.channels, asked.namespaces, asked.depth)
     await runs.thread(thread_id, owner)
@@ -49,7 +49,7 @@ async def follow(
 
     async def begin(run: Run) -> tuple[RunFrames, list[bytes], int]:
         frames = RunFrames(run, wanted, since, frame, ends.tell, adds_up=compact)
-        # What comes later is told by what came before.
+        # Earlier events of a run determine how later ones are written.
         if frames.upto is None:
             await scan_so_far(runs.log, run.id, frames.take)
         elif frames.upto:
@@ -62,14 +62,14 @@ async def follow(
 async def _beginning(
     runs: Runs, thread_id: str, owner: str, wanted: Subscription, since: int | None, ends: Ends
 ) -> tuple[int, int]:
-    """Where a reader begins: behind the run of this turn, and behind this number.
+    """The position to read from: after the run of this turn, and after this number.
 
-    Clients read from here on what they have just started, which may be over by now: whoever does
-    not say what he has begins with the thread's last run. But Python's client also opens a stream
-    of ``lifecycle`` and ``input`` before it starts a run, and takes every end for that run's: he is
-    not told of one that somebody was told of already.
+    Clients subscribe after they start a run, and a short run may be over by then. Without
+    ``since``, a reader therefore starts with the thread's last run. Python's client, however,
+    also subscribes to ``lifecycle`` and ``input`` before it starts a run, and takes any end for
+    the end of that run. Such a reader skips a last run whose end was sent to a reader before.
 
-    Raises NotFoundError if the thread is not there.
+    Raises NotFoundError if the thread does not exist.
     """
     if since is not None:
         return turn_of(since) - 1, since

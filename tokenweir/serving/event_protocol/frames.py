@@ -1,11 +1,12 @@
-"""A run's record as events of the protocol, and those as bytes. No I/O.
+"""Turns the record of a run into events of the protocol, and those into bytes. No I/O.
 
-What is made of an event never depends on who reads: so numbers mean the same to everybody, and a
-reader who begins in the middle has all before it only taken in.
+The events that a record yields do not depend on the reader, so numbers mean the same to all
+readers. For a reader that starts in the middle, the earlier events are only taken in.
 
-In a sum each message is told at once: when it ends; or, if it still grows, at the end of the sum,
-with all of its text so far. One that was void before that is not told. All else is told in its
-place. So what a reader has who was cut off in a sum is said by his last number.
+In a compact replay, each message is sent as one: when it finishes, or, if it is still growing, at
+the end of the replay with its text so far. A message that was retracted before then is left out.
+All other events keep their places. The last number that a client received therefore tells how
+much of the replay it has.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from tokenweir.serving.running.records import Run
 __all__ = ["RunFrames", "as_sse"]
 
 _Around = tuple[Callable[[bytes], None], bytes, bytes]
-"""Where a token's text is taken in, and what is written before and after it; b"" for nothing."""
+"""What takes in a token's text, and the bytes before and after it; b"" if it is not sent."""
 
 _DOCUMENT = b'%s%d","seq":%d%s%s%s%s'
 _TOKEN = b"event: messages\nid: %d\ndata: " + _DOCUMENT + b"\n\n"
@@ -44,7 +45,7 @@ _INTERRUPT = "__interrupt__"
 
 
 def as_sse(method: str, number: int, document: bytes) -> bytes:
-    """An event as a server-sent event."""
+    """Write an event as a server-sent event."""
     return b"event: %s\nid: %d\ndata: %s\n\n" % (method.encode(), number, document)
 
 
@@ -52,17 +53,17 @@ class RunFrames:
     """Writes the events of one run for one reader.
 
     Args:
-        run: The run, which has its turn.
-        wanted: What is sent.
-        since: The reader has what comes up to this number: it is only taken in.
-        frame: How an event is written, of its method, its number and its JSON.
-        on_end: Called with the run when the reader is told that it is over.
-        adds_up: Whether what is taken in is added up, as the reader has nothing of the run yet. One
-            whose last number is of a sum gets the rest of that.
+        run: The run; its turn must be set.
+        wanted: The reader's subscription.
+        since: The last number that the reader has; events up to it are only taken in.
+        frame: Writes an event from its method, its number and its JSON.
+        on_end: Called with the run's id when the reader is sent the end of the run.
+        adds_up: Whether to replay compactly, if the reader has nothing of the run yet. If
+            ``since`` is from a compact replay, the reader gets the rest of it in any case.
 
     Attributes:
-        upto: The id up to which events are to be taken in, 0 for none; None for all there are.
-        last: The id of the last one that was taken in.
+        upto: The id up to which events must be taken in; 0 for none, None for all.
+        last: The id of the last event taken in.
     """
 
     def __init__(
@@ -84,26 +85,26 @@ class RunFrames:
         self._questions: dict[str, tuple[tuple[str, ...], Any]] = {}
         self._error: str | None = None
         self._held: Event | None = None
-        """Values whose checkpoint is recorded behind them, and told before them."""
+        """Values that wait for the next event: their checkpoint follows them, but is sent first."""
         self._checkpointed = "checkpoints" in run.request.modes
         self._tokens: dict[Envelope | int | None, _Around] = {}
-        """By what tokens share, or its id: how the next ones are written."""
+        """How to write further tokens, by envelope or by its id."""
         self.last = 0
         self._taken: list[bytes] = []
         self._over = False
-        """Whether an end was written of which ``on_end`` is not told yet."""
+        """Whether an end was written that ``on_end`` has not been called for."""
         self._has = 0
-        """The id of the last event of this run of which the reader has something."""
+        """The id of the last event of this run that the reader has, at least in part."""
         if since and turn_of(since) == run.turn:
             self._has, adds_up = event_of(since), first_of(since) != TOLD
         self.upto = None if adds_up and first_of(since) != SUM_END else self._has
-        # When a message ends, the tokens of those that are open are made anew.
+        # When a message ends, other open ones may be renamed: forget how their tokens are written.
         self._messages = MessageItems(wanted, self._tokens.clear, adds_up=adds_up)
         self._first = seq(run.turn, 0, 0)
         self._begin = b'{"type":"event","event_id":"%s:' % run.id.encode()
 
     def encode(self, events: list[Event]) -> list[bytes]:
-        """What to send for these events, each by itself."""
+        """The documents to send for these events, one per document."""
         written: list[bytes] = []
         now = _now()
         tokens, since = self._tokens, self._since
@@ -129,7 +130,7 @@ class RunFrames:
         events: Sequence[Event | Kept],
         envelope_of: Callable[[int], Envelope] | None = None,
     ) -> None:
-        """Take in events in their order, before all others; a ``Scanner``."""
+        """Take in events in order, before any call of ``encode``; this is a ``Scanner``."""
         tokens, now = self._tokens, _now()
         for event in events:
             name = event.envelope
@@ -146,10 +147,10 @@ class RunFrames:
             self.last = events[-1].id
 
     def taken(self) -> list[bytes]:
-        """What to send of what was taken in; a sum ends here."""
+        """What to send for the events taken in; this ends a compact replay."""
         written, self._taken = self._taken, []
         if self._messages.adds_up:
-            # Values that wait for their checkpoint come behind the sum.
+            # Values that wait for their checkpoint come after the replay.
             last = max(self.last if self._held is None else self._held.id - 1, self._has)
             self._write(self._messages.end_sum(), last, written, _now(), SUM_END)
         self._tell_end()
@@ -163,13 +164,13 @@ class RunFrames:
     def _feed(
         self, event: Event, written: list[bytes], now: bytes, name: Envelope | int | None = None
     ) -> None:
-        """Any event.
+        """Write any event.
 
         Args:
             event: The event.
-            written: Where to put what is to be sent.
-            now: The time.
-            name: What stands for its envelope.
+            written: The list to append documents to.
+            now: The time, as the end of a document.
+            name: The key of the event's envelope, if that is not the envelope itself.
         """
         held, self._held = self._held, None
         if held is not None:
@@ -215,7 +216,7 @@ class RunFrames:
                 self._over = True
 
     def _around(self, message: Message, block: Block) -> _Around:
-        """What stands around each token of a block, so that it need not be made for each."""
+        """The bytes around each token of a block, made once instead of for each token."""
         take = block.pieces.append
         if not self._wanted.wants("messages", message.namespace):
             return take, b"", b""
@@ -229,7 +230,7 @@ class RunFrames:
         before, _, after = sample.rpartition(b'"-"')
         return take, head + before, after
 
-    # What the protocol makes of an event
+    # The protocol's events for one event of the record
 
     def _items(self, event: Event) -> Iterator[Item]:
         mode, namespace = event.mode, event.namespace
@@ -277,7 +278,7 @@ class RunFrames:
                 self._questions.setdefault(each["id"], (namespace, each.get("value")))
 
     def _end(self, ended: dict[str, Any]) -> Iterator[Item]:
-        """Questions are asked when they can be answered: when the run is over."""
+        """Send interrupts at the end, as they can be answered only when the run is over."""
         status, stopped = ended["status"], ended.get("stopped", False)
         event = {"success": "completed", "interrupted": "interrupted"}.get(status, "failed")
         for place, data in self.subgraphs.end(event):
@@ -288,7 +289,7 @@ class RunFrames:
                 yield "input.requested", namespace, None, asked
         yield "lifecycle", (), None, self._lifecycle(event)
         if stopped and event == "interrupted":
-            # Python's client takes an interrupt for a question, and waits for the run to go on.
+            # Python's client takes an interrupted run for a question, and would wait for more.
             yield "lifecycle", (), None, self._lifecycle("completed")
 
     def _lifecycle(self, event: str) -> dict[str, Any]:
@@ -311,7 +312,7 @@ def _custom(value: Any) -> dict[str, Any]:
 
 
 def _checkpoint(value: dict[str, Any]) -> dict[str, Any]:
-    """LangGraph's checkpoint as the protocol has it: its place, and no state."""
+    """A checkpoint in the protocol's form: its ids, step and source, without the state."""
     about = value.get("metadata") or {}
     told = {"id": _id_in(value.get("config")), "parent_id": _id_in(value.get("parent_config"))}
     told |= {"step": about.get("step"), "source": about.get("source")}

@@ -1,4 +1,4 @@
-"""What the event protocol makes of messages. No I/O."""
+"""Turns message events of a record into the protocol's ``messages`` events. No I/O."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ Item: TypeAlias = tuple[str, tuple[str, ...], str | None, Any]
 """Method, namespace, node, and data: a value, or JSON as bytes."""
 
 _GROWS = frozenset({"message-start", "content-block-start", "content-block-delta"})
-"""What is told of a message before it ends."""
+"""The events of a message before it ends."""
 
 _GROWTH = 1.125
-"""How much longer the arguments of a tool call are each time they are sent, as they are sent from
-their beginning: what all clients understand, at a price that grows with the length alone."""
+"""The factor by which the arguments of a tool call must grow before they are sent again. They are
+sent whole each time, as all clients understand that; the total cost stays linear in the length."""
 
 
 class MessageItems:
     """The messages of one run.
 
     Args:
-        wanted: What is sent: of messages that are not, the texts need not be put together.
+        wanted: The reader's subscription; texts of other messages are not joined.
         on_over: Called when a message has ended.
-        adds_up: Whether messages are held back until they end, or ``end_sum`` is called, and then
-            told with each block in one piece. What was void by then is not told.
+        adds_up: Whether to replay compactly: messages are held back until they end, or until
+            ``end_sum``, and then sent with one delta per block. Retracted ones are left out.
     """
 
     def __init__(self, wanted: Subscription, on_over: Callable[[], None], *, adds_up: bool) -> None:
@@ -38,34 +38,34 @@ class MessageItems:
         self._on_over = on_over
         self._messages = Messages()
         self._begun: dict[str, tuple[Message, dict[str, Any]]] = {}
-        """Those that are held back, with their beginnings."""
+        """The messages held back, with their start events."""
         self._nodes: dict[str, str | None] = {}
-        """By open message: its node, under a name that no other open message of its graph has."""
+        """The node of each open message, by id; numbered if several open messages share a node."""
         self._sent: dict[tuple[str, int], int] = {}
-        """By block of a tool call: how much of its arguments was sent."""
+        """How many characters of a tool call's arguments were sent, by message and block."""
 
     def node_of(self, message: Message) -> str | None:
         """The name of an open message's node."""
         return self._nodes.get(message.id)
 
     def text(self, event: Event) -> tuple[Message, Block] | None:
-        """Where a token belongs that only adds text to an open block."""
+        """The open block that this token only adds text to, if there is one."""
         return self._messages.text(event)
 
     def feed(self, event: Event) -> Iterator[Item]:
-        """What an event says of messages."""
+        """The items for an event that concerns messages."""
         for told in self._messages.feed(event):
             yield from self._of_message(told)
 
     def end_sum(self) -> Iterator[Item]:
-        """What is told of those that grow; from now on they are told as they come."""
+        """End the compact replay with the growing messages; later events are sent as they come."""
         begun, self._begun = self._begun, {}
         self.adds_up = False
         for each in begun.values():
             yield from self._whole(*each)
 
     def _of_message(self, told: Told) -> Iterator[Item]:
-        """Each part with the message's id, and its node: by these clients keep messages apart."""
+        """Add the id and node to each part: clients tell messages apart by them."""
         message, data = told.message, told.data
         if data["event"] == "message-start":
             self._nodes[message.id] = self._name(message)
@@ -101,7 +101,7 @@ class MessageItems:
         yield *where, {**data, "id": message.id}
 
     def _whole(self, message: Message, start: dict[str, Any]) -> Iterator[Item]:
-        """All that has come of a message, each block in one piece."""
+        """A message so far, with one delta per block."""
         wanted = self._wanted.wants("messages", message.namespace)
         yield from self._told(message, start)
         for block in message.blocks:

@@ -8,33 +8,33 @@ __all__ = ["Order"]
 
 
 class Order:
-    """Whose turn it is to send.
+    """Lets the sender with the smallest number send first.
 
-    A sender that is behind holds back the others: one that has entered and sent nothing may still
-    send anything.
+    A sender that is behind holds back the others. One that has entered and sent nothing holds back
+    all, as it may still send any number.
     """
 
     def __init__(self) -> None:
         self._next: dict[str, int] = {}
-        """By sender, the least number that it may still send."""
+        """The smallest number that each sender may still send."""
         self._waiting: dict[str, asyncio.Future[None]] = {}
 
     def enter(self, sender: str) -> None:
-        """From now on, nobody sends what this sender may have to send before."""
+        """Hold back all other senders until this one advances or leaves."""
         self._next[sender] = -1
 
     def leave(self, sender: str) -> None:
-        """A sender sends nothing more; it need not have entered."""
+        """Note that a sender sends nothing more; it need not have entered."""
         self._next.pop(sender, None)
         self._look()
 
     def advance(self, sender: str, number: int) -> None:
-        """What a sender sends from now on has this number or a greater one."""
+        """Note that a sender sends only this number and greater ones from now on."""
         self._next[sender] = number
         self._look()
 
     async def turn(self, sender: str, number: int) -> None:
-        """Wait until every other sender has sent what it has of smaller numbers."""
+        """Wait until no other sender may still send a smaller number."""
         self.advance(sender, number)
         while number > min(self._next.values()):
             waiting = self._waiting[sender] = asyncio.get_running_loop().create_future()

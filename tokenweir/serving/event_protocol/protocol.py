@@ -1,10 +1,10 @@
 """LangGraph's event protocol, as ``client.threads.stream()``, ``RemoteGraph`` and the npm client's
 ``threads.stream()`` and ``useStream`` of ``@langchain/react`` speak it.
 
-- ``POST /threads/{thread_id}/commands`` starts runs, answers questions, looks at the state.
-- ``POST /threads/{thread_id}/stream/events`` streams a thread's events: of the run that runs, or
-  ran last, then of those that follow; or from after a ``seq``. It does not end. The same path is a
-  WebSocket's, for both.
+- ``POST /threads/{thread_id}/commands`` starts runs, answers interrupts, reads the state.
+- ``POST /threads/{thread_id}/stream/events`` streams a thread's events without end: it starts with
+  the thread's last run, or after a ``seq``, and continues with later runs. A WebSocket on the same
+  path carries both commands and events.
 
 Checked against langgraph-sdk 0.4.14 and langgraph 1.2.22, and against @langchain/langgraph-sdk
 1.15.0 and @langchain/react 1.1.0.
@@ -52,11 +52,11 @@ class _Protocol:
         "POST", "/threads/{thread_id}/commands", refuses=(404, 422, 429, 503), example=_EXAMPLE
     )
     async def command(self, request: Request, body: ThreadCommand) -> CommandAnswer:
-        """Have a thread do something.
+        """Carry out a command on a thread.
 
-        Start a run (a thread that is not there is made), answer a question, add a message, look at
-        the state and at earlier ones, go on from one of them. That it cannot be done is told in
-        the answer, with status 200.
+        Start a run (the thread is created if there is none), answer an interrupt, add a message,
+        read the state and earlier checkpoints, or fork from one. A command that cannot be carried
+        out is answered with `"type": "error"`, at status 200.
         """
         thread_id, owner = request.path_params["thread_id"], self._service.owner(request)
         return await Commands(self._service.runs, thread_id, owner).carry_out(body)
@@ -72,13 +72,13 @@ class _Protocol:
     async def events(self, request: Request, body: ThreadEventsAsked) -> EventStream:
         """Stream a thread's events, run after run, without end.
 
-        Their names are the channels (`input.requested` of `input`), their ids count over all runs:
-        `since` goes on after one. A message's beginning has its tags and its node.
+        An event's name is its channel (`input.requested` for `input`). Ids count over all runs of
+        the thread; `since` continues after one. The start of a message has its tags and its node.
         """
         thread_id, owner = request.path_params["thread_id"], self._service.owner(request)
         parts = await follow(self._service.runs, thread_id, owner, body, self._ends)
         return EventStream(parts, self._service.limits)
 
     async def socket(self, socket: WebSocket) -> None:
-        """A WebSocket of a thread."""
+        """Serve a WebSocket of a thread."""
         await Socket(self._service, self._ends, socket).run()

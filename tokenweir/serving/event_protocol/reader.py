@@ -1,4 +1,4 @@
-"""What a reader of a thread is sent: the events of its runs, one run after another, without end."""
+"""Reads the events of a thread's runs for one client, run after run, without end."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ class Encoder(Protocol):
     """Writes the events of one run."""
 
     def encode(self, events: list[Event]) -> list[bytes]:
-        """What to send for these events, each by itself."""
+        """The documents to send for these events, one per document."""
         ...
 
 
 class ThreadParts:
-    """The parts of a streamed response: pulled, or pushed as ``EventParts`` has it.
+    """The parts of a streamed response: pulled, or pushed as ``EventParts`` does.
 
     Args:
-        runs: Where the thread's runs are.
+        runs: The service that has the thread's runs.
         thread_id: The thread.
-        owner: Whose it is.
-        turn: Begin behind the run of this turn.
-        begin: Begins to read a run: what writes its events, what was written already, and after
-            which event to go on.
+        owner: The owner of the thread.
+        turn: Start after the run of this turn.
+        begin: Starts a run: gives its encoder, the documents for what it took in, and the id of
+            the event to continue after.
 
     Attributes:
-        told: What is told from now on has greater numbers.
+        told: All documents from now on have greater numbers than this.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class ThreadParts:
         return self
 
     async def __anext__(self) -> bytes:
-        """What has come since the last time, as one part; never empty. Ends if the thread goes."""
+        """The documents since the last call, as one part; never empty. Ends with the thread."""
         while True:
             if written := await self.several():
                 return b"".join(written)
 
     async def several(self) -> list[bytes]:
-        """The same, event by event; empty if what has come is not for this reader."""
+        """The same as a list; empty if the new events are not for this reader."""
         if self._events is None:
             return await self._next_run()
         assert self._frames is not None
@@ -98,12 +98,12 @@ class ThreadParts:
             await self._events.aclose()
 
     def push(self, taker: Taker[bytes]) -> None:
-        """Hand parts to a taker while ``__anext__`` waits for a run's events."""
+        """Hand parts to a taker whenever ``__anext__`` waits for events of a run."""
         self._taker = taker
         if self._events is not None:
             self._events.push(self)
 
-    # As the taker of events
+    # As the taker of the run's events
 
     @property
     def ready(self) -> bool:
@@ -117,5 +117,5 @@ class ThreadParts:
 
 
 def _last_of(turn: int, event: int) -> int:
-    """The greatest number of what an event of a run is told by."""
+    """The greatest number that an event of a run can have."""
     return seq(turn, event + 1, 0) - 1

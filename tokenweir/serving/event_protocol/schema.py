@@ -1,4 +1,4 @@
-"""What the event protocol takes and gives, as ``langchain_protocol`` has it."""
+"""Requests and responses of the event protocol, as in ``langchain_protocol``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _Strategy = Annotated[
 
 
 class ThreadEventsAsked(Struct, kw_only=True):
-    """Which events of a thread."""
+    """Which events of a thread to stream."""
 
     channels: Annotated[
         list[str],
@@ -43,18 +43,18 @@ class ThreadEventsAsked(Struct, kw_only=True):
         ),
     ]
     namespaces: Annotated[
-        list[list[str]] | None, said("Only of these subgraphs, and those below; all if not told.")
+        list[list[str]] | None, said("Only these subgraphs, and those below; without it, all.")
     ] = None
-    depth: Annotated[_Number | None, said("How far below.")] = None
+    depth: Annotated[_Number | None, said("How many levels below; without it, all.")] = None
     since: Annotated[
         _Number | None,
-        said("The last `seq` that came: go on after it. Without it, from the thread's last run."),
+        said("The last `seq` received: continue after it. Without it, start with the last run."),
     ] = None
     replay: Annotated[
         Literal["compact", "full"] | None,
         said(
-            "How to tell what a run said before, without `since`: each message added up, or every "
-            "event, which is the default."
+            "How to replay earlier events of a run without `since`: `compact` sends each message "
+            "as one, `full` sends every event. The default is `full`."
         ),
     ] = None
 
@@ -62,7 +62,7 @@ class ThreadEventsAsked(Struct, kw_only=True):
 class ThreadCommand(Struct, kw_only=True):
     """A command."""
 
-    id: Annotated[_Number, said("Comes back with the answer.")]
+    id: Annotated[_Number, said("Returned with the answer.")]
     method: Annotated[
         str,
         said(
@@ -74,15 +74,15 @@ class ThreadCommand(Struct, kw_only=True):
 
 
 class CommandAnswer(Struct, kw_only=True, omit_defaults=True):
-    """What became of a command."""
+    """The answer to a command."""
 
     type: Literal["success", "error"]
     id: int | None
     result: Any = None
-    error: Annotated[str | None, said("A word for what is wrong.")] = None
+    error: Annotated[str | None, said("The code of the error.")] = None
     message: str | None = None
     meta: Annotated[
-        dict[str, Any] | None, said("`applied_through_seq`: what was there before.")
+        dict[str, Any] | None, said("`applied_through_seq`: the last `seq` before the command.")
     ] = None
 
 
@@ -122,7 +122,7 @@ class Responses(Struct, kw_only=True):
 
     @property
     def by_interrupt(self) -> dict[str, Any]:
-        """The answers, by what they are the answer to."""
+        """The answers by interrupt id."""
         if self.responses is not None:
             return {each.interrupt_id: each.response for each in self.responses}
         return {} if self.interrupt_id is None else {self.interrupt_id: self.response}

@@ -1,14 +1,14 @@
-"""The event protocol over a WebSocket: commands one way, their answers and events the other.
+"""The event protocol over a WebSocket: the client sends commands, the server answers and events.
 
-``subscription.subscribe`` has events sent from then on, ``subscription.unsubscribe`` ends that. A
-subscription begins where a stream of server-sent events would, and takes ``since`` as that does.
-Those of a connection that was lost are not restored, which ``subscription.reconnect`` says: who
-comes back subscribes again, with the last ``seq`` that came as ``since``.
+``subscription.subscribe`` starts a stream of events, ``subscription.unsubscribe`` ends it. A
+subscription starts where a stream of server-sent events would, and takes the same ``since``.
+Subscriptions end with their connection, and ``subscription.reconnect`` reports this: a client that
+reconnects subscribes again, with the last ``seq`` that it received as ``since``.
 
-Events are sent in the order of their numbers, over all subscriptions of the connection: npm's
-client gives each event to all of its subscriptions that want it, so that a run's end which passed
-another subscription's messages would cut these short. For the same reason nothing is sent while a
-command to subscribe waits for its turn.
+Events are sent in the order of their numbers, over all subscriptions of the connection. npm's
+client gives each event to all of its subscriptions that want it; the end of a run would cut short
+another subscription if it overtook that one's messages. For the same reason, no events are sent
+while a command to subscribe is waiting.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ __all__ = ["Socket"]
 
 _CONNECTED = WebSocketState.CONNECTED
 _RESTART, _TOO_SLOW, _REFUSED = 1012, 1013, 4000
-"""Codes of closing: the server stops; nobody reads; and with the status of HTTP added, an error."""
+"""Close codes: server restart; client too slow; an error, with its HTTP status added."""
 
 _MOST = 16
-"""Subscriptions of one connection: each reads the thread by itself."""
+"""Subscriptions per connection; each reads the thread separately."""
 
 
 class Socket:
@@ -56,13 +56,13 @@ class Socket:
         self._order = Order()
         self._asked: asyncio.Queue[tuple[str, schema.ThreadCommand] | ServingError]
         self._asked = asyncio.Queue(_MOST)
-        """Commands to carry out, each with a name for the subscription that it may ask for."""
+        """Commands to carry out, each with an id for the subscription it may create."""
         self._sending = asyncio.Lock()
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Fails with what ends the connection; the client's leaving is such an error, too."""
+        """Fails with the error that ends the connection; a client that disconnects is one, too."""
 
     async def run(self) -> None:
-        """Serve the connection to its end."""
+        """Serve the connection until it ends."""
         await self._socket.accept()
         always = [self._watched(self._listen()), self._watched(self._carry_out())]
         try:
@@ -101,7 +101,7 @@ class Socket:
             await asyncio.wait_for(closing, self._service.limits.slow_seconds)
 
     async def _send(self, document: bytes) -> None:
-        """Raises TimeoutError if the client does not read."""
+        """Send text; raise TimeoutError if the client does not read."""
         async with self._sending:
             sending = self._socket.send_text(document.decode())
             await asyncio.wait_for(sending, self._service.limits.slow_seconds)
@@ -148,7 +148,8 @@ class Socket:
 
     async def _subscribe(self, name: str, command: schema.ThreadCommand) -> schema.CommandAnswer:
         if len(self._following) >= _MOST:
-            return _error(command.id, "not_supported", f"a connection has {_MOST} subscriptions")
+            message = f"this connection already has {_MOST} subscriptions; unsubscribe one first"
+            return _error(command.id, "not_supported", message)
         asked = parse(encode(command.params), "params", schema.ThreadEventsAsked)
         runs, thread_id, owner = self._service.runs, self._thread_id, self._owner
         numbers: deque[int] = deque()
@@ -166,12 +167,12 @@ class Socket:
     def _unsubscribe(self, command: schema.ThreadCommand) -> schema.CommandAnswer:
         found = self._following.pop(str(command.params.get("subscription_id")), None)
         if found is None:
-            return _error(command.id, "no_such_subscription", "there is none of this id")
+            return _error(command.id, "no_such_subscription", "no subscription has this id")
         found.cancel()
         return schema.CommandAnswer(type="success", id=command.id, result={})
 
     async def _reconnect(self, command: schema.ThreadCommand) -> schema.CommandAnswer:
-        """Say which subscriptions are there: they end with their connection."""
+        """Report whether subscriptions still exist; they end with their connection."""
         asked = parse(encode(command.params), "params", schema.Reconnect)
         run = await self._service.runs.get(asked.run_id, self._owner)
         if run.thread_id != self._thread_id:
@@ -180,9 +181,9 @@ class Socket:
         return schema.CommandAnswer(type="success", id=command.id, result={"restored": there})
 
     async def _send_all(self, name: str, parts: ThreadParts, numbers: deque[int]) -> None:
-        """Send what a subscription asks for; ``numbers`` has those of what ``parts`` gives."""
+        """Send a subscription's documents; ``numbers`` has the number of each one in ``parts``."""
         try:
-            with contextlib.suppress(StopAsyncIteration):  # the thread is gone
+            with contextlib.suppress(StopAsyncIteration):  # the thread was deleted
                 while True:
                     for document in await parts.several():
                         await self._order.turn(name, numbers.popleft())

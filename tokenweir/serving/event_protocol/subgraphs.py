@@ -1,4 +1,4 @@
-"""When subgraphs begin and end, from what the tasks of a run say. No I/O."""
+"""Derives when subgraphs start and end from the tasks of a run. No I/O."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ class Subgraphs:
     """The subgraphs of one run.
 
     Attributes:
-        tree: By namespace: the graph's name, and its status.
+        tree: The last ``lifecycle`` data of each subgraph, by namespace.
     """
 
     def __init__(self) -> None:
         self.tree: dict[Namespace, dict[str, Any]] = {}
         self._calls: dict[str, str] = {}
-        """By task: the tool call that it carries out."""
+        """The tool call that each task carries out, by task id."""
 
     def feed(self, namespace: Namespace, task: dict[str, Any]) -> list[tuple[Namespace, Any]]:
-        """What a task's beginning or result says: namespaces, and data of ``lifecycle`` events."""
+        """The ``lifecycle`` events, as namespaces and data, for the start or result of a task."""
         if "result" not in task:
             self._note_call(task)
             if namespace and namespace not in self.tree:
@@ -36,7 +36,7 @@ class Subgraphs:
         ]
 
     def end(self, status: str) -> list[tuple[Namespace, Any]]:
-        """The run is over, and with it all that is open."""
+        """End all open subgraphs, as the run has ended."""
         return [(below, self._over(below, status, None)) for below in self._open()]
 
     def _open(self) -> list[Namespace]:

@@ -1,4 +1,4 @@
-"""Which events a client asks for: by channel, and by namespace. No I/O."""
+"""Which events a client subscribes to, by channel and namespace. No I/O."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _WATCHED = frozenset({"lifecycle", "input"})
 
 
 class Subscription:
-    """What one reader is sent.
+    """Decides which events one reader is sent.
 
     Args:
         channels: Names of channels; ``custom:NAME`` for what nodes write under a name.
-        namespaces: Only events of these subgraphs, and of those below; all if None. A segment
-            without an id (``child`` for ``child:1f3a``) stands for all tasks of that node.
-        depth: How far below; without end if None.
+        namespaces: Only events of these subgraphs and those below; all if None. A segment
+            without an id (``child`` for ``child:1f3a``) matches all tasks of that node.
+        depth: How many levels below; no limit if None.
 
     Raises:
-        InvalidError: If there is no such channel, or none is named.
+        InvalidError: If a channel is unknown, or none is named.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Subscription:
 
     @property
     def only_watches(self) -> bool:
-        """Whether it asks for nothing but how runs begin and end."""
+        """Whether only ``lifecycle`` and ``input`` are subscribed to."""
         return self._channels == _WATCHED
 
     def wants(self, channel: str, namespace: tuple[str, ...], name: str | None = None) -> bool:
@@ -62,7 +62,7 @@ class Subscription:
         Args:
             channel: The channel.
             namespace: The path of the subgraph that it comes from.
-            name: What a node has written it under.
+            name: The name that a node has given a custom event.
         """
         if channel not in self._channels and f"{channel}:{name}" not in self._channels:
             return False
