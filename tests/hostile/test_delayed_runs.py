@@ -30,7 +30,7 @@ def test_delayed_runs_take_nobodys_place(serve: Callable[..., Any], http: httpx.
     assert {answer.status_code for answer in batches} == {200}
     refused = http.post(later, json=parked[0], headers=A)
     assert refused.status_code == 429
-    assert "1000 runs wait for their time" in refused.text
+    assert "1000 runs are waiting for their time" in refused.text
     cancelled = batches[0].json()[0]
     place = f"{url}/threads/{cancelled['thread_id']}/runs/{cancelled['run_id']}"
     assert http.post(f"{place}/cancel?wait=true", headers=A).status_code == 200

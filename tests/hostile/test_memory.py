@@ -97,9 +97,9 @@ async def test_the_number_of_threads(home: Home) -> None:
     async with Runs({"told": told}, home, limits) as runs:
         for name in ("one", "two", "one"):
             await runs.wait((await runs.start(asked, thread_id=name, owner="ann")).id, "ann")
-        with pytest.raises(ConflictError, match="2 threads already"):
+        with pytest.raises(ConflictError, match="already 2 threads"):
             await runs.start(asked, thread_id="three", owner="ann")
-        with pytest.raises(ConflictError, match="2 threads already"):
+        with pytest.raises(ConflictError, match="already 2 threads"):
             await runs.copy_thread("one", "ann")
         await runs.wait((await runs.start(asked, owner="ann")).id, "ann")  # without a record
         await runs.start(asked, thread_id="three", owner="bob")
@@ -119,4 +119,4 @@ async def test_threads_that_are_made_by_hand() -> None:
         assert (await http.post("/threads", json=again)).status_code == 200
         answer = await http.post("/threads", json={})
         assert answer.status_code == 409
-        assert "1 threads already" in answer.json()["detail"]
+        assert "already 1 threads" in answer.json()["detail"]

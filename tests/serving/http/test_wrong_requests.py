@@ -137,7 +137,7 @@ async def test_assistants_are_bounded() -> None:
             refused = await post("a")
             assert (refused.status_code, refused.json()["detail"]) == (
                 409,
-                "there are 3 assistants already; delete one first",
+                "there are already 3 assistants; delete one first",
             )
             known = await post("a", assistant_id=made[0], if_exists="do_nothing")
             assert known.json()["assistant_id"] == made[0]

@@ -1,1 +1,1 @@
-"""Runs of graphs: asked for, queued, recorded into the event log, and taken up after a kill."""
+"""Runs of graphs: created, queued, recorded into the event log, and resumed after a crash."""

@@ -1,7 +1,7 @@
-"""Checkpoints beside an event log: never ahead of it, copied with a thread, gone with a run.
+"""Checkpoints next to an event log: never ahead of it, copied with a thread, deleted with a run.
 
-LangGraph's own savers, with what their interface names and they leave out. What a checkpoint holds
-is LangGraph's matter.
+These are LangGraph's own savers, with the methods that its interface names but they lack. What a
+checkpoint contains is up to LangGraph.
 """
 
 from __future__ import annotations
@@ -38,46 +38,47 @@ from tokenweir.serving.running.saver_thread import SaverThread
 __all__ = ["Checkpoints", "MemoryCheckpoints", "Said", "SqliteCheckpoints", "run_of"]
 
 Said: TypeAlias = "Callable[[str, int], Awaitable[None]]"
-"""``await said(run_id, epoch)`` waits until what a run has said so far would survive the process.
+"""``await said(run_id, epoch)`` waits until the events of a run so far are durable.
 
-It raises if the run is not held under this epoch any more: then nothing may be saved.
+It raises if the run is no longer held under this epoch; then nothing may be saved.
 """
 
 _BEGINS_AT_ONCE = sys.version_info >= (3, 12)
-"""Whether LangGraph has a save begin before it says what the node gave whose writes are saved.
+"""Whether LangGraph starts to save a node's writes before it streams what the node returned.
 
-It says so in the same turn of the event loop, behind the call.
+It streams that in the same iteration of the event loop, after the call.
 """
 
 _TROUBLE = (sqlite3.DatabaseError, sqlite3.OperationalError, sqlite3.InternalError)
-"""What SQLite raises when a file is locked, full, broken, or cannot be read; not their subclasses,
-which are about values."""
+"""What SQLite raises when a file is locked, full, broken or unreadable. Subclasses are left out,
+as those are about values."""
 
 _logger = logging.getLogger("tokenweir.serving")
 
 _PAGES = 3
-"""Of the file, that a checkpoint or a node's writes touch: a row and its place in the index."""
+"""Pages that a checkpoint or a node's writes touch: a row, and its entries in the index."""
 
 
 class Checkpoints(Protocol):
-    """What a home's saver does besides LangGraph's interface. Its trouble is StoreError.
+    """What a home's saver does besides LangGraph's interface. It raises failures as StoreError.
 
-    Whose writes they are stands in the metadata of a config: ``run_id``, and ``run_attempt``, the
-    epoch under which the run is held. Where they are not, the API changes a thread.
+    The metadata of a config names the run that writes, as ``run_id``, and the epoch under which
+    it is held, as ``run_attempt``. If they are missing, the write is an update through the API.
     """
 
     def behind(self, said: Said) -> BaseCheckpointSaver[Any]:
         """A saver of the same checkpoints, for the graphs of one worker.
 
-        Before it saves a checkpoint or writes of a run it awaits ``said``. A home whose other
-        workers may be in other processes checks the epoch in the transaction of each write, too.
+        It awaits ``said`` before it saves a checkpoint or writes of a run. If workers may be in
+        other processes, it also checks the epoch in the transaction of each write.
         """
         ...
 
     async def akeep_writes(self, run_id: str, thread_id: str, *, everywhere: bool = False) -> None:
-        """Keep what a run that goes on from another's checkpoint may write over.
+        """Keep the writes that a run may overwrite when it continues from a checkpoint.
 
-        Of the newest checkpoint of each namespace, or ``everywhere``; unless that was done before.
+        Those of the newest checkpoint of each namespace, or of all (``everywhere``). Does nothing
+        if they were kept for this run before.
         """
         ...
 
@@ -86,7 +87,7 @@ class Checkpoints(Protocol):
         ...
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Remove what runs wrote, all or nothing, as if they had never been."""
+        """Remove what these runs wrote and restore what they overwrote, all or nothing."""
         ...
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
@@ -94,23 +95,23 @@ class Checkpoints(Protocol):
         ...
 
     async def atry(self) -> None:
-        """Find out whether checkpoints can be written just now. Raises StoreError if not."""
+        """Check that checkpoints can be written; raise StoreError if not."""
         ...
 
     async def asize(self) -> int:
-        """Bytes of all checkpoints in files; 0 if they are not in files."""
+        """The size of all checkpoints in files, in bytes; 0 if there are no files."""
         ...
 
     async def atidy(self) -> None:
-        """Give the space of what was deleted back, if that is worth it."""
+        """Return the space of deleted rows to the file system, if it is worth the work."""
         ...
 
 
 class SqliteCheckpoints(AsyncSqliteSaver):
     """Checkpoints in a file.
 
-    What a run has said is saved before what it has done: a node that is done does not run again
-    after a kill, so its events must not be lost.
+    A run's events are saved before its checkpoints: a node with a checkpoint does not run again
+    after a crash, so its events must not be lost.
     """
 
     def __init__(
@@ -123,10 +124,10 @@ class SqliteCheckpoints(AsyncSqliteSaver):
     ) -> None:
         """
         Args:
-            connection: To the file.
-            thread: Does what a run needs often.
-            wal: Keeps the file short.
-            serde: What turns values into bytes and back.
+            connection: A connection to the file.
+            thread: Runs the frequent operations.
+            wal: Limits the size of the file's write-ahead log.
+            serde: Converts values to bytes and back.
         """
         super().__init__(connection, serde=serde)
         self._said: Said | None = None
@@ -134,7 +135,7 @@ class SqliteCheckpoints(AsyncSqliteSaver):
         self._wal = wal
 
     def behind(self, said: Said) -> SqliteCheckpoints:
-        """As ``Checkpoints`` has it."""
+        """See ``Checkpoints``."""
         made = copy(self)
         made._said = said
         return made
@@ -188,7 +189,7 @@ class SqliteCheckpoints(AsyncSqliteSaver):
 
     @asynccontextmanager
     async def _told(self) -> AsyncIterator[None]:
-        """Tell trouble of the file as StoreError."""
+        """Raise failures of the file as StoreError."""
         try:
             yield
         except sqlite3.DatabaseError as error:
@@ -199,7 +200,7 @@ class SqliteCheckpoints(AsyncSqliteSaver):
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[aiosqlite.Cursor]:
-        """One transaction: all of it is written, or nothing."""
+        """One transaction, committed or rolled back as a whole."""
         async with self._told():
             await self.setup()
             async with self.lock, self.conn.cursor() as cursor:
@@ -217,14 +218,14 @@ class SqliteCheckpoints(AsyncSqliteSaver):
             await self.conn.executescript(former_writes.TABLE)
 
     async def atry(self) -> None:
-        """As ``Checkpoints`` has it."""
+        """See ``Checkpoints``."""
         async with self._writing() as cursor:
             await cursor.execute("INSERT INTO former_writes (run_id) VALUES ('')")
             await self.conn.commit()
             await cursor.execute("DELETE FROM former_writes WHERE run_id = ''")
 
     async def akeep_writes(self, run_id: str, thread_id: str, *, everywhere: bool = False) -> None:
-        """Keep what a run that goes on from another's checkpoint may write over."""
+        """Keep the writes that a run may overwrite when it continues from a checkpoint."""
         async with self._writing() as cursor:
             await former_writes.keep(cursor, run_id, thread_id, everywhere=everywhere)
 
@@ -240,7 +241,7 @@ class SqliteCheckpoints(AsyncSqliteSaver):
             await self._thread.run(forget)
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Remove what runs wrote, all or nothing, as if they had never been."""
+        """Remove what these runs wrote and restore what they overwrote, all or nothing."""
         made = (
             "SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints "
             "WHERE json_extract(CAST(metadata AS TEXT), '$.run_id') = ?"
@@ -254,11 +255,11 @@ class SqliteCheckpoints(AsyncSqliteSaver):
                 await former_writes.put_back(cursor, run_id)
 
     async def asize(self) -> int:
-        """Bytes of all checkpoints, as they lie in the file."""
+        """The bytes of the file that are in use."""
         return await self._wal.used()
 
     async def atidy(self) -> None:
-        """Give the space of what was deleted back, if that is worth it."""
+        """Return the space of deleted rows to the file system, if it is worth the work."""
         await self._wal.tidy()
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
@@ -278,25 +279,25 @@ class SqliteCheckpoints(AsyncSqliteSaver):
 
 
 def run_of(config: RunnableConfig) -> tuple[str, int]:
-    """The id of the run that writes, and its epoch; "" if none does.
+    """The id of the run that writes, and its epoch; "" if no run does.
 
-    The metadata of a first claim's tokens are LangGraph's own, and name no attempt.
+    The metadata of a first attempt have no ``run_attempt``, so its epoch is 1.
     """
     metadata = config.get("metadata") or {}
     return str(metadata.get("run_id") or ""), int(metadata.get("run_attempt") or 1)
 
 
 class MemoryCheckpoints(InMemorySaver):
-    """Checkpoints in memory: gone with the process."""
+    """Checkpoints in memory; lost when the process ends."""
 
     def __init__(self) -> None:
         super().__init__()
         self._former: dict[str, tuple[str, dict[Any, Any]]] = {}
-        """By thread: the run for which its writes were kept, and those."""
+        """By thread: the run that its earlier writes were kept for, and these writes."""
         self._said: Said | None = None
 
     def behind(self, said: Said) -> MemoryCheckpoints:
-        """As ``Checkpoints`` has it."""
+        """See ``Checkpoints``."""
         made = copy(self)
         made._said = said
         return made
@@ -315,17 +316,17 @@ class MemoryCheckpoints(InMemorySaver):
             await self._said(run_id, epoch)
 
     async def atry(self) -> None:
-        """As ``Checkpoints`` has it."""
+        """See ``Checkpoints``."""
 
     async def asize(self) -> int:
-        """None of it is in files."""
+        """Always 0, as there are no files."""
         return 0
 
     async def atidy(self) -> None:
-        """There is nothing to give back."""
+        """Nothing to do."""
 
     async def akeep_writes(self, run_id: str, thread_id: str, *, everywhere: bool = False) -> None:
-        """Keep what a run that goes on from another's checkpoint may write over."""
+        """Keep the writes that a run may overwrite when it continues from a checkpoint."""
         if self._former.get(thread_id, ("",))[0] != run_id:
             found = {key: dict(each) for key, each in self.writes.items() if key[0] == thread_id}
             self._former[thread_id] = run_id, found
@@ -336,7 +337,7 @@ class MemoryCheckpoints(InMemorySaver):
         await super().adelete_thread(thread_id)
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Remove what runs wrote, as if they had never been."""
+        """Remove what these runs wrote, and restore what they overwrote."""
         for thread_id in list(self.storage):
             config: RunnableConfig = {"configurable": {"thread_id": thread_id}}
             found = list(self.list(config))
@@ -358,7 +359,7 @@ class MemoryCheckpoints(InMemorySaver):
 
 
 def _put_all(saver: BaseCheckpointSaver[Any], thread_id: str, found: list[CheckpointTuple]) -> None:
-    """Write checkpoints, given newest first, under a thread's id."""
+    """Save checkpoints, given newest first, under a thread's id."""
     for each in reversed(found):
         parent = (each.parent_config or {}).get("configurable", {}).get("checkpoint_id")
         place = {

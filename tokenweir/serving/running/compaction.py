@@ -1,11 +1,11 @@
-"""What a run has said so far, added up: for who joins it late. No I/O but that of the event log.
+"""A compact replay of a run's events, for late readers. The only I/O is reading the event log.
 
-All that came of a message is one event. What became void is left out, with the word of it. The rest
-is as it was, and in its order; a message stands where it began.
+All chunks of a message become one event, at the place of the first. Retracted messages are left
+out, and so are their retractions. Other events are unchanged, in their order.
 
-The events that are given for those up to an id all have this id, and are counted by ``part``. The
-sum depends on nothing but the record, so a reader who was cut off in it gets the rest when it comes
-back: it names both.
+All events of a replay have the id of the last event that went into it, and ``part`` numbers them.
+A replay depends on nothing but the record, so a reader that was cut off in it can name this id and
+part when it reconnects, and gets the rest.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from tokenweir.streaming.merge import add_usage, joined_calls
 __all__ = ["Compaction", "LateReader"]
 
 Only: TypeAlias = Callable[[Any, Any], bool]
-"""Asked with the metadata and the message of a token whether it is given."""
+"""Called with the metadata and message of a token; returns whether the token passes."""
 
 _GROWING = frozenset({"text", "reasoning", "thinking"})
-"""What of a block of content comes piece by piece, as strings."""
+"""The fields of a content block whose text comes in pieces."""
 
 _CALL = ("name", "args", "id", "index", "type")
 
@@ -41,15 +41,15 @@ _strings = msgspec.json.Decoder(list[str]).decode
 
 
 class _Message:
-    """All that has come of one message.
+    """The chunks of one message so far.
 
     Attributes:
         texts: Pieces of its text, as JSON.
-        blocks: Its content, if that is no text.
+        blocks: Its content, if that is a list of blocks.
         thoughts: Pieces of its reasoning.
         calls: Pieces of its tool calls.
-        rest: What else its chunks carry; None if they are all text.
-        envelopes: Those of its texts, or their ids.
+        rest: The other fields of its chunks; None if no chunk had more than text.
+        envelopes: The envelopes of its texts, or their ids.
     """
 
     def __init__(self, kind: str, envelope: Envelope | None) -> None:
@@ -104,7 +104,7 @@ class _Message:
         return Event(id, self.kind, msgspec.json.encode([message, self.metadata]), part=part)
 
     def _add_block(self, block: Any) -> None:
-        """Add a block of content: to the last one, if it is more of that one's text."""
+        """Add a content block, or append to the last one if it continues that one's text."""
         last = self.blocks[-1] if self.blocks else None
         if isinstance(block, dict) and isinstance(last, dict):
             before, more = _split(last), _split(block)
@@ -115,15 +115,15 @@ class _Message:
         self.blocks.append(dict(block) if isinstance(block, dict) else block)
 
     def takes(self, *, blocks: bool) -> bool:
-        """Whether a text, or blocks, can be added to what there is."""
+        """Whether a text, or blocks, can be added to the content so far."""
         return not any(each != b'""' for each in self.texts) if blocks else not self.blocks
 
 
 class Compaction:
-    """Adds up the events of one run, from the first one on.
+    """Compacts the events of one run, starting with the first.
 
     Args:
-        only: Which tokens are given. None for all.
+        only: Decides which tokens pass; all if None.
     """
 
     def __init__(self, only: Only | None = None) -> None:
@@ -131,11 +131,11 @@ class Compaction:
         self._only = only
         self._given: list[Event | _Message | None] = []
         self._messages: dict[tuple[str, str], _Message] = {}
-        """By kind and id: those that grow."""
+        """The messages that grow, by kind and id."""
         self._places: dict[str, list[int]] = {}
-        """By id of a message: where what came of it stands in what is given."""
+        """By message id: the indexes in ``_given`` of its events."""
         self._texts: dict[Any, list[bytes]] = {}
-        """By envelope, or its id: where the texts go."""
+        """By envelope, or its id: the list that texts are appended to."""
         self._void: list[bytes] = []
 
     def take(
@@ -143,7 +143,7 @@ class Compaction:
         events: Sequence[Event | Kept],
         envelope_of: Callable[[int], Envelope] | None = None,
     ) -> None:
-        """Take events in their order; a ``Scanner``."""
+        """Take events in order; this is a ``Scanner``."""
         last, add = None, self._void.append
         for event in events:
             envelope = event.envelope
@@ -162,7 +162,7 @@ class Compaction:
             self.last = events[-1].id
 
     def events(self) -> list[Event]:
-        """What there is to give, as events that all have the id of the last one."""
+        """The compact replay; all events have the id of the last event taken."""
         given = [each for each in self._given if each is not None]
         return [
             each.added_up(self.last, part)
@@ -174,7 +174,7 @@ class Compaction:
     def _begun(
         self, event: Event | Kept, envelope_of: Callable[[int], Envelope] | None
     ) -> list[bytes]:
-        """Where the texts of an envelope go, whose first event this is."""
+        """The list to append an envelope's texts to, at the first event with this envelope."""
         envelope = event.envelope
         if isinstance(envelope, int):
             assert envelope_of is not None
@@ -190,7 +190,7 @@ class Compaction:
     def _message(
         self, kind: str, id: str, envelope: Envelope | None, *, blocks: bool = False
     ) -> _Message:
-        """What to add a text or blocks of a message to."""
+        """The message to add a text or blocks to."""
         message = self._messages.get((kind, id))
         if message is not None and blocks:
             self._leave_texts(message)
@@ -210,7 +210,7 @@ class Compaction:
         self._given.append(what)
 
     def _other(self, event: Event | Kept) -> None:
-        """An event that is no bare text of a message."""
+        """Take an event that is not only text of a message."""
         kind = event.kind
         whole = Event(event.id, kind, event.body)
         if (token := whole.token) is None:
@@ -229,7 +229,7 @@ class Compaction:
         return self._give(whole, name)
 
     def _remove(self, id: Any) -> None:
-        """What came of a message so far is void."""
+        """Drop what came of a message, as it was retracted."""
         for place in self._places.pop(id, ()):
             message, self._given[place] = self._given[place], None
             if isinstance(message, _Message):
@@ -238,13 +238,13 @@ class Compaction:
 
 
 class LateReader:
-    """Reads a run as ``EventLog.follow`` does; what was there already it gives added up, at once.
+    """Reads a run like ``EventLog.follow``, but replays earlier events compactly, in one batch.
 
     Args:
         log: The event log.
         run_id: The run.
-        only: Which tokens are given of what was there already.
-        upto: Where to end adding up, for a reader that comes back; None for all there is.
+        only: Decides which tokens of the replay pass.
+        upto: The last event of the replay, for a reader that continues one; None for all so far.
     """
 
     def __init__(
@@ -285,6 +285,6 @@ class LateReader:
 
 
 def _split(block: dict[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
-    """What of a block grows, and the rest of it."""
+    """A block's growing texts, and its other fields."""
     growing = {key: block[key] for key in _GROWING & block.keys() if isinstance(block[key], str)}
     return growing, {key: value for key, value in block.items() if key not in growing}

@@ -1,4 +1,4 @@
-"""The config that a graph runs with: what it is given of a client's, and of its assistant's."""
+"""The config that a graph runs with, made of the client's and the assistant's."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tokenweir.serving.running.records import Assistant, Run, RunRequest
 __all__ = ["MOST_METADATA", "User", "carried", "check_size", "config_of"]
 
 MOST_METADATA = 64 << 10
-"""Bytes as JSON of what a client may have carried by every token, or kept with a thread."""
+"""The size limit in bytes, as JSON, of what clients may add to each token or to a thread."""
 
 _KEYS = ("tags", "metadata", "recursion_limit", "max_concurrency", "run_name")
 _OURS = ("__", "langgraph_auth_")
 
 
 class User(dict[str, Any]):
-    """Whose run it is, as nodes read it: ``runtime.server_info.user.identity``, or by key."""
+    """The owner of a run, as nodes read it: ``runtime.server_info.user.identity``, or by key."""
 
     def __init__(self, identity: str) -> None:
         super().__init__(
@@ -34,7 +34,7 @@ class User(dict[str, Any]):
 
 
 def check_size(fields: Mapping[str, Any]) -> None:
-    """Raise InvalidError for more than ``MOST_METADATA`` bytes in fields, given by their names."""
+    """Raise InvalidError if these fields, by name, have more than ``MOST_METADATA`` bytes."""
     sizes = {name: len(encode(value)) for name, value in fields.items() if value}
     if sum(sizes.values()) > MOST_METADATA:
         largest = max(sizes, key=sizes.__getitem__)
@@ -45,20 +45,20 @@ def check_size(fields: Mapping[str, Any]) -> None:
 
 
 def carried(request: RunRequest, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a request for a run that go into the metadata of each of its tokens."""
+    """The fields of a request that become part of each token's metadata."""
     config = {f"config.{key}": request.config.get(key) for key in (*_KEYS, "configurable")}
     return {"metadata": metadata, **config, "checkpoint_id": request.checkpoint_id}
 
 
 def config_of(run: Run, assistant: Assistant) -> dict[str, Any]:
-    """The config with which a graph runs: the assistant's, the request's over it, and the ids."""
+    """The config of a graph: the assistant's, overridden by the request's, with the ids added."""
     config: dict[str, Any] = {}
     configurable: dict[str, Any] = {}
     sources: tuple[Mapping[str, Any], ...] = (assistant.config, run.request.config)
     for source in sources:
         config |= {key: source[key] for key in _KEYS if source.get(key) is not None}
         configurable |= source.get("configurable") or {}
-    # Names with two underscores are LangGraph's own machinery, no client's.
+    # LangGraph uses names with two underscores internally; clients may not set them.
     configurable = {
         key: value
         for key, value in configurable.items()
@@ -80,6 +80,6 @@ def config_of(run: Run, assistant: Assistant) -> dict[str, Any]:
         "graph_id": run.request.graph,
         "assistant_id": run.assistant_id,
     }
-    if run.attempt > 1:  # which attempt a checkpoint is of: see resuming.py
+    if run.attempt > 1:  # tells the checkpoints of attempts apart: see resuming.py
         config["metadata"]["run_attempt"] = run.attempt
     return {**config, "configurable": configurable}

@@ -1,4 +1,4 @@
-"""A folder in which one server keeps everything: events, records, checkpoints, items."""
+"""A folder that holds all data of one server: events, records, checkpoints, items."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = ["FolderError", "data_folder", "locked"]
 _logger = logging.getLogger("tokenweir.serving")
 
 _LOCKED = 60.0
-"""Seconds for which another process, a backup say, may lock the checkpoints; then runs wait."""
+"""Seconds to wait while another process, such as a backup, locks the checkpoints."""
 
 
 class FolderError(TokenweirError):
@@ -46,12 +46,12 @@ class FolderError(TokenweirError):
 def data_folder(
     path: Path, graphs: Mapping[str, Any]
 ) -> Callable[[], contextlib.AbstractAsyncContextManager[Home]]:
-    """A home in a folder, for ``create_app``; made if it is not there, for this user alone.
+    """A home in a folder, for ``create_app``. A missing folder is created, private to this user.
 
-    Checkpoints are read without reviving any object that is not part of these graphs' states.
+    Reading a checkpoint creates only objects of types that occur in these graphs' states.
 
     Raises:
-        FolderError: On opening, when another server uses the folder, it cannot be written, or one
+        FolderError: On opening, if another server uses the folder, it cannot be written, or one
             of its files cannot be read.
     """
 
@@ -116,7 +116,7 @@ async def _items(path: Path) -> AsyncIterator[Items]:
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """Tell trouble of the items' file as StoreError."""
+    """Raise failures of the items' file as StoreError."""
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -126,21 +126,21 @@ def _told() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[Path]:
-    """Say which file it is that SQLite, or whoever reads its records, cannot make sense of."""
+    """Name the file in the error if SQLite cannot read it or its records cannot be decoded."""
     try:
         yield path
     except (sqlite3.DatabaseError, msgspec.DecodeError) as error:
         raise FolderError(
-            f"{path} cannot be read ({error}). If another process holds it, end that one; if it is "
-            "damaged, put a backup of the folder in place, or move the folder away to begin anew"
+            f"cannot read {path} ({error}). If another process holds it, stop that process; if it "
+            "is damaged, restore a backup of the folder, or move the folder away to start afresh"
         ) from None
 
 
 @contextlib.contextmanager
 def locked(path: Path, *names: str) -> Any:
-    """Hold a folder for this process; the lock goes with the process, however it ends.
+    """Lock a folder for this process; the lock is released when the process ends, however it ends.
 
-    It is made if it is not there, for this user alone, with files of these names.
+    A missing folder is created, private to this user, with files of these names.
 
     Raises FolderError.
     """

@@ -1,7 +1,7 @@
-"""Values as JSON on one line: messages as LangGraph's server writes them, and what states hold.
+"""Encodes values as JSON on one line: messages as LangGraph's server writes them, and states.
 
-Chunks are most of what is written, and most are some text in the same envelope as the one before,
-so they have a way of their own.
+Most values are message chunks, and most chunks are a text in the same envelope as the one before,
+so these have a fast path.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["TokenEncoder", "encode", "encode_text", "explain", "plain", "scrubbe
 
 _HEAD = b'{"content":'
 _MESSAGES = 64
-"""Messages of one run whose envelopes are remembered: more are hardly written at once."""
+"""Messages of one run whose envelopes are remembered; a run rarely writes more at once."""
 _SHORTEST_SECRET = 8
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
 _KEY = re.compile(
@@ -32,7 +32,7 @@ _PATH = re.compile(r"(?<![\w:/.])(?:/[\w.@+ -]+){2,}\.\w+|(?<!\w)[A-Za-z]:\\[^\s
 
 
 def encode(value: Any) -> bytes:
-    """A value as a JSON document in UTF-8. What JSON does not know becomes what describes it."""
+    """A value as JSON in UTF-8. Types that JSON lacks are converted to a description."""
     try:
         return _ENCODER.encode(value)
     except Exception:  # noqa: BLE001 - tuples as keys, halves of surrogates, recursion: the slow way
@@ -40,28 +40,28 @@ def encode(value: Any) -> bytes:
 
 
 def encode_text(text: str) -> bytes:
-    """A token's text as JSON. Raises UnicodeEncodeError for halves of surrogate pairs."""
+    """A token's text as JSON. Raises UnicodeEncodeError if it has half of a surrogate pair."""
     return _ENCODER.encode(text)
 
 
 def plain(value: Any) -> Any:
-    """A value as it is after being written as JSON and read again."""
+    """A value encoded as JSON and decoded again."""
     return msgspec.json.decode(encode(value))
 
 
 class TokenEncoder:
-    """Writes the ``[chunk, metadata]`` of one run: a text, and the envelope that it goes into."""
+    """Encodes the ``[chunk, metadata]`` pairs of one run, split into a text and its envelope."""
 
     def __init__(self, **more: Any) -> None:
-        """``more`` is added to all metadata."""
+        """``more`` is added to the metadata of each chunk."""
         self._more = more
         self._known: dict[tuple[str, Any], tuple[Any, Any, Envelope]] = {}
         self._written: tuple[Any, bytes] = (None, b"")
         self._halves: dict[tuple[str, Any], Halves] = {}
-        """By kind and message id: messages that lack the other half of a surrogate pair."""
+        """By kind and message id: the messages that wait for the other half of a surrogate pair."""
 
     def encode(self, kind: str, chunk: BaseMessage, metadata: Any) -> tuple[bytes, Envelope | None]:
-        """The body and the envelope of one token's event; no envelope for what is not only text."""
+        """The body and envelope of a token's event; no envelope if it is more than text."""
         if self._halves and (kind, chunk.id) in self._halves:
             chunk = self._joined(kind, chunk)
         try:
@@ -89,10 +89,10 @@ class TokenEncoder:
         return encode_text(chunk.content), known[2]
 
     def _joined(self, kind: str, chunk: BaseMessage) -> BaseMessage:
-        """A chunk in whose texts no half of a surrogate pair is left.
+        """A copy of a chunk without halves of surrogate pairs.
 
-        A half at the end of a text waits for the message's next chunk. Until then the message has
-        no envelope, so that its texts come here.
+        A half at the end of a text waits for the message's next chunk. Until that comes, the
+        message has no envelope, so its next chunk takes this path, too.
         """
         if not isinstance(chunk, AIMessageChunk):
             return chunk
@@ -112,7 +112,7 @@ class TokenEncoder:
         return chunk.model_copy(update=update)
 
     def envelope(self, kind: str, message_id: str) -> Envelope | None:
-        """The envelope of the last chunk of text of a message; None if it is not known any more."""
+        """The envelope of a message's last text chunk; None if it was forgotten."""
         known = self._known.get((kind, message_id))
         return None if known is None else known[2]
 
@@ -126,7 +126,7 @@ class TokenEncoder:
 
 
 def _carries(chunk: AIMessageChunk) -> Any:
-    """Whether there is more in a chunk than its text."""
+    """Whether a chunk has more than text."""
     return (
         chunk.tool_call_chunks
         or chunk.additional_kwargs
@@ -139,12 +139,12 @@ def _carries(chunk: AIMessageChunk) -> Any:
 
 
 def explain(error: BaseException) -> dict[str, str]:
-    """An error as clients may read it: its name and its message; no stack, folder, key or cause."""
+    """An error for clients: name and message, without stack, folders, keys or cause."""
     return {"error": type(error).__name__, "message": scrubbed(str(error))}
 
 
 def scrubbed(text: str) -> str:
-    """A text without what looks like a key, without this process's secrets, and without folders."""
+    """A text with keys and this process's secrets masked, and paths cut to file names."""
     for name, value in os.environ.items():
         if len(value) >= _SHORTEST_SECRET and _SECRET_NAME.search(name):
             text = text.replace(value, "***")
@@ -153,7 +153,7 @@ def scrubbed(text: str) -> str:
 
 
 def _message(message: BaseMessage) -> bytes:
-    """A message as JSON. Raises UnicodeEncodeError for halves of surrogate pairs in a chunk."""
+    """A message as JSON. Raises UnicodeEncodeError if a chunk has half of a surrogate pair."""
     try:
         return _ENCODER.encode(_fields(message))
     except Exception as error:
@@ -181,9 +181,9 @@ def _fields(message: BaseMessage) -> Any:
 
 
 def _describe(value: Any) -> Any:
-    """One step from what JSON does not know towards what it knows."""
+    """Convert a value that JSON lacks, one step towards types that JSON has."""
     kinds: tuple[Any, ...] = (str, int, float, dict)
-    for kind in kinds:  # their subclasses, such as LangChain's message.text
+    for kind in kinds:  # subclasses of these, such as LangChain's message.text
         if isinstance(value, kind):
             return kind(value)
     if isinstance(value, msgspec.Struct):

@@ -1,7 +1,7 @@
-"""The stream mode ``events``: what ``astream_events`` tells of a run, beside what it streams.
+"""The stream mode ``events``: adds the events of ``astream_events`` to a run's stream.
 
-LangGraph's server has this mode; no graph has. It is the slow way: LangChain tells each event to a
-handler of its own.
+LangGraph's server has this mode; graphs do not. It is slow, as LangChain calls a handler for each
+event.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ __all__ = ["WithEvents"]
 
 
 class WithEvents:
-    """A graph that streams its events among its parts, as one more stream mode.
+    """A graph with one more stream mode, ``events``.
 
     Args:
         graph: The graph.
-        run_id: The run, under whose id the graph's own events are told.
+        run_id: The run's id, used for the graph's own events.
     """
 
     def __init__(self, graph: Any, run_id: str) -> None:
@@ -37,7 +37,7 @@ class WithEvents:
         subgraphs: bool = False,
         **more: Any,
     ) -> AsyncIterator[Any]:
-        """As ``graph.astream``, with ``("events", event)`` for each event but the graph's parts."""
+        """Like ``graph.astream``, plus ``("events", event)`` for events other than its parts."""
         others = [mode for mode in stream_mode if mode != "events"]
         told = self._graph.astream_events(
             given,

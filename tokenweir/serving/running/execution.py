@@ -1,6 +1,6 @@
-"""One run: the graph's stream written into the event log, and going on after a kill.
+"""Executes one run: writes the graph's stream into the event log, and resumes after a crash.
 
-Nothing here knows of connections, owners or queues.
+It knows nothing of connections, owners or queues.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ MODES = (
 """The stream modes that can be recorded."""
 
 _Key: TypeAlias = "tuple[str, int]"
-"""A run and the epoch under which it is held."""
+"""A run's id, and the epoch under which it is held."""
 
 _logger = logging.getLogger("tokenweir.serving")
 
 
 class Executor:
-    """Runs graphs into an event log."""
+    """Executes runs and records them in an event log."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Executor:
         items: Items,
         guards: Sequence[Guard] = (),
     ) -> None:
-        """``guards`` are those of ``check_guards``."""
+        """``guards`` must come from ``check_guards``."""
         self._log = log
         self._items = items
         self._checkpoints = checkpoints
@@ -77,29 +77,29 @@ class Executor:
         self._writers: dict[_Key, EventWriter] = {}
         self._recorders: dict[_Key, Recorder] = {}
         self._deaf: dict[_Key, asyncio.Task[Outcome]] = {}
-        """The work of those that are over here, and whose nodes go on."""
+        """The tasks of runs that have ended here while their nodes keep running."""
         allow_subgraphs_without_checkpoints()
         self.graphs = with_checkpointer(graphs, checkpoints.behind(self._said))
 
     @property
     def events(self) -> int:
-        """How many events were recorded."""
+        """The number of events recorded."""
         return self._recorded + sum(recorder.count for recorder in self._recorders.values())
 
     async def execute(
         self, run: Run, assistant: Assistant, writer: EventWriter, timing: RunTiming
     ) -> Outcome:
-        """Run to the end. What the graph raises is an outcome.
+        """Execute a run until it ends. An error of the graph is an outcome, not raised.
 
         Args:
-            run: As it was claimed; its attempt is the epoch.
-            assistant: Whose config to add.
-            writer: Of its record, for this epoch.
-            timing: Takes the times of its tokens.
+            run: The claimed run; its attempt is the epoch.
+            assistant: The assistant whose config is used.
+            writer: Writes the run's record under this epoch.
+            timing: Notes the times of the run's tokens.
 
         Raises:
-            StoreError: If the store does not work: the run is not over.
-            LostError: If the run is another worker's meanwhile.
+            StoreError: If the store fails; the run has not ended.
+            LostError: If another worker has claimed the run.
         """
         key = run.id, run.attempt
         self._writers[key] = writer
@@ -153,7 +153,7 @@ class Executor:
         return await self._outcome(run)
 
     async def refuse(self, run: Run, work: asyncio.Task[Outcome]) -> str:
-        """Take nothing any more of a run that goes on without its work; what does not listen."""
+        """Record nothing more of a run whose task ignores its cancellation; name its nodes."""
         key = run.id, run.attempt
         self._deaf[key] = work
         work.add_done_callback(lambda done: self._fell_silent(key, done))
@@ -165,13 +165,13 @@ class Executor:
     def _fell_silent(self, key: _Key, done: asyncio.Task[Outcome]) -> None:
         del self._deaf[key]
         if not done.cancelled():
-            done.exception()  # which is nobody's business any more
+            done.exception()  # mark the error as retrieved
 
     async def settle(self, run: Run, writer: EventWriter, outcome: Outcome, *, began: bool) -> None:
-        """Read into an outcome what the thread of a stopped run holds.
+        """Read the state of a stopped run's thread into its outcome.
 
-        Of a run that had begun, and is not undone, no question stays that waits for an answer, and
-        the thread keeps what was shown.
+        If the run had begun and is not undone, its interrupts no longer wait for an answer, and the
+        thread keeps the messages that readers were shown.
         """
         if began and not (outcome.undone or run.undone or run.temporary):
             await self._keep(run, writer)
@@ -182,12 +182,12 @@ class Executor:
 
     async def _keep(self, run: Run, writer: EventWriter) -> None:
         if (run.id, run.attempt) in self._deaf:
-            return  # what its nodes still write is refused, and what is written in its name
+            return  # its nodes still run, and writes under its name are refused
         try:
             graph = self.graphs[run.request.graph]
             begun = await self._log.newest(run.id, "metadata")
             if run.attempt > 1 and (begun is None or begun.value["attempt"] < run.attempt):
-                # What a server that is gone has shown last only its readers know.
+                # The record of a lost server may be ahead of the thread's state.
                 config = {"configurable": {"thread_id": run.thread_id}}
                 await self._take_up(run, graph, config, writer)
                 await writer.saved()
@@ -197,14 +197,14 @@ class Executor:
         except Exception as error:
             if _is_of_store(error):
                 raise StoreError from error
-            _logger.warning("what run %s has shown is not kept", run.id, exc_info=error)
+            _logger.warning("the messages of stopped run %s are not kept", run.id, exc_info=error)
 
     async def forget(self, thread_id: str) -> None:
         """Remove a thread's checkpoints."""
         await self._checkpoints.adelete_thread(thread_id)
 
     async def undo(self, run: Run) -> None:
-        """Remove the checkpoints that a run made, and what it wrote to those before."""
+        """Remove a run's checkpoints, and its writes to earlier ones."""
         await self._checkpoints.adelete_for_runs([run.id])
 
     async def _stream(
@@ -248,10 +248,10 @@ class Executor:
             self._recorded += recorder.count
 
     async def _said(self, run_id: str, epoch: int) -> None:
-        """Wait until what a run has said so far would survive. Raises if it is not held so."""
+        """Wait until the run's events so far are durable; raise if it lost its epoch."""
         key = run_id, epoch
         if (work := self._deaf.get(key)) is not None:
-            work.cancel()  # a node that did not listen has ended: the next one must not begin
+            work.cancel()  # the node that ignored its cancellation has ended; start no other
             raise asyncio.CancelledError
         recorder, writer = self._recorders.get(key), self._writers.get(key)
         if recorder is not None:
@@ -260,7 +260,7 @@ class Executor:
             await writer.saved()
 
     async def _take_up(self, run: Run, graph: Any, config: Any, writer: EventWriter) -> Left:
-        """Where a run stands that was claimed before; its cut-off messages are made void."""
+        """How far an earlier attempt got; retract the messages that it left unfinished."""
         left = await left_of(run, graph, config, self._log, writer.kept)
         for kind, message, metadata in left.void:
             removed: dict[str, Any] = {
@@ -274,7 +274,7 @@ class Executor:
         return left
 
     async def _outcome(self, run: Run) -> Outcome:
-        """What the thread holds now, and whether it waits for somebody."""
+        """The thread's state as an outcome: its values, and its interrupts."""
         graph = self.graphs.get(run.request.graph)
         if not isinstance(graph, Pregel):
             return Outcome("success")
@@ -296,7 +296,7 @@ class Executor:
 
 
 def _is_of_store(error: BaseException | None) -> bool:
-    """Whether an error of a graph was raised because the store does not work."""
+    """Whether a failure of the store caused an error of a graph."""
     while error is not None:
         if isinstance(error, (StoreError, LostError)):
             return True
@@ -305,7 +305,7 @@ def _is_of_store(error: BaseException | None) -> bool:
 
 
 def with_checkpointer(graphs: Mapping[str, Any], saver: Any) -> dict[str, Any]:
-    """Graphs with this checkpointer in place of their own; what is not LangGraph's stays."""
+    """The graphs with this checkpointer; other objects than LangGraph's stay as they are."""
     return {
         name: graph.copy({"checkpointer": saver}) if isinstance(graph, Pregel) else graph
         for name, graph in graphs.items()
@@ -313,14 +313,14 @@ def with_checkpointer(graphs: Mapping[str, Any], saver: Any) -> dict[str, Any]:
 
 
 def with_items(graph: Any, items: Items) -> Any:
-    """A graph with these items as its ``store``, unless it has one of its own."""
+    """The graph with these items as its ``store``, unless it has its own."""
     if not isinstance(graph, Pregel) or graph.store is not None:
         return graph
     return graph.copy({"store": items})
 
 
 def check(graphs: Mapping[str, Any], request: RunRequest, metadata: Mapping[str, Any]) -> None:
-    """Raise InvalidError for a request that cannot be run, or not with this metadata."""
+    """Raise InvalidError if a request, or its metadata, is invalid."""
     if request.graph not in graphs:
         raise InvalidError(f"there is no graph {request.graph!r}; here: {', '.join(graphs)}")
     if not request.modes or not set(request.modes) <= set(MODES):
@@ -336,7 +336,7 @@ def check(graphs: Mapping[str, Any], request: RunRequest, metadata: Mapping[str,
 
 
 def command_of(command: Mapping[str, Any] | None) -> Command[Any] | None:
-    """LangGraph's command from a client's; None for none. Raises InvalidError."""
+    """A client's command as LangGraph's; None for an empty one. Raises InvalidError."""
     if not command:
         return None
     goto = command.get("goto") or ()

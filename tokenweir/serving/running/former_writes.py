@@ -1,8 +1,8 @@
-"""What tasks had written before a run went on from their checkpoint, for the run to be undone.
+"""Keeps the writes of tasks that a run may overwrite, so that the run can be undone.
 
-A run that answers an interrupt writes to the checkpoint of the run before it: the answer, and what
-its tasks give. Those writes do not say whose they are, so they cannot go with their run. Statements
-for the tables of LangGraph's SQLite saver, and nothing else; the saver runs them.
+A run that answers an interrupt writes to the checkpoint of the run before it: the answer, and its
+tasks' results. These writes do not name their run, so they cannot be deleted with it. This module
+has statements for the tables of LangGraph's SQLite saver; the saver executes them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TABLE = f"""
 CREATE TABLE IF NOT EXISTS former_writes ({_COLUMNS}, run_id TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS former_writes_of_threads ON former_writes (thread_id);
 """
-"""One row for each write that was there, and one without a task for each checkpoint looked at."""
+"""One row per write kept, and one with no task per checkpoint covered."""
 
 FORGET = "DELETE FROM former_writes WHERE thread_id = ?"
 
@@ -30,13 +30,13 @@ _KNOWN = "SELECT 1 FROM former_writes WHERE thread_id = ? AND run_id = ? LIMIT 1
 async def keep(
     cursor: aiosqlite.Cursor, run_id: str, thread_id: str, *, everywhere: bool = False
 ) -> None:
-    """Keep the writes of the checkpoints that a run may go on from, unless that was done before.
+    """Keep the writes of the checkpoints that a run may continue from, once per run.
 
     Args:
-        cursor: Within a transaction, which is the caller's to end.
+        cursor: A cursor in a transaction, which the caller ends.
         run_id: The run that is about to begin.
-        thread_id: Its thread; what was kept there for another run goes, as that is over.
-        everywhere: All of the thread's checkpoints, instead of the newest of each namespace.
+        thread_id: Its thread. Writes kept there for an earlier run are dropped.
+        everywhere: Whether to keep those of all checkpoints, not of each namespace's newest.
     """
     found: Any = await (await cursor.execute(_KNOWN, (thread_id, run_id))).fetchone()
     if found is not None:
@@ -58,7 +58,7 @@ async def keep(
 
 
 async def put_back(cursor: aiosqlite.Cursor, run_id: str) -> None:
-    """Make those writes what they were, and forget them. The transaction is the caller's."""
+    """Restore the writes kept for a run, and drop the copies, in the caller's transaction."""
     of_run = (run_id,)
     await cursor.execute(
         f"DELETE FROM writes WHERE ({_PLACE}) IN "

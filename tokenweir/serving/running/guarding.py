@@ -1,7 +1,7 @@
-"""Guards of a served run: what they forbid is in no record, and in no state.
+"""Guards of a served run: text that they forbid is neither recorded nor kept in a state.
 
-Tokens are looked at before they are recorded. What a model says without being streamed is looked at
-when its call ends, before the node has it.
+Tokens are checked before they are recorded. Answers that are not streamed are checked when the
+model call ends, before the node receives them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ __all__ = ["GuardHandler", "Guarding", "ReplacedError", "check_guards"]
 
 
 class ReplacedError(Exception):
-    """Raised where the record has a guard's replacement in place of what was forbidden."""
+    """Raised when a guard's replacement was recorded in place of forbidden text."""
 
 
 def check_guards(guards: Iterable[Guard]) -> tuple[Guard, ...]:
-    """The guards; raises TypeError for one that a server cannot use."""
+    """Return the guards; raise TypeError for one that a server cannot use."""
     found = tuple(guards)
     for guard in found:
         if not isinstance(guard, Guard):
@@ -35,18 +35,18 @@ def check_guards(guards: Iterable[Guard]) -> tuple[Guard, ...]:
 
 
 class Guarding:
-    """The tokens of one run on their way through its guards, one after the other."""
+    """Passes the tokens of one run through its guards, in their order."""
 
     def __init__(self, guards: Sequence[Guard]) -> None:
         self._passing = [guard.begin() for guard in guards]
         self._stopped: Passing | None = None
 
     def feed(self, token: Token) -> list[Token]:
-        """Add a token; those that may be recorded now."""
+        """Add a token; return the tokens that may be recorded now."""
         return self._through([token], 0)
 
     def end(self) -> list[Token]:
-        """No more tokens come; those that have waited."""
+        """Note that no more tokens come; return the tokens that were held back."""
         found: list[Token] = []
         for number, passing in enumerate(self._passing):
             found += self._through(complete(passing.end()), number + 1)
@@ -54,9 +54,9 @@ class Guarding:
         return found
 
     def ending(self) -> Token | None:
-        """What comes in place of something forbidden, when all before it is recorded; or None.
+        """The token that replaces forbidden text, to be recorded last; None if there was none.
 
-        Raises GuardError if something was forbidden, and nothing comes in its place.
+        Raises GuardError if text was forbidden and has no replacement.
         """
         return None if self._stopped is None else self._stopped.in_place()
 
@@ -76,7 +76,7 @@ class Guarding:
 
 
 class GuardHandler(BaseCallbackHandler):
-    """Fails a model call whose whole answer has what a guard forbids."""
+    """Fails a model call if a guard forbids its complete answer."""
 
     run_inline = True
     raise_error = True

@@ -1,4 +1,4 @@
-"""Where a server keeps things: records, an event log, checkpoints, items. Here in memory."""
+"""The storage of a server: records, an event log, checkpoints, items. Here: in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Home", "in_memory"]
 
 @dataclass(frozen=True)
 class Home:
-    """Where things are kept: records, an event log, checkpoints, and LangGraph's items."""
+    """The storage of a server: records, an event log, checkpoints, and LangGraph's items."""
 
     store: Store
     log: EventLog
@@ -28,7 +28,7 @@ class Home:
 
 @contextlib.asynccontextmanager
 async def in_memory() -> AsyncIterator[Home]:
-    """A home in memory: gone with the process."""
+    """A home in memory; its data are lost when the process ends."""
     log = MemoryLog()
     try:
         yield Home(LocalStore(log), log, MemoryCheckpoints())

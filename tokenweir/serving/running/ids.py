@@ -1,4 +1,4 @@
-"""Ids of runs, threads and assistants: made here, or by clients."""
+"""Ids of runs, threads and assistants: made here or chosen by clients."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from tokenweir.serving.problems import InvalidError
 __all__ = ["check_id", "new_id"]
 
 _LONGEST = 200
-"""Characters: a thread's id stands in the metadata of every token."""
+"""Characters; the limit is for threads, whose ids are part of each token's metadata."""
 
 _REFUSED = re.compile(r"[/\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Characters that cannot stand in a segment of a URL's path, even percent-encoded: servers and
-proxies decode ``%2F`` before they look for the route, and some refuse control characters."""
+"""Characters that cannot be part of a URL's path, even percent-encoded: servers and proxies decode
+``%2F`` before they match routes, and some refuse control characters."""
 
 
 def new_id() -> str:
-    """An id for a run, a thread or an assistant."""
+    """A new id for a run, a thread or an assistant."""
     return str(uuid4())
 
 
 def check_id(name: str, id: str) -> None:
-    """Raise InvalidError for a client's id that could not stand in a URL.
+    """Raise InvalidError if a client's id cannot be part of a URL.
 
     Args:
-        name: The field of the request, for the error's message.
-        id: What the client wants to call a thread or an assistant.
+        name: The field of the request, for the error.
+        id: The client's id for a thread or an assistant.
     """
     if not 0 < len(id) <= _LONGEST or id in (".", "..") or _REFUSED.search(id):
         raise InvalidError(
-            f"{name} has 1 to {_LONGEST} characters, none of them / or a control character, and "
-            "is neither . nor .."
+            f"{name} must have 1 to {_LONGEST} characters, no / and no control character, and "
+            "must not be . or .."
         )

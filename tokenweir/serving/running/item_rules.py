@@ -1,6 +1,6 @@
-"""What items may hold and what a search may ask, the same in every home. No I/O.
+"""The rules for items and their searches, the same in every home. No I/O.
 
-LangGraph's stores differ: what one keeps, another refuses, each with an error of its own.
+LangGraph's stores differ in what they accept, and in the errors they raise.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from tokenweir.serving.problems import InvalidError
 __all__ = ["check", "check_conditions", "fits"]
 
 _MOST_BYTES = 2000
-"""The most bytes of a namespace and a key: Postgres keeps both in one entry of an index."""
+"""The most bytes of a namespace and key together: Postgres keeps both in one index entry."""
 
 _MOST_CONDITIONS = 100
 _FILTER_KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
 def check(op: Op) -> None:
-    """Refuse what not every home can keep or answer.
+    """Refuse an operation that some home could not carry out.
 
     Raises:
-        InvalidError: For a namespace and key of more than 2000 bytes, a filter that is none, a NUL
+        InvalidError: For a namespace and key of more than 2000 bytes, an invalid filter, a NUL
             character, or an integer beyond 64 bits.
     """
     if isinstance(op, (GetOp, PutOp)):
@@ -45,18 +45,18 @@ def check(op: Op) -> None:
 
 
 def check_conditions(conditions: Mapping[str, Any], what: str) -> None:
-    """Raise InvalidError for keys or values that not every home can search for.
+    """Raise InvalidError for keys or values that some home could not search for.
 
     Args:
-        conditions: Keys, and the values that must be there.
-        what: What it is, for the error's message.
+        conditions: The values to find, by key.
+        what: The name of the conditions, for the error.
     """
     if len(conditions) > _MOST_CONDITIONS:
-        raise InvalidError(f"{what}: {_MOST_CONDITIONS} keys are the most")
+        raise InvalidError(f"{what} may have at most {_MOST_CONDITIONS} keys")
     for key in conditions:
         if not _FILTER_KEY.fullmatch(key):
             raise InvalidError(
-                f"{what}: {key!r} is no key to search by: letters from a to z, digits, _ and - are"
+                f"{what}: invalid key {key!r}; keys consist of letters from a to z, digits, _ and -"
             )
     _check_value(conditions, what)
 
@@ -69,11 +69,11 @@ def _check_filter(filter: Mapping[str, Any]) -> None:
         if not wanted or wanted.keys() - _OPERATORS.keys():
             raise InvalidError(
                 f"filter: {key}: an object must hold operators: {', '.join(_OPERATORS)}; "
-                'for one that is equal ask {"$eq": {...}}'
+                'to find an equal object, use {"$eq": {...}}'
             )
         for name, limit in wanted.items():
             if name not in ("$eq", "$ne") and _kind(limit) is None:
-                raise InvalidError(f"filter: {key}: {name} takes a number or a text")
+                raise InvalidError(f"filter: {key}: {name} takes a number or a string")
 
 
 def _check_value(value: Any, what: str) -> None:
@@ -85,15 +85,15 @@ def _check_value(value: Any, what: str) -> None:
         for each in value:
             _check_value(each, what)
     elif isinstance(value, str) and "\0" in value:
-        raise InvalidError(f"{what} has a NUL character, which Postgres cannot keep: take it out")
+        raise InvalidError(f"{what} has a NUL character, which Postgres cannot store; remove it")
     elif isinstance(value, int) and not -(2**63) <= value < 2**64:
-        raise InvalidError(f"{what} has an integer beyond 64 bits: give it as a text")
+        raise InvalidError(f"{what} has an integer beyond 64 bits; send it as a string")
 
 
 def fits(value: Mapping[str, Any], filter: Mapping[str, Any]) -> bool:
-    """Whether an item's value has what a filter wants; one without the key does not.
+    """Whether an item's value matches a filter; a missing key does not match.
 
-    Numbers are compared with numbers, and texts with texts.
+    Numbers are compared with numbers only, and strings with strings.
     """
     for key, wanted in filter.items():
         there = value.get(key)
@@ -108,7 +108,7 @@ def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
 
 
 def _kind(value: Any) -> type | None:
-    """What a value is compared with; None if it has no order."""
+    """The type that a value can be compared with; None if it has no order."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float
     return str if isinstance(value, str) else None

@@ -1,7 +1,7 @@
-"""LangGraph's key-value store of a home, as one owner's graphs and requests see it.
+"""LangGraph's key-value store, restricted to one owner's items.
 
-One of LangGraph's own stores keeps the items. Each owner has a part of it, under a first label that
-nobody else sees. Where there are no owners it is seen as it is.
+One of LangGraph's own stores keeps the items. The namespaces of each owner start with a label of
+their own, which is hidden. Without owners, namespaces are used as they are.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ __all__ = ["Items", "items_in_memory"]
 
 
 class Items(BaseStore):
-    """What an owner keeps.
+    """The items of one owner.
 
     Args:
-        kept: Where all owners' items are; used in the event loop in which this is made.
-        told: Tells its trouble as StoreError.
+        kept: The store of all owners' items; used in the event loop that is running now.
+        told: Raises its failures as StoreError.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class Items(BaseStore):
         self._loop = asyncio.get_running_loop()
 
     def of(self, owner: str) -> Items:
-        """Those of one owner; "" for all."""
+        """The items of one owner; "" for all."""
         made = copy(self)
         made._owner = owner
         return made
 
     async def close(self) -> None:
-        """Keep no more; LangGraph's stores let go of their tasks when nobody holds them."""
+        """Drop the store: LangGraph's stores end their tasks once nothing refers to them."""
         self._kept = None
         await asyncio.sleep(0)
 
@@ -73,19 +73,19 @@ class Items(BaseStore):
         return [self._outside(result) for result in results]
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
-        """For nodes that are no coroutines: they run in threads."""
+        """For sync nodes, which run in threads."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             return asyncio.run_coroutine_threadsafe(self.abatch(ops), self._loop).result()
         raise asyncio.InvalidStateError(
-            "in async code take the store's methods that begin with a: await store.aget(...)"
+            "in async code use the async methods of the store: await store.aget(...)"
         )
 
-    # Inside
+    # The owner's namespaces
 
     def _inside(self, op: Op) -> Op:
-        """An operation, on the owner's part."""
+        """An operation with the owner's label added to its namespaces."""
         if not self._owner:
             return op
         before = (self._owner,)
@@ -94,7 +94,7 @@ class Items(BaseStore):
         if isinstance(op, SearchOp):
             return op._replace(namespace_prefix=before + op.namespace_prefix)
         given = op.match_conditions or ()
-        # A suffix must not reach up to the owner's label: one more label is before it.
+        # A suffix must not match the owner's label, so it needs one more label before it.
         paths: dict[str, tuple[str, ...]] = {"prefix": before, "suffix": ("*",)}
         conditions = [
             MatchCondition(each.match_type, paths[each.match_type] + each.path) for each in given
@@ -108,7 +108,7 @@ class Items(BaseStore):
         if not self._owner:
             return result
         if isinstance(result, Item):
-            mine = copy(result)  # a store in memory gives out what it keeps
+            mine = copy(result)  # a store in memory returns its own objects
             mine.namespace = result.namespace[1:]
             return mine
         if isinstance(result, list):
@@ -117,7 +117,7 @@ class Items(BaseStore):
 
 
 class _MemoryStore(InMemoryStore):
-    """LangGraph's own fails at a filter with an operator if one item has no number to compare."""
+    """LangGraph's store fails on a filter with an operator if an item has no number to compare."""
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         asked = list(ops)
@@ -139,5 +139,5 @@ def _page(result: Any, op: Op) -> Any:
 
 
 def items_in_memory() -> Items:
-    """Items that go with the process."""
+    """Items in memory; lost when the process ends."""
     return Items(_MemoryStore())

@@ -1,4 +1,4 @@
-"""A run that was stopped leaves in its thread what its record has shown."""
+"""Keeps the messages of a stopped run, as its record shows them, in the state of its thread."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CLASSES: dict[str, type[BaseMessage]] = {
 
 
 async def keep_shown(run: Run, graph: Any, log: EventLog) -> None:
-    """Bring a thread's state up to the record of its run, which has just been stopped."""
+    """Add the messages in a stopped run's record to the state of its thread."""
     metadata: dict[str, Any] = {"run_id": run.id, "graph_id": run.request.graph}
     metadata["assistant_id"] = run.assistant_id
     if run.attempt > 1:

@@ -1,4 +1,4 @@
-"""Records of threads and assistants of one process, and what they share with those of runs."""
+"""Records of threads and assistants in one process, and helpers shared with those of runs."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ __all__ = ["LocalLog", "LocalRecords"]
 
 
 class LocalLog(Journal, Protocol):
-    """What a store needs of the log beside it."""
+    """What a local store needs of its log."""
 
     def open(self, run_id: str) -> None:
-        """A run is there, and not over: its readers wait for events."""
+        """Note a run that has not ended: its readers wait for events."""
         ...
 
     def take_up(self, run_id: str) -> None:
-        """The same of a run that a former process began. Takes its time: called at the start."""
+        """The same for a run that a former process began. It is slow; called at the start only."""
         ...
 
     async def delete(self, run_id: str) -> None:
-        """A run is gone: forget its events; its readers end."""
+        """Delete a run's events; its readers end."""
         ...
 
     async def saved(self, run_id: str | None = None, *, patient: bool = True) -> None:
-        """Wait until what is to be written, of a run or of all, would survive the process.
+        """Wait until all pending writes, of a run or of all, are durable.
 
-        Unless ``patient``, that it cannot be written is a StoreError.
+        Unless ``patient``, raises StoreError if they cannot be written.
         """
         ...
 
     @property
     def problem(self) -> str | None:
-        """Why nothing can be written just now."""
+        """Why nothing can be written at the moment; None if it can."""
         ...
 
 
 class LocalRecords:
-    """Threads and assistants, and the tables."""
+    """Threads and assistants, and the tables of all records."""
 
     def __init__(self, log: LocalLog) -> None:
         self._log = log
@@ -64,9 +64,9 @@ class LocalRecords:
         self._assistants: Table[Assistant] = Table("assistants", Assistant, log)
         self._turns = Turns()
         self._news: dict[str, asyncio.Event] = {}
-        """By server: set when there may be work."""
+        """By server: an event that is set when there may be work."""
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        """By thread: who changes it just now."""
+        """By thread: the lock for changes of it."""
 
     # Threads
 
@@ -78,7 +78,7 @@ class LocalRecords:
         async with self._lock(thread.id):
             owner = self._owner_of(thread.id)
             if owner not in (None, thread.owner) or self._threads.get(thread.id) is not None:
-                raise ConflictError(f"there is a thread {thread.id} already")
+                raise ConflictError(f"there is already a thread {thread.id}")
             check_threads(self._threads.owned(thread.owner), limits)
             self._threads.save(replace(thread))
             try:
@@ -104,7 +104,7 @@ class LocalRecords:
     async def delete_thread(self, thread_id: str, owner: str) -> None:
         self._thread(thread_id, owner)
         if self._runs.on_thread(thread_id):
-            raise ConflictError("a run was started on the thread meanwhile; try again")
+            raise ConflictError("a run was started on this thread in the meantime; try again")
         self._threads.remove(thread_id)
 
     async def search_threads(self, owner: str, search: ThreadSearch) -> tuple[list[Thread], int]:
@@ -121,7 +121,7 @@ class LocalRecords:
 
     async def create_assistant(self, assistant: Assistant, most: int | None = None) -> None:
         if self._assistants.get(assistant.id) is not None:
-            raise ConflictError(f"there is an assistant {assistant.id} already")
+            raise ConflictError(f"there is already an assistant {assistant.id}")
         owned = sum(each.owner == assistant.owner and not each.own for each in self._assistants)
         check_assistants(owned, most)
         self._assistants.save(replace(assistant))
@@ -140,7 +140,7 @@ class LocalRecords:
         seen = (each for each in self._assistants if each.owner in ("", owner))
         return find_assistants(seen, search)
 
-    # Keeping
+    # Retention
 
     async def old_runs(self, limit: int, offset: int = 0) -> Sequence[Run]:
         over = (run for run in self._runs if run.final)
@@ -160,7 +160,7 @@ class LocalRecords:
         return self._locks.setdefault(thread_id, asyncio.Lock())
 
     def _tell(self) -> None:
-        """There may be work for a server."""
+        """Wake the servers: there may be work."""
         for news in self._news.values():
             news.set()
 
@@ -169,7 +169,7 @@ class LocalRecords:
             raise StoreError
 
     def _owner_of(self, thread_id: str) -> str | None:
-        """Who owns a thread's id: whoever used it first, with a thread's record or without."""
+        """The owner of a thread's id: the first to use it, even without a record of the thread."""
         thread = self._threads.get(thread_id)
         if thread is not None:
             return thread.owner

@@ -1,8 +1,8 @@
-"""The store of one process: records in memory, and a journal beside them, which may be a file.
+"""The store of one process: records in memory, and a journal, which may be a file.
 
-Everything happens in one event loop, so what a method does between two awaits is a transaction: the
-log writes the changes of records and the events of one turn of the loop together. Workers may be
-several; a server is dead when it has left, or was there in a former process.
+Everything runs in one event loop, so the code between two awaits is a transaction: the log writes
+all changes of records and all events of one iteration of the loop together. There may be several
+workers; a server counts as dead once it has left, or if it belonged to a former process.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tokenweir.serving.running.store_rules import (
 
 __all__ = ["LocalStore"]
 
-_STOPPING = "the server is stopping; the run goes on at its next start"
+_STOPPING = "the server is stopping; the run continues later"
 _DAY = 86400.0
 
 
@@ -47,17 +47,17 @@ class LocalStore(LocalRecords):
     def __init__(self, log: LocalLog) -> None:
         super().__init__(log)
         self._delayed_of = Counter[str]()
-        """By owner: how many runs are not due."""
+        """By owner: the number of runs that are not due."""
         self._delayed: dict[str, asyncio.TimerHandle] = {}
-        """By run: what wakes when it is due."""
+        """By run: the timer for when it is due."""
         self._to_stop: dict[str, dict[str, Run]] = {}
-        """By server: what it holds and is to stop, and was not told yet."""
+        """By server: runs that it holds and must stop, and has not been told of."""
         self._enders: dict[str, list[asyncio.Future[Run]]] = {}
         self._beginning: dict[str, list[asyncio.Future[None]]] = {}
-        """By thread: who waits for its next run to begin."""
+        """By thread: the waiters for its next run to begin."""
         self._stopped = False
         self._half_gone = [run.id for run in self._runs if run.final and run.undone]
-        """Runs that a former process had undone and ended, and not removed yet."""
+        """Runs that a former process undid and ended, but did not remove."""
         left = [run for run in self._runs if not run.final]
         for run in sorted(left, key=lambda run: run.due_at or run.created_at):
             (log.take_up if run.attempt else log.open)(run.id)
@@ -76,7 +76,7 @@ class LocalStore(LocalRecords):
             self._runs.save(run)
             self._await_its_time(run)
         self._tell()
-        try:  # whoever is told of a run finds it again, whatever happens
+        try:  # a client that is given the id must find the run again after a crash
             await self._log.saved(run.id, patient=False)
         except StoreError:
             if not run.final:
@@ -85,7 +85,7 @@ class LocalStore(LocalRecords):
             raise
 
     def _admit(self, run: Run, limits: Limits) -> None:
-        """Check a new run, and make its thread."""
+        """Check that a new run is allowed, and create or update its thread."""
         delayed = self._delayed_of[run.owner]
         waiting = self._runs.pending_of[run.owner] - delayed
         check_queue(run, limits, waiting=waiting, delayed=delayed)
@@ -160,7 +160,7 @@ class LocalStore(LocalRecords):
             await waiting
 
     async def _begun(self, thread_id: str, owner: str) -> list[Run]:
-        """The runs of a thread that have begun, in the order of their turns."""
+        """The runs of a thread that have begun, ordered by turn."""
         self._thread(thread_id, owner)
         runs = self._runs.on_thread(thread_id)
         return sorted((run for run in runs if run.turn), key=lambda run: run.turn)
@@ -178,16 +178,16 @@ class LocalStore(LocalRecords):
     async def request_cancel(self, run_id: str, owner: str, *, undo: bool = False) -> None:
         run = self._run(run_id, owner)
         if run.final:
-            raise NotFoundError(f"run {run_id} is over")
+            raise NotFoundError(f"run {run_id} has already ended")
         self._stop(run, undo=undo)
         self._tell()
         if undo:
-            await self._log.saved(patient=False)  # whatever happens, it is not gone on with
+            await self._log.saved(patient=False)  # it must not be resumed, even after a crash
 
     async def forget(self, run_id: str, owner: str) -> None:
         run = self._run(run_id, owner)
         if not run.final:
-            raise ConflictError("the run is not over; cancel it first")
+            raise ConflictError("the run has not ended; cancel it first")
         self._check_writable()
         await self._remove(run)
 
@@ -220,7 +220,7 @@ class LocalStore(LocalRecords):
         news = self._news.get(server)
         if news is None:
             news = self._news[server] = asyncio.Event()
-            news.set()  # for what was there before
+            news.set()  # there may be work from before
         await news.wait()
         news.clear()
 
@@ -228,7 +228,7 @@ class LocalStore(LocalRecords):
         return [replace(run) for run in self._to_stop.pop(server, {}).values()]
 
     async def heartbeat(self, server: str) -> None:
-        return  # it lives as long as this process does
+        return  # a server lives as long as this process
 
     async def leave(self, server: str) -> None:
         for run in self._turns.held(server):
@@ -252,7 +252,7 @@ class LocalStore(LocalRecords):
         if run.undone:
             await self._remove(run)
         else:
-            await self._log.saved(run.id)  # whoever is told of the end finds it again
+            await self._log.saved(run.id)  # a client that sees the end must find it after a crash
         for waiting in self._enders.pop(run.id, ()):
             if not waiting.done():
                 waiting.set_result(replace(run))
@@ -302,7 +302,7 @@ class LocalStore(LocalRecords):
     def _held_by(self, hold: Hold) -> Run:
         run = self._runs.get(hold.run.id)
         if run is None or run.final or run.attempt != hold.epoch:
-            raise LostError(f"run {hold.run.id} is another worker's now")
+            raise LostError(f"run {hold.run.id} was claimed by another worker")
         return run
 
     async def _remove(self, run: Run) -> None:
@@ -310,10 +310,10 @@ class LocalStore(LocalRecords):
         await self._log.delete(run.id)
 
     def _await_its_time(self, run: Run) -> None:
-        """A run takes its place among those of its thread, or stops them, when it is due."""
+        """Once a run is due, line it up on its thread, or stop the thread's other runs first."""
         if run.delay > 0:
             loop = asyncio.get_running_loop()
-            # At most a day: beyond that clocks that are set and machines that sleep count for more.
+            # A day at most: over longer times, clock changes and suspended machines matter.
             wake = loop.call_later(min(run.delay, _DAY), self._await_its_time, run)
             if run.id not in self._delayed:
                 self._delayed_of[run.owner] += 1
@@ -328,7 +328,7 @@ class LocalStore(LocalRecords):
         self._tell()
 
     def _number(self, run: Run) -> None:
-        """A run begins, unless it did before: it gets its turn."""
+        """Give a run its turn when it begins, unless it has one."""
         if run.turn:
             return
         run.turn = 1
@@ -339,7 +339,7 @@ class LocalStore(LocalRecords):
         self._tell_of(run.thread_id)
 
     def _tell_of(self, thread_id: str) -> None:
-        """Something has begun on a thread, or it is gone."""
+        """Wake the waiters for a thread: a run has begun on it, or it was deleted."""
         for waiting in self._beginning.pop(thread_id, ()):
             if not waiting.done():
                 waiting.set_result(None)

@@ -1,8 +1,7 @@
-"""A run's stream on its way into the event log: each part is recorded where it is made.
+"""Records a run's stream: each part goes into the event log where it is produced.
 
-There is no task that reads the stream: a token goes from the model's call into the log in one step.
-While the log is full, parts wait in the channel, which holds the model calls back when it is full,
-too.
+No task reads the stream: a token goes from the model call into the log in one call. While the log
+is full, parts wait in the channel, and when the channel is full, it holds back the model calls.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ from tokenweir.types import Metadata, Namespace, Token
 __all__ = ["Recorder"]
 
 _TURNS = 10
-"""Of the event loop, in which what a node has just streamed comes out of LangGraph's own queue.
+"""Iterations of the event loop until what a node streamed should have left LangGraph's own queue.
 
-No proof, and only for runs whose parts go through that queue: with a LangGraph of other insides.
+This is a heuristic, used only if parts go through that queue, with an unknown LangGraph version.
 """
 
 
@@ -46,7 +45,7 @@ class Recorder:
     """Records one run's stream.
 
     Attributes:
-        count: How many events it has recorded.
+        count: The number of events recorded.
     """
 
     def __init__(
@@ -60,10 +59,10 @@ class Recorder:
         self._send, self._channel = open_channel(DEFAULT_BUFFER)
         self._tokens = TokenEncoder(run_id=run.id, thread_id=run.thread_id)
         self._seen = set[Any]()
-        """What of which messages has begun."""
+        """By message: the sets of parts that chunks have added to so far."""
         self._subgraphs = run.request.subgraphs
         self._exit = run.request.durability == "exit"
-        """No checkpoint has what a step said be saved before the run's end."""
+        """Whether checkpoints are written only at the end; none makes events durable before."""
         self._loop = asyncio.get_running_loop()
         self._thread = get_ident()
         self._waiting: asyncio.Task[None] | None = None
@@ -71,12 +70,12 @@ class Recorder:
         self._direct = True
         self._guarding = Guarding(guards) if guards else None
         self._work: asyncio.Task[None] | None = None
-        """The run, if there are guards."""
+        """The task of the run, if there are guards."""
         self._places: dict[Hashable, Any] = {}
-        """By call: what its parts begin with, its mode and its namespace, for those that wait."""
+        """By model call: the mode and namespace of its parts, for tokens that guards hold back."""
 
     async def record(self, plan: Plan) -> None:
-        """Run a graph to its end, in this task. Raises what the run raises."""
+        """Run a graph until it ends, in this task. Raises what the run raises."""
         self._direct = plan.direct()
         self._channel.attach(self)
         try:
@@ -95,7 +94,7 @@ class Recorder:
     async def _run(self, plan: Plan) -> None:
         if self._guarding is None:
             return await run(plan, self._send)
-        # In a task of its own, so that a guard can end a call that says nothing more.
+        # In its own task, so that a guard can stop a call that produces nothing more.
         self._work = self._loop.create_task(run(plan, self._send))
         try:
             await self._work
@@ -104,14 +103,14 @@ class Recorder:
                 raise
 
     def refuse(self) -> None:
-        """Record nothing more: the run is over, and its nodes go on."""
+        """Record nothing more: the run has ended, but its nodes keep running."""
         self._fail(ReaderLeft())
 
     async def recorded(self) -> None:
-        """Wait until what the run has made so far is in the log.
+        """Wait until what the run has produced so far is in the log.
 
-        It nearly always is, and nothing waits: only while the log is full, or if a part was made in
-        another thread just before.
+        Usually it is, and this returns at once. It waits only while the log is full, or if a part
+        was just produced in another thread.
         """
         if not self._direct:
             for _ in range(_TURNS):
@@ -123,7 +122,7 @@ class Recorder:
             await asyncio.wait([self._waiting])
 
     def receive(self, part: Any) -> bool:
-        """Record a part, unless something has to be waited for."""
+        """Record a part; return False if it has to wait in the channel."""
         if self._must_wait():
             return False
         try:
@@ -135,7 +134,7 @@ class Recorder:
     def text_writer(
         self, namespace: Namespace, metadata: Metadata, message_id: str
     ) -> TextWriter | None:
-        """Records texts of one message in the envelope of the chunk before them."""
+        """What records texts of one message in the envelope of its last chunk."""
         if self._guarding is not None:
             return None
         kind = self._kind("messages", namespace)
@@ -150,7 +149,7 @@ class Recorder:
                 return False
             try:
                 body = encode_text(text)
-            except UnicodeEncodeError:  # its chunk waits for the other half of a letter
+            except UnicodeEncodeError:  # wait for the other half of a surrogate pair
                 return False
             self.count += 1
             came(message_id)
@@ -181,7 +180,7 @@ class Recorder:
         return "|".join((mode, *namespace)) if self._subgraphs and namespace else mode
 
     def wake(self) -> None:
-        """Record what waits in the channel."""
+        """Record the parts that wait in the channel."""
         if get_ident() != self._thread:
             self._loop.call_soon_threadsafe(self.wake)
             return
@@ -196,13 +195,13 @@ class Recorder:
                 put(channel.receive_nowait())
         except EndOfStream:
             return
-        except Exception as error:  # noqa: BLE001 - it ended the run, and is raised by record
+        except Exception as error:  # noqa: BLE001 - it ends the run, and record raises it
             self._fail(error)
 
     def _take_rest(self) -> None:
-        """Record what still waits in the channel of a stopped run, however full the log is.
+        """Record the parts that still wait when a run is stopped, even if the log is full.
 
-        It is in memory as it is, and a checkpoint of what made it may be on its way.
+        They are in memory already, and the checkpoint of their step may be on its way.
         """
         try:
             while self._failed is None and self._channel.statistics().waiting:
@@ -226,7 +225,7 @@ class Recorder:
             self._put_passed(guarding, guarding.feed(tuple(payload)))
 
     def _put_passed(self, guarding: Guarding, passed: list[Token]) -> None:
-        """Record tokens that have passed the guards. Raises what ends the run if one did not."""
+        """Record tokens that passed the guards. Raises an error to end the run if one did not."""
         for token in passed:
             self._append((*self._places[call_of(*token)], token))
         if (ending := guarding.ending()) is not None:
@@ -242,7 +241,7 @@ class Recorder:
             self._writer.append(kind, encode(payload), durable=durable)
             return
         self._timing.chunk(payload[0])
-        # Whoever sees a message begin, or a part of it, must be told if that is void after a kill.
+        # A reader that saw a message or a part begin must get its retraction after a crash.
         parts = _parts(payload[0])
         if begins := parts not in self._seen:
             self._seen.add(parts)
@@ -251,7 +250,7 @@ class Recorder:
 
 
 def _parts(message: BaseMessage) -> tuple[Any, ...]:
-    """Which of a message's parts a chunk adds to: text, reasoning, each tool call, each block."""
+    """The parts of a message that a chunk adds to: text, reasoning, each tool call, each block."""
     content = message.content
     text = bool(content) if isinstance(content, str) else tuple(map(_block, content))
     reasoning = bool(message.additional_kwargs.get("reasoning_content"))
@@ -267,7 +266,7 @@ def _block(block: Any) -> tuple[str, str]:
 
 def _is_token(payload: Any) -> bool:
     if type(payload) is tuple and len(payload) == 2 and type(payload[0]) is AIMessageChunk:
-        return True  # as nearly always
+        return True  # the usual case
     return (
         isinstance(payload, (tuple, list))
         and len(payload) == 2

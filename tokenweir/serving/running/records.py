@@ -1,4 +1,4 @@
-"""What is known of runs, threads and assistants: plain records, which a store keeps."""
+"""Plain records of runs, threads and assistants, which a store keeps."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ RunStatus: TypeAlias = Literal["pending", "running", "success", "error", "timeou
 ThreadStatus: TypeAlias = Literal["idle", "busy", "interrupted", "error"]
 
 FINAL: frozenset[RunStatus] = frozenset({"success", "error", "timeout", "interrupted"})
-"""The statuses of runs that are over."""
+"""The statuses of runs that have ended."""
 
 
 def now(after: float = 0.0) -> str:
-    """The time, or that in so many seconds, as clients read it."""
+    """The time in so many seconds, as text in ISO format."""
     return (datetime.now(timezone.utc) + timedelta(seconds=after)).isoformat()
 
 
@@ -39,7 +39,7 @@ _Steps = Annotated[int, Meta(ge=1, le=10_000)]
 
 
 class Config(TypedDict, total=False):
-    """The config of a run, or of an assistant. Null is as if the key were not there."""
+    """The config of a run, or of an assistant. A null value counts as missing."""
 
     configurable: dict[str, Any] | None
     tags: list[str] | None
@@ -50,7 +50,7 @@ class Config(TypedDict, total=False):
 
 
 class Command(TypedDict, total=False):
-    """What a run does instead of taking an input."""
+    """What a run does instead of taking input."""
 
     resume: Annotated[Any, said("The answer to an interrupt.")]
     update: Annotated[Any, said("A change of the state.")]
@@ -61,23 +61,23 @@ class Command(TypedDict, total=False):
 
 
 class RunRequest(msgspec.Struct, kw_only=True):
-    """What a run is to do: all that is needed to do it again after the process was killed.
+    """What a run has to do, with all that is needed to resume it after a crash.
 
     Attributes:
         graph: The graph's name.
         input: The graph's input; None to go on from the thread's state.
-        command: Instead of an input.
-        config: What of it is not the server's own matter.
+        command: A command instead of an input.
+        config: The config, without the keys that the server sets.
         context: The run's context, for graphs with a context schema.
-        modes: LangGraph's stream modes: which events to record. ``messages`` is ``(chunk,
-            metadata)``.
-        asked: The modes as a client of LangGraph's API named them, for readers who name none.
-        subgraphs: Also record the events of subgraphs.
-        only: Which model calls pass, as text: ``"tag:joke"``. None for all.
-        interrupt_before: Nodes before which to stop; ``"*"`` for all.
-        interrupt_after: Nodes after which to stop.
+        modes: LangGraph's stream modes whose events are recorded. Those of ``messages`` are
+            ``(chunk, metadata)``.
+        asked: The modes that a client of LangGraph's API named, for readers that name none.
+        subgraphs: Whether to record the events of subgraphs, too.
+        only: A filter for model calls, as text: ``"tag:joke"``. All pass if None.
+        interrupt_before: Nodes to interrupt before; ``"*"`` for all.
+        interrupt_after: Nodes to interrupt after.
         durability: When checkpoints are written: ``sync``, ``async`` or ``exit``.
-        checkpoint_id: The checkpoint of the thread to start from; its newest if None.
+        checkpoint_id: The checkpoint of the thread to start from; the newest if None.
     """
 
     graph: str
@@ -105,33 +105,33 @@ class Run(msgspec.Struct, kw_only=True):
     owner: str = ""
     status: RunStatus = "pending"
     temporary: bool = False
-    """Whether its thread was made for it alone, and goes when it ends."""
+    """Whether its thread was created for it alone, and is deleted when it ends."""
     attempt: int = 0
-    """How often it was claimed by a worker: the epoch of the last claim."""
+    """How often a worker has claimed it; this is the epoch of the last claim."""
     server: str = ""
-    """The worker that holds it; "" if none does."""
+    """The worker that holds it; "" if there is none."""
     turn: int = 0
-    """Which of its thread's runs it is, from 1, in the order in which they began; 0 before that."""
+    """Its number among its thread's runs, from 1, by when they began; 0 before it begins."""
     metadata: dict[str, Any] = {}
     strategy: str = "enqueue"
     due_at: str | None = None
-    """Before that time it does not run, nor hold up others; None for at once."""
+    """When it may run; until then it does not hold up others. None if at once."""
     stopping: bool = False
-    """Whether somebody asked for it to be stopped."""
+    """Whether a client asked to stop it."""
     undone: bool = False
-    """Whether its checkpoints and its record go when it has stopped."""
+    """Whether its checkpoints and its record are removed when it has stopped."""
     error: dict[str, str] | None = None
     created_at: str = msgspec.field(default_factory=now)
     updated_at: str = msgspec.field(default_factory=now)
 
     @property
     def final(self) -> bool:
-        """Whether it is over."""
+        """Whether it has ended."""
         return self.status in FINAL
 
     @property
     def delay(self) -> float:
-        """Seconds until it is due; 0 or less if it is."""
+        """Seconds until it is due; 0 or less if it is due."""
         if self.due_at is None:
             return 0.0
         left = datetime.fromisoformat(self.due_at) - datetime.now(timezone.utc)
@@ -139,7 +139,7 @@ class Run(msgspec.Struct, kw_only=True):
 
     @property
     def waited(self) -> float:
-        """Seconds since it was due."""
+        """Seconds since it became due."""
         due = datetime.fromisoformat(self.due_at or self.created_at)
         return (datetime.now(timezone.utc) - due).total_seconds()
 
@@ -157,14 +157,14 @@ class Thread(msgspec.Struct, kw_only=True):
     interrupts: dict[str, Any] = {}
     error: Any = None
     turns: int = 0
-    """How many runs have begun on it, those that are gone among them."""
+    """How many runs have begun on it, including deleted ones."""
     created_at: str = msgspec.field(default_factory=now)
     updated_at: str = msgspec.field(default_factory=now)
     state_updated_at: str = msgspec.field(default_factory=now)
 
 
 class Assistant(msgspec.Struct, kw_only=True):
-    """A graph with a config. Each graph has one under a fixed id."""
+    """A graph with a config. Each graph has a default one under a fixed id."""
 
     id: str
     graph: str
@@ -180,5 +180,5 @@ class Assistant(msgspec.Struct, kw_only=True):
 
     @property
     def own(self) -> bool:
-        """Whether it is a graph's own, and no client's."""
+        """Whether it is a graph's default assistant, not a client's."""
         return self.metadata.get("created_by") == "system"

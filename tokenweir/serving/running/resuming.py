@@ -1,7 +1,7 @@
-"""Where a run stands that was cut off by a kill: what is done, and which messages are void.
+"""Finds out how far a run got before a crash: which tasks are done, which messages are unfinished.
 
-A node that had not come to its end runs again, and its model answers anew under other ids. What it
-had written before must not stay with those who add up messages.
+A node that had not finished runs again, and its model answers anew under other ids. Clients that
+collect messages must drop what it had written before.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ __all__ = ["Left", "left_of"]
 
 @dataclass
 class Left:
-    """What a killed process left of a run."""
+    """How far a run got before its process died."""
 
     fresh: bool = False
-    """Nothing was checkpointed: the run begins with its input again."""
+    """Whether no checkpoint exists, so that the run starts again with its input."""
     over: bool = False
-    """Only the end had not been recorded."""
+    """Whether all is done, and only the end was not recorded."""
     void: list[tuple[str, str, Any]] = field(default_factory=list)
-    """Kind, message id and metadata of the messages that were cut off."""
+    """Kind, message id and metadata of the messages to retract."""
 
 
 async def left_of(run: Run, graph: Any, config: Any, log: EventLog, kept: int) -> Left:
-    """Read checkpoints and events (up to the id ``kept``) of a run whose process was killed."""
+    """Read the checkpoints of a resumed run, and its events up to the id ``kept``."""
     messages, attempt = await _messages(run, log, kept)
     if not isinstance(graph, Pregel):
         return Left(fresh=True, void=list(messages.values()))
@@ -38,10 +38,10 @@ async def left_of(run: Run, graph: Any, config: Any, log: EventLog, kept: int) -
     about = snapshot.metadata or {}
     if about.get("run_id") != run.id:
         return Left(fresh=True, void=list(messages.values()))
-    if not snapshot.tasks:  # ``next`` leaves out those that have ended, and whose step has not
+    if not snapshot.tasks:  # ``next`` omits tasks that have ended in a step that has not
         return Left(over=True)
     if run.request.durability == "exit":
-        # There is no checkpoint of any step but the one at which a process was asked to stop.
+        # The only checkpoint is that of the step at which the server asked the run to stop.
         if about.get("run_attempt", 1) != attempt:
             return Left(void=list(messages.values()))
         cut = set[str]()
@@ -59,9 +59,9 @@ async def left_of(run: Run, graph: Any, config: Any, log: EventLog, kept: int) -
 
 
 def _cut_off(snapshot: Any, above: str, cut: set[str]) -> None:
-    """Collect the paths of tasks that have to run again, as deep as is known.
+    """Collect the paths of tasks that have to run again, as deep as checkpoints tell.
 
-    Those that wait at an interrupt are among them: LangGraph runs them again, up to there.
+    Tasks that wait at an interrupt are included: LangGraph runs them again up to the interrupt.
     """
     for task in snapshot.tasks:
         path = f"{above}{task.name}:{task.id}"
@@ -74,14 +74,14 @@ def _cut_off(snapshot: Any, above: str, cut: set[str]) -> None:
 
 
 async def _finished(graph: Any, snapshot: Any, above: str, done: set[str]) -> None:
-    """Collect the paths of tasks that are done below the newest checkpoint; not that wait."""
+    """Collect the paths of tasks done since the newest checkpoint; waiting tasks are not done."""
     for task in snapshot.tasks:
         path = f"{above}{task.name}:{task.id}"
         if task.result is not None:
             done.add(path)
         elif task.state is not None and not isinstance(task.state, dict):
             where = dict(task.state.config["configurable"])
-            where.pop("checkpoint_id", None)  # all of them, not this one alone
+            where.pop("checkpoint_id", None)  # all checkpoints, not only this one
             async for older in graph.aget_state_history({"configurable": where}):
                 if older.config != task.state.config:
                     done |= {f"{path}|{each.name}:{each.id}" for each in older.tasks}
@@ -91,9 +91,9 @@ async def _finished(graph: Any, snapshot: Any, above: str, done: set[str]) -> No
 async def _messages(
     run: Run, log: EventLog, kept: int
 ) -> tuple[dict[tuple[str, str], tuple[str, str, Any]], int]:
-    """The messages of a run's last attempt that are not void yet, by kind and id; and its number.
+    """The messages of a run's last attempt, by kind and id, without retracted ones; its number.
 
-    What an attempt left standing of those before it is done for good.
+    Messages of earlier attempts that were not retracted then are final.
     """
     found: dict[tuple[str, str], tuple[str, str, Any]] = {}
     attempt = 1
@@ -125,6 +125,6 @@ def _path(metadata: dict[str, Any]) -> str:
 
 
 def _covered(path: str, done: set[str]) -> bool:
-    """Whether the task of a path, or one that it is part of, is done."""
+    """Whether the task at a path, or one that contains it, is done."""
     parts = path.split("|")
     return any("|".join(parts[: count + 1]) in done for count in range(len(parts)))

@@ -1,4 +1,4 @@
-"""How long runs and threads are kept: what is over and too old, or too much, is forgotten."""
+"""How long runs and threads are kept: deletes those that are too old or too many."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from tokenweir.serving.running.runs import Runs
 __all__ = ["sweep"]
 
 _PAGE = 100
-"""Records that are looked at at once."""
+"""Records per page of a sweep."""
 
 
 async def sweep(runs: Runs) -> int:
-    """Forget runs that are over, and idle threads, by age, number, and the size of what is kept.
+    """Delete ended runs and idle threads by age, number and size; return how many were deleted.
 
-    The oldest go first: runs with their events; a thread, with its checkpoints, when no run of it
-    is kept and it has not been touched for as long as a run is kept, or too much is kept when its
-    last run goes. How many went. Their space is given back.
+    The oldest go first: runs with their events, threads with their checkpoints. A thread is
+    deleted if it has no runs and was not changed for as long as runs are kept, or if the size
+    limit is exceeded when its last run goes. The disk space is returned.
     """
     limits, store = runs.limits, runs.store
     oldest = (datetime.now(timezone.utc) - timedelta(seconds=limits.keep_seconds)).isoformat()
@@ -36,7 +36,7 @@ async def sweep(runs: Runs) -> int:
                     gone += 1
                 size = await runs.size()
             elif run.created_at >= oldest:
-                break  # and so was what follows
+                break  # the following ones are younger
             else:
                 spared += 1
         else:
@@ -51,7 +51,7 @@ async def sweep(runs: Runs) -> int:
 
 
 async def _forget_idle(runs: Runs, run: Run) -> bool:
-    """Forget the thread of a run that is gone, if no other run of it is kept; whether it went."""
+    """Delete the thread of a deleted run if it has no other runs; return whether it was deleted."""
     if run.temporary or await runs.store.runs_of(run.thread_id, run.owner, limit=1):
         return False
     try:

@@ -1,6 +1,6 @@
-"""Runs of graphs by name: started by whoever asks, recorded in the event log, read by anybody.
+"""Runs of graphs by name: clients start them, the event log records them, clients read them.
 
-A run belongs to no connection. What is known of it is the store's; a worker executes it.
+A run belongs to no connection. The store keeps its record; a worker executes it.
 """
 
 from __future__ import annotations
@@ -32,30 +32,30 @@ from tokenweir.streaming.guard import Guard
 __all__ = ["Runs"]
 
 _GRAPHS = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
-"""What the ids of graphs' own assistants are made from, as LangGraph's server makes them."""
+"""The namespace for ids of graphs' default assistants, as in LangGraph's server."""
 
 _PAGE = 100
-"""Runs of a thread that are forgotten at once."""
+"""Runs of a thread deleted per page."""
 
 
 class Runs:
     """The runs of a home, as the clients of one server see them.
 
-    The life of a run: ``pending`` while its thread or the servers are busy, ``running``, then
+    A run is ``pending`` while its thread or the servers are busy, then ``running``, then
     ``success``, ``error``, ``timeout`` or ``interrupted`` (by a node or by ``cancel``). Its last
-    event is ``end``; its status is final before that can be read.
+    event is ``end``; its status is final before that event can be read.
 
-    As a context it executes runs: on entering it claims what former processes left unfinished; on
-    leaving it lets those that run finish for ``limits.drain_seconds``.
+    As a context manager it executes runs: entering claims what former processes left unfinished,
+    and leaving gives running ones ``limits.drain_seconds`` to finish.
 
     Attributes:
         graphs: The graphs by name, each with the home's checkpointer.
-        store: What is known of runs, threads and assistants.
+        store: The records of runs, threads and assistants.
         log: The events of all runs.
         checkpoints: The states of all threads.
         items: LangGraph's key-value store.
-        limits: How much the server takes on.
-        worker: What executes runs here.
+        limits: The limits of this server.
+        worker: Executes runs here.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Runs:
         for name in self.graphs:
             metadata = {"created_by": "system"}
             own = Assistant(id=_own_id(name), graph=name, name=name, metadata=metadata)
-            with contextlib.suppress(ConflictError):  # it is there already
+            with contextlib.suppress(ConflictError):  # it exists already
                 await self.store.create_assistant(own)
         await self.worker.start()
         return self
@@ -87,18 +87,18 @@ class Runs:
     async def __aexit__(self, *_: object) -> None:
         await self.worker.drain()
 
-    # What there is
+    # Records
 
     async def get(self, run_id: str, owner: str = "") -> Run:
-        """A run. Raises NotFoundError if it is not there, or another owner's."""
+        """A run. Raises NotFoundError if there is none, or it is another owner's."""
         return await self.store.run(run_id, owner)
 
     async def thread(self, thread_id: str, owner: str = "") -> Thread:
-        """A thread. Raises NotFoundError if it is not there, or another owner's."""
+        """A thread. Raises NotFoundError if there is none, or it is another owner's."""
         return await self.store.thread(thread_id, owner)
 
     async def assistant(self, name: str, owner: str = "") -> Assistant:
-        """An assistant by its id, or a graph's own by the graph's name. Raises NotFoundError."""
+        """An assistant by id, or a graph's default one by the graph's name, or NotFoundError."""
         found = await self.store.assistant(_own_id(name) if name in self.graphs else name)
         if found is None or found.owner not in ("", owner) or found.graph not in self.graphs:
             there = ", ".join(self.graphs)
@@ -119,34 +119,35 @@ class Runs:
         metadata: dict[str, Any] | None = None,
         after_seconds: float = 0.0,
     ) -> Run:
-        """Start a run, and return at once; read it with ``follow``.
+        """Start a run and return at once; read it with ``follow``.
 
         Args:
-            request: What to do.
-            owner: Whose run it is; "" where there are no API keys.
-            thread_id: The thread to run on, which is made if it is not there. None for a thread
-                of its own that goes when the run ends (its checkpoints, not its events).
-            assistant_id: Whose config to add; the graph's own assistant if None.
-            strategy: When the thread is busy: ``enqueue`` waits, ``reject`` refuses,
-                ``interrupt`` stops what runs and keeps what it did, ``rollback`` stops it and
-                forgets the run.
-            temporary: Whether the thread goes when the run ends; so if it was made here.
+            request: What to run.
+            owner: The owner of the run; "" if there are no API keys.
+            thread_id: The thread to run on, created if there is none. None for a temporary thread,
+                whose checkpoints, but not its events, are deleted when the run ends.
+            assistant_id: The assistant whose config is used; the graph's default one if None.
+            strategy: What to do if the thread is busy: ``enqueue`` waits, ``reject`` refuses,
+                ``interrupt`` stops the running ones and keeps what they did, ``rollback`` stops
+                and undoes them.
+            temporary: Whether to delete the thread when the run ends; by default, if ``thread_id``
+                is None.
             metadata: Kept with the run.
-            after_seconds: Wait that long first. Until then it holds up no other run of its
-                thread, and stops none.
+            after_seconds: How long to wait first. Until then, the run neither holds up nor stops
+                other runs of its thread.
 
         Raises:
-            InvalidError: If the request cannot be understood, or there is no such graph.
-            ConflictError: If the thread is busy, with ``reject``; or it would be one too many.
-            TooBusyError: If too many runs of the owner wait already, or the server is stopping.
+            InvalidError: If the request is invalid, or there is no such graph.
+            ConflictError: If the thread is busy, with ``reject``; or there are too many threads.
+            TooBusyError: If too many runs of the owner wait, or the server is stopping.
             TooManyError: If too many runs of the owner are not due.
-            StoreError: If it cannot be written down.
+            StoreError: If the run cannot be saved.
         """
         if self.worker.stopping:
             raise TooBusyError("the server is stopping; try again in a moment")
         check(self.graphs, request, metadata or {})
         if self._guarded and "events" in request.modes:
-            raise InvalidError("the stream mode events passes by this server's guards")
+            raise InvalidError("this server's guards do not cover the stream mode events")
         if thread_id is None:
             temporary = temporary is not False
             thread_id = new_id()
@@ -169,9 +170,9 @@ class Runs:
         return run
 
     async def follow(self, run_id: str, after: int | None = None) -> AsyncIterator[Event]:
-        """The events of a run with ids greater than ``after`` (None: all), live to its end.
+        """The events of a run after the id ``after`` (None: all), live until it ends.
 
-        Leaving stops the reading, never the run. A run of which nothing is kept has no events.
+        Leaving stops the reading, never the run. A deleted run has no events.
         """
         async for events in self.log.follow(run_id, after or 0):
             for event in events:
@@ -180,20 +181,20 @@ class Runs:
     async def cancel(
         self, run_id: str, owner: str = "", *, wait: bool = False, undo: bool = False
     ) -> None:
-        """Stop a run: its provider's connection is closed, its status becomes ``interrupted``.
+        """Stop a run: the connection to its provider is closed, and its status is ``interrupted``.
 
-        With ``undo`` its checkpoints go, and its record: the thread is as it was before.
+        With ``undo``, its checkpoints and its record are removed; the thread is as before the run.
 
         Raises:
-            NotFoundError: If it is not there, or over.
+            NotFoundError: If there is no such run, or it has ended.
         """
         await self.store.request_cancel(run_id, owner, undo=undo)
         if wait:
-            with contextlib.suppress(NotFoundError):  # undone, and gone already
+            with contextlib.suppress(NotFoundError):  # it was undone, so it is gone
                 await self.wait(run_id, owner)
 
     def cancel_soon(self, run: Run) -> None:
-        """Stop a run whose client has left; no word if it is over."""
+        """Stop a run whose client has disconnected; do nothing if it has ended."""
 
         async def cancel() -> None:
             with contextlib.suppress(NotFoundError, StoreError):
@@ -204,17 +205,16 @@ class Runs:
         task.add_done_callback(self._leaving.discard)
 
     async def wait(self, run_id: str, owner: str = "") -> Run:
-        """The run, when it is over. Leaving stops the waiting, never the run.
+        """Wait for a run's end and return the run. Leaving stops the waiting, never the run.
 
-        Raises CutOffError if the server stops before it is over.
+        Raises CutOffError if the server stops first.
         """
         return await self.store.ended(run_id, owner)
 
     async def result(self, run_id: str, owner: str = "") -> tuple[Run, Any]:
-        """A run when it is over, and what it gave: the last ``values`` it recorded, else its
-        thread's.
+        """Wait for a run's end; return it with the last ``values`` it recorded, else its thread's.
 
-        None if it recorded none and its thread is gone.
+        The values are None if it recorded none and its thread is deleted.
         """
         run = await self.wait(run_id, owner)
         if "values" in run.request.modes:
@@ -227,11 +227,11 @@ class Runs:
             return run, None
 
     async def forget(self, run_id: str, owner: str = "") -> None:
-        """Remove a run and its events. Raises ConflictError while it is not over."""
+        """Delete a run and its events. Raises ConflictError if it has not ended."""
         await self.store.forget(run_id, owner)
 
     async def copy_thread(self, thread_id: str, owner: str = "") -> Thread:
-        """A new thread with what a thread holds: metadata, state and history, no runs."""
+        """Create a copy of a thread: metadata, state and history, without runs."""
         known = await self.thread(thread_id, owner)
         made = msgspec.structs.replace(known, id=new_id(), created_at=now())
         made.status = "interrupted" if known.interrupts else "idle"
@@ -244,31 +244,31 @@ class Runs:
         return made
 
     async def forget_thread(self, thread_id: str, owner: str = "") -> None:
-        """Remove a thread with its runs, stopping them, their events and its checkpoints."""
+        """Delete a thread with its checkpoints and its runs; stop those that have not ended."""
         await self.thread(thread_id, owner)
         if self.log.problem is not None:
             raise StoreError
         while runs := await self.store.runs_of(thread_id, owner, limit=_PAGE):
             for run in runs:
-                with contextlib.suppress(NotFoundError):  # over, or gone, meanwhile
+                with contextlib.suppress(NotFoundError):  # it has ended or was deleted since
                     if not run.final:
                         await self.cancel(run.id, run.owner, wait=True)
                 with contextlib.suppress(NotFoundError):
                     await self.forget(run.id, run.owner)
-        # The record goes last: until then nobody else can use the id, and read what is there.
+        # The record goes last: it keeps other owners from using the id while data are left.
         await self.checkpoints.adelete_thread(thread_id)
         await self.store.delete_thread(thread_id, owner)
 
     async def size(self) -> int:
-        """Bytes of all events, and of all checkpoints in a file."""
+        """The size of all events, and of all checkpoints in a file, in bytes."""
         return self.log.size + await self.checkpoints.asize()
 
     async def tidy(self) -> None:
-        """Give the space of what was forgotten back to the disk."""
+        """Return the space of deleted data to the disk."""
         await self.log.tidy()
         await self.checkpoints.atidy()
 
 
 def _own_id(graph: str) -> str:
-    """The id of a graph's own assistant."""
+    """The id of a graph's default assistant."""
     return str(uuid5(_GRAPHS, graph))

@@ -1,7 +1,7 @@
-"""LangGraph's sync saver for SQLite, in a thread and with a connection of its own.
+"""LangGraph's sync saver for SQLite, in its own thread with its own connection.
 
-Its async saver takes a turn of a thread for each statement, commit and close of a cursor. A turn
-costs more than a statement, as two threads are woken; here a whole operation takes one.
+The async saver switches threads for each statement, commit and close of a cursor. A switch costs
+more than a statement, as it wakes two threads; here, a whole operation needs only one.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 
 class SaverThread:
-    """A thread that reads and writes the checkpoints of a file, whose tables are there.
+    """A thread that reads and writes the checkpoints in a file whose tables exist.
 
     Args:
         path: The file, in WAL mode.
-        timeout: Seconds to wait for whoever has locked the file.
-        serde: What turns values into bytes and back.
+        timeout: Seconds to wait for a lock of the file.
+        serde: Converts values to bytes and back.
     """
 
     def __init__(
@@ -39,15 +39,15 @@ class SaverThread:
         self._saver = _Saver(connection, serde=serde)
 
     async def run(self, work: Callable[[SqliteSaver], T]) -> T:
-        """Call ``work`` in the thread, behind what came before, also if nobody waits for it."""
+        """Call ``work`` in the thread, after earlier calls, even if the caller is cancelled."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._saver)
 
     async def execute(self, statement: str) -> None:
-        """Execute a statement that gives nothing, as to set up the connection."""
+        """Execute a statement without a result, such as a pragma."""
         await self.run(lambda saver: saver.conn.execute(statement).close())
 
     async def close(self) -> None:
-        """Wait for what it is at, and close the connection."""
+        """Wait for running calls, and close the connection."""
         await self.run(lambda saver: saver.conn.close())
         self._thread.shutdown()
 
@@ -55,7 +55,7 @@ class SaverThread:
 class _Saver(SqliteSaver):
     @contextmanager
     def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
-        """A cursor of one transaction: all of it is written, or nothing."""
+        """A cursor in one transaction, committed or rolled back as a whole."""
         cursor = self.conn.cursor()
         try:
             yield cursor

@@ -1,4 +1,4 @@
-"""Searches for threads and assistants, and what they find among records in memory. No I/O."""
+"""Searches for threads and assistants, and their evaluation on records in memory. No I/O."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T", Thread, Assistant)
 
 @dataclass(frozen=True, kw_only=True)
 class _Page:
-    """Which of those that are found are wanted."""
+    """Which page of the results is wanted."""
 
     limit: int
     offset: int = 0
@@ -26,7 +26,7 @@ class _Page:
 
 @dataclass(frozen=True, kw_only=True)
 class ThreadSearch(_Page):
-    """Threads with these ids, this status, and these values of keys of their metadata and state."""
+    """Threads by id, by status, and by values of keys in their metadata and state."""
 
     ids: Collection[str] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -38,9 +38,9 @@ class ThreadSearch(_Page):
 
 @dataclass(frozen=True, kw_only=True)
 class AssistantSearch(_Page):
-    """Assistants of these graphs, with a part of the name in any case, and this metadata.
+    """Assistants of these graphs, by part of the name, ignoring case, and by metadata.
 
-    Without ``sort_by`` they come in the order of their creation.
+    Without ``sort_by``, they are in the order of creation.
     """
 
     graphs: Collection[str]
@@ -51,7 +51,7 @@ class AssistantSearch(_Page):
 
 
 def find_threads(threads: Iterable[Thread], search: ThreadSearch) -> tuple[list[Thread], int]:
-    """One page of the threads that fit, whatever their ids, and how many do."""
+    """One page of the threads that match, and the number of all; ``search.ids`` is ignored."""
     found = [
         each
         for each in threads
@@ -66,7 +66,7 @@ def find_threads(threads: Iterable[Thread], search: ThreadSearch) -> tuple[list[
 def find_assistants(
     assistants: Iterable[Assistant], search: AssistantSearch
 ) -> tuple[list[Assistant], int]:
-    """One page of the assistants that fit, and how many do."""
+    """One page of the assistants that match, and the number of all."""
     found = [
         each
         for each in assistants

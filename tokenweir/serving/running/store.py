@@ -1,7 +1,7 @@
-"""The store: what is known of runs, threads and assistants, and which worker holds which run.
+"""The store: records of runs, threads and assistants, and which worker holds which run.
 
-The interface, as every home has it: ``local_store.py`` in memory and beside SQLite. What is given
-back is a copy: to change a record, call the store.
+This is the interface that every home implements; ``local_store.py`` does it in memory and next to
+SQLite. Records returned are copies: to change one, call the store.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Hold:
     """A run that a worker has claimed.
 
     Attributes:
-        run: As it was when it was claimed. ``run.stopping`` says that it is to be ended and not
-            executed, ``run.undone`` that it is to be undone then.
-        epoch: Greater with each claim of the run, from 1. Every write of the run carries it.
-        waited: Seconds for which nobody held it, since it was due, or since the last sign of life
-            of who did; None if that is not known, or it is only to be ended.
+        run: The run as it was when it was claimed. If ``run.stopping``, it must be ended without
+            being executed; if ``run.undone``, also undone.
+        epoch: Grows with each claim of the run, from 1. Every write of the run carries it.
+        waited: Seconds without a holder: since it was due, or since its last holder's last
+            heartbeat. None if unknown, or if the run must only be ended.
     """
 
     run: Run
@@ -38,29 +38,29 @@ class Hold:
 
 @dataclass
 class Outcome:
-    """How a run ended, and what its thread holds then."""
+    """How a run ended, and the state of its thread."""
 
     status: RunStatus
     error: dict[str, str] | None = None
     values: Any = None
-    """None leaves the values that the thread has."""
+    """None keeps the values that the thread has."""
     interrupts: dict[str, Any] = field(default_factory=dict)
     next: tuple[str, ...] = ()
-    """The nodes before which the graph stands, for somebody to let it go on."""
+    """The nodes that the graph is interrupted before."""
     undone: bool = False
-    """Whether the checkpoints of the run are gone, as ``request_cancel`` may have asked."""
+    """Whether the run's checkpoints were removed, as ``request_cancel`` may have asked."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How much there is.
+    """How many records there are.
 
     Attributes:
         runs: Runs by status.
-        waiting: Of those that are pending, how many are due.
+        waiting: Pending runs that are due.
         threads: Threads.
-        servers: Servers that live; None where there is never more than this one.
-        oldest: Seconds for which the oldest run that waits has been due; 0 if none waits.
+        servers: Live servers; None if there can only be this one.
+        oldest: Seconds since the oldest waiting run became due; 0 if none waits.
     """
 
     runs: Mapping[str, int]
@@ -73,30 +73,30 @@ class Counts:
 class Store(Protocol):
     """Records of runs, threads and assistants.
 
-    Each method is one transaction. Where an owner is given, what is another owner's is not there:
-    NotFoundError. Any method raises StoreError if the store does not work just now; nothing was
-    changed then, as far as can be known.
+    Each method is one transaction. With an owner given, records of other owners do not exist:
+    NotFoundError. Any method raises StoreError if the store fails at the moment; then nothing was
+    changed, as far as is known.
     """
 
     # Runs, as clients see them
 
     async def create(self, run: Run, limits: Limits) -> None:
-        """Keep a new run, as pending, behind the others of its thread.
+        """Save a new run as pending, after the other runs of its thread.
 
-        Its thread is made if it is not there, unless ``run.temporary``; it is busy from now on,
-        unless the run is not due. When this returns, the run survives the process.
+        The thread is created if there is none, unless ``run.temporary``. It is busy from now on,
+        unless the run is not due yet. When this returns, the run survives a crash.
 
         Raises:
             NotFoundError: If the thread's id is another owner's.
             ConflictError: If the run's strategy is ``reject`` and another run of the thread is due
-                and not over; or the owner would have too many threads.
-            TooBusyError: If too many runs of the owner wait already.
+                and has not ended; or the owner would have too many threads.
+            TooBusyError: If too many runs of the owner wait.
             TooManyError: If too many runs of the owner are not due.
         """
         ...
 
     async def run(self, run_id: str, owner: str) -> Run:
-        """A run with all that it was asked."""
+        """A run with its whole request."""
         ...
 
     async def runs_of(
@@ -113,98 +113,98 @@ class Store(Protocol):
         thread_id: str | None = None,
         status: str | None = None,
     ) -> list[Run]:
-        """An owner's runs that are not over: of these ids, on this thread, with this status."""
+        """An owner's runs that have not ended, filtered by id, thread and status."""
         ...
 
     async def ended(self, run_id: str, owner: str) -> Run:
-        """Wait until a run is over, and return it. Raises CutOffError if the server stops first.
+        """Wait until a run has ended, and return it. Raises CutOffError if the server stops first.
 
-        A run that is removed meanwhile is returned as it was last, with a final status.
+        A run that is deleted in the meantime is returned as last seen, with a final status.
         """
         ...
 
     async def latest(self, thread_id: str, owner: str) -> Run | None:
-        """The run of a thread that began last; None if none has, or none is left."""
+        """The run of a thread that began last; None if none has begun, or all are deleted."""
         ...
 
     async def next_turn(self, thread_id: str, owner: str, after: int) -> Run:
-        """Wait until a run of a thread has begun whose turn is greater, and return the first.
+        """Wait for the first run of a thread with a greater turn to begin, and return it.
 
-        Raises NotFoundError if the thread is not there, or goes; CutOffError if the server stops.
+        Raises NotFoundError if the thread does not exist or is deleted; CutOffError if the server
+        stops.
         """
         ...
 
     def tell_of_reader(self, run_id: str) -> None:
-        """Tell the other servers that somebody reads a run here from now on, without waiting."""
+        """Notify other servers, without waiting, that a run has a new reader here."""
         ...
 
     def read_elsewhere(self, run_id: str, within: float) -> bool:
-        """Whether somebody has begun to read a run at another server, in so many seconds."""
+        """Whether a run got a reader at another server within so many seconds."""
         ...
 
     async def request_cancel(self, run_id: str, owner: str, *, undo: bool = False) -> None:
-        """Have a run stopped by whoever holds it, or claims it for that; and undone then.
+        """Have the worker that holds a run, or claims it for this, stop it; with ``undo``, undo it.
 
-        With ``undo`` the request survives the process when this returns. Raises NotFoundError if
-        the run is over.
+        With ``undo``, the request survives a crash when this returns. Raises NotFoundError if the
+        run has ended.
         """
         ...
 
     async def forget(self, run_id: str, owner: str) -> None:
-        """Remove a run that is over, and its events. Raises ConflictError if it is not over."""
+        """Delete an ended run and its events. Raises ConflictError if it has not ended."""
         ...
 
     # Workers
 
     async def claim(self, server: str, most: int) -> list[Hold]:
-        """Hold runs that nobody holds: pending ones, and those of servers that are dead.
+        """Claim runs that no live server holds: pending ones, and those of dead servers.
 
-        - A run is claimed when it is due and the first of its thread's due runs that are not over:
-          by the time at which they were due (created, if at once), then by the order of their
-          creation.
-        - A run that becomes due with the strategy ``interrupt`` or ``rollback`` has the earlier
-          ones of its thread stopped (and undone), as ``request_cancel`` does.
-        - A run that is to be stopped, and that nobody holds, is claimed whatever its order; it does
+        - A run can be claimed if it is the first of its thread's due runs that have not ended: by
+          the time they were due (created, if at once), then by the order of creation.
+        - When a run with the strategy ``interrupt`` or ``rollback`` becomes due, the earlier ones
+          of its thread are stopped (and undone), as by ``request_cancel``.
+        - A run that must be stopped and has no holder can be claimed regardless of order; it does
           not count against ``most``.
-        - The epoch is one more than before, and is the run's attempt. Its status is ``running``,
-          but of runs that are only to be ended. Its thread is busy.
-        - A run that is claimed for the first time to be executed gets its turn; one that is ended
-          without that gets it in ``finish``.
+        - The epoch is one more than before, and equals the run's attempt. The status becomes
+          ``running`` and the thread busy, except for runs that must only be ended.
+        - A run that is first claimed for execution gets its turn; one that is ended without being
+          executed gets it in ``finish``.
         """
         ...
 
     async def work(self, server: str) -> None:
-        """Wait until there may be something to claim, or to stop, for a server."""
+        """Wait until there may be a run to claim or to stop for a server."""
         ...
 
     async def cancels(self, server: str) -> list[Run]:
-        """The runs that a server holds and is to stop."""
+        """The runs that a server holds and must stop."""
         ...
 
     async def heartbeat(self, server: str) -> None:
-        """Say that a server lives. Without that for as long as its lease lasts, it is dead."""
+        """Renew a server's lease. A server whose lease has expired is dead."""
         ...
 
     async def leave(self, server: str) -> None:
-        """Say that a server is dead: what it holds may be claimed at once."""
+        """End a server's lease: its runs may be claimed at once."""
         ...
 
     async def finish(self, hold: Hold, writer: EventWriter, outcome: Outcome) -> bool:
-        """End a run: its status and error, its thread's state, and the last events, all at once.
+        """End a run: its status and error, its thread's state and its last events, all at once.
 
-        The events are ``error``, if there is one, and ``end``. A run that is to be undone is
-        removed with its events, after its readers have seen them; if ``outcome`` does not say that
-        it was undone, nothing happens, and this returns False. Raises LostError if the run is
-        another worker's now, or over.
+        The events are ``error``, if there is one, and ``end``. A run to be undone is removed with
+        its events after its readers have seen them; but if ``outcome`` does not say that it was
+        undone, nothing is changed, and this returns False. Raises LostError if another worker has
+        claimed the run, or it has ended.
         """
         ...
 
     async def release(self, hold: Hold) -> None:
-        """Give a run back that is not over: it may be claimed at once. Nothing if it is lost."""
+        """Give back a run that has not ended, for others to claim; do nothing if it was lost."""
         ...
 
     def stop(self) -> None:
-        """Have all who wait in ``ended`` here get CutOffError: the server stops."""
+        """Raise CutOffError in all waiters of ``ended`` here, as the server stops."""
         ...
 
     # Threads
@@ -214,22 +214,22 @@ class Store(Protocol):
         ...
 
     async def create_thread(self, thread: Thread, limits: Limits) -> None:
-        """Keep a new thread. It survives the process when this returns.
+        """Save a new thread. It survives a crash when this returns.
 
-        Raises ConflictError if there is one of its id, whoever's, or runs of another owner use the
-        id; or the owner would have too many.
+        Raises ConflictError if the id is in use, by any owner's thread or by another owner's runs;
+        or the owner would have too many threads.
         """
         ...
 
     def locked(self, thread_id: str, owner: str) -> AbstractAsyncContextManager[Thread]:
-        """A thread, to be changed within the context, which saves it at its end.
+        """A thread to change within the context, which saves it on exit.
 
-        Meanwhile none of its runs is claimed or finished. Nothing is saved after an exception.
+        In the meantime, no run of it is claimed or finished. After an exception nothing is saved.
         """
         ...
 
     async def delete_thread(self, thread_id: str, owner: str) -> None:
-        """Remove a thread's record. Raises ConflictError if runs of it are there."""
+        """Delete a thread's record. Raises ConflictError if it has runs."""
         ...
 
     async def search_threads(self, owner: str, search: ThreadSearch) -> tuple[list[Thread], int]:
@@ -239,41 +239,41 @@ class Store(Protocol):
     # Assistants
 
     async def assistant(self, assistant_id: str) -> Assistant | None:
-        """An assistant, whoever's; None if it is not there."""
+        """An assistant of any owner; None if there is none."""
         ...
 
     async def create_assistant(self, assistant: Assistant, most: int | None = None) -> None:
-        """Keep a new assistant.
+        """Save a new assistant.
 
-        Raises ConflictError if there is one of its id, or its owner has ``most`` already.
+        Raises ConflictError if its id is in use, or its owner already has ``most``.
         """
         ...
 
     async def save_assistant(self, assistant: Assistant) -> None:
-        """Keep a changed assistant. Raises NotFoundError if it is gone."""
+        """Save a changed assistant. Raises NotFoundError if it was deleted."""
         ...
 
     async def delete_assistant(self, assistant_id: str) -> None:
-        """Remove an assistant, if it is there."""
+        """Delete an assistant, if it exists."""
         ...
 
     async def search_assistants(
         self, owner: str, search: AssistantSearch
     ) -> tuple[list[Assistant], int]:
-        """One page of the assistants that an owner sees, and how many there are on all pages.
+        """One page of the assistants that an owner sees, and the number of all.
 
-        An owner sees his own, and the graphs' own, which have no owner.
+        These are the owner's, and the graphs' default ones, which have no owner.
         """
         ...
 
-    # Keeping
+    # Retention and statistics
 
     async def counts(self) -> Counts:
-        """How much there is, of all owners."""
+        """How many records there are, of all owners."""
         ...
 
     async def old_runs(self, limit: int, offset: int = 0) -> Sequence[Run]:
-        """Runs that are over, of all owners, oldest first. What they were asked may be left out."""
+        """Ended runs of all owners, oldest first; their requests may be left out."""
         ...
 
     async def old_threads(self, before: str, limit: int) -> Sequence[Thread]:

@@ -1,4 +1,4 @@
-"""What every store refuses, and what becomes of a thread with its runs. No I/O."""
+"""Rules of every store: what it refuses, and how runs change their thread. No I/O."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _STATUSES: dict[str, ThreadStatus] = {"success": "idle", "interrupted": "interru
 
 
 def check_queue(run: Run, limits: Limits, *, waiting: int, delayed: int) -> None:
-    """Raise TooManyError or TooBusyError if an owner has too many runs for a new one.
+    """Raise TooManyError or TooBusyError if the owner has too many runs for a new one.
 
     Args:
         run: The new run.
-        limits: How many are allowed.
-        waiting: The owner's pending runs that are due.
-        delayed: Those that are not due.
+        limits: The limits.
+        waiting: The number of the owner's pending runs that are due.
+        delayed: The number of those that are not due.
     """
     if run.due_at is not None and delayed >= limits.delayed:
         raise TooManyError(
-            f"{delayed} runs wait for their time (after_seconds) already, which is the most; "
+            f"{delayed} runs are waiting for their time (after_seconds), which is the limit; "
             "cancel some, or wait until some are due"
         )
     if waiting >= limits.queue:
@@ -37,27 +37,27 @@ def check_queue(run: Run, limits: Limits, *, waiting: int, delayed: int) -> None
 
 
 def check_strategy(run: Run, *, busy: bool) -> None:
-    """Raise ConflictError if a new run is not to wait, and its thread is busy."""
+    """Raise ConflictError if a new run must not wait and its thread is busy."""
     if run.strategy == "reject" and busy:
         raise ConflictError("the thread is busy with another run; wait for it, or cancel it")
 
 
 def check_threads(count: int, limits: Limits) -> None:
-    """Raise ConflictError if an owner of so many threads may not have another one."""
+    """Raise ConflictError if an owner with this many threads may not have another."""
     if count >= limits.threads:
         raise ConflictError(
-            f"there are {limits.threads} threads already, which is the most; delete some"
+            f"there are already {limits.threads} threads, which is the limit; delete some first"
         )
 
 
 def check_assistants(count: int, most: int | None) -> None:
-    """Raise ConflictError if an owner of so many assistants may not have another one."""
+    """Raise ConflictError if an owner with this many assistants may not have another."""
     if most is not None and count >= most:
-        raise ConflictError(f"there are {most} assistants already; delete one first")
+        raise ConflictError(f"there are already {most} assistants; delete one first")
 
 
 def run_is_created(thread: Thread, run: Run) -> None:
-    """Change a thread on which a run is created."""
+    """Update a thread when a run is created on it."""
     thread.graph = run.request.graph
     about = {"graph_id": run.request.graph, "assistant_id": run.assistant_id}
     thread.metadata = {**thread.metadata, **about}  # copies of a thread share the old one
@@ -66,7 +66,7 @@ def run_is_created(thread: Thread, run: Run) -> None:
 
 
 def run_ends(thread: Thread, outcome: Outcome, *, busy: bool) -> None:
-    """Change a thread of which a run ends; ``busy`` if another one is due."""
+    """Update a thread when a run of it ends; ``busy`` if another one is due."""
     over = _STATUSES.get(outcome.status, "error")
     if outcome.status == "interrupted" and not outcome.next:
         over = "idle"

@@ -1,7 +1,7 @@
-"""Halves of surrogate pairs in texts: joined where both came, U+FFFD where only one did.
+"""Joins halves of surrogate pairs in texts, and replaces single halves by U+FFFD.
 
-Gateways that cut a text by UTF-16 units send a letter beyond U+FFFF as two tokens, or one half of
-it. JSON can escape a half, but neither UTF-8 nor most readers of JSON know what it is.
+Gateways that split a text by UTF-16 units send a character beyond U+FFFF as two tokens, or only
+one half of it. JSON can escape a half, but UTF-8 and most JSON parsers reject it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _logger = logging.getLogger("tokenweir.serving")
 
 
 def well_formed(text: str) -> str:
-    """The text with pairs joined, and U+FFFD in place of single halves, as JavaScript has it."""
+    """The text with pairs joined, and single halves replaced by U+FFFD, as in JavaScript."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -27,13 +27,13 @@ def well_formed(text: str) -> str:
 @functools.cache
 def _tell() -> None:
     _logger.warning(
-        "a model or a node wrote half of a surrogate pair, as gateways do that cut a text by "
-        "UTF-16 units: records have such halves joined, or U+FFFD in their place (said once)"
+        "a model or a node wrote half of a surrogate pair, as gateways do that split text by "
+        "UTF-16 units; such halves are recorded joined, or as U+FFFD (logged only once)"
     )
 
 
 class Halves:
-    """The texts of one message, as they come in parts: a half waits for the next part."""
+    """The texts of one message in parts; a half at the end of a part waits for the next part."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, str] = {}
@@ -45,9 +45,9 @@ class Halves:
         """The next part of a text, without a half at its end, unless it is the ``last``.
 
         Args:
-            name: Which of the message's texts it is.
-            part: What has come.
-            last: Whether nothing more comes.
+            name: The text of the message that it belongs to.
+            part: The new part.
+            last: Whether it is the last part.
         """
         text = self._waiting.pop(name, "") + part
         if text and "\ud800" <= text[-1] <= "\udbff" and not last:

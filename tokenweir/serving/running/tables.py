@@ -1,7 +1,4 @@
-"""Records of a store in this process: in memory, and their changes in a journal.
-
-No I/O here.
-"""
+"""Records of a store in memory, with their changes written to a journal. No I/O."""
 
 from __future__ import annotations
 
@@ -24,22 +21,22 @@ __all__ = ["Journal", "RunTable", "Table", "ThreadTable"]
 
 
 class Journal(Protocol):
-    """Where records are kept beyond the process. Writes are in order, and nobody waits for them."""
+    """Keeps records on disk. Writes happen in order, without waiting."""
 
     def save(self, table: str, id: str, record: bytes) -> None:
-        """Write a record, over an older one of its id."""
+        """Write a record, replacing an older one with its id."""
         ...
 
     def remove(self, table: str, id: str) -> None:
-        """Forget a record."""
+        """Delete a record."""
         ...
 
     async def read(self, table: str, id: str) -> bytes | None:
-        """A record as it is there, which may not be the last; None if there is none."""
+        """A record as last written, which may be outdated; None if there is none."""
         ...
 
     def load(self, table: str) -> Iterable[bytes]:
-        """All records of a table, oldest first. May take its time: called once, at the start."""
+        """All records of a table, oldest first. It may be slow; called once, at the start."""
         ...
 
 
@@ -60,11 +57,11 @@ class Table(Generic[R]):
         return self._records.get(id)
 
     def __iter__(self) -> Iterator[R]:
-        """All records, oldest first. None may come or go meanwhile."""
+        """All records, oldest first. Add and remove none while iterating."""
         return iter(self._records.values())
 
     def save(self, record: R) -> R:
-        """Keep a record that is new or was changed."""
+        """Save a new or changed record."""
         record.updated_at = now()
         self._journal.save(self._name, record.id, msgspec.json.encode(record))
         self._keep(record)
@@ -82,9 +79,9 @@ class Table(Generic[R]):
 
 
 class RunTable(Table[Run]):
-    """Runs by id, by the thread that they are on, and how many have which status.
+    """Runs by id and by thread, with counts by status.
 
-    Of a run that is over only the journal has what it was asked: inputs are large, and runs many.
+    The full requests of ended runs are only in the journal: inputs are large, and runs are many.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -92,7 +89,7 @@ class RunTable(Table[Run]):
         self._status: dict[str, RunStatus] = {}
         self.by_status = Counter[str]()
         self.pending_of = Counter[str]()
-        """By owner: how many are pending."""
+        """By owner: the number of pending runs."""
         super().__init__("runs", Run, journal)
 
     def on_thread(self, thread_id: str) -> list[Run]:
@@ -100,7 +97,7 @@ class RunTable(Table[Run]):
         return [self._records[run_id] for run_id in self._on_thread.get(thread_id, ())]
 
     async def whole(self, run: Run) -> Run:
-        """A copy of a run with all that it was asked."""
+        """A copy of a run with its whole request."""
         found = msgspec.structs.replace(run)
         if run.final:
             data = await self._journal.read(self._name, run.id)
@@ -131,7 +128,7 @@ class RunTable(Table[Run]):
             record.metadata = {}
 
     def _count(self, run: Run, status: RunStatus | None) -> None:
-        """Count a run with its status, or with none any more, and not with the one before."""
+        """Count a run under its new status instead of the old; None if it is removed."""
         before = self._status.pop(run.id, None)
         for each, more in ((before, -1), (status, 1)):
             if each is not None:
@@ -142,14 +139,14 @@ class RunTable(Table[Run]):
 
 
 class ThreadTable(Table[Thread]):
-    """Threads by id, and how many each owner has."""
+    """Threads by id, with the number of each owner's."""
 
     def __init__(self, journal: Journal) -> None:
         self._owned = Counter[str]()
         super().__init__("threads", Thread, journal)
 
     def owned(self, owner: str) -> int:
-        """How many threads somebody has."""
+        """The number of an owner's threads."""
         return self._owned[owner]
 
     def remove(self, id: str) -> None:

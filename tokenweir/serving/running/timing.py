@@ -1,4 +1,4 @@
-"""How long runs and their tokens take, counted by buckets, as Prometheus' histograms are."""
+"""How long runs and their tokens take, as histograms in the form of Prometheus."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _GAPS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 
 
 class Histogram:
-    """Durations, counted.
+    """A histogram of durations.
 
     Attributes:
-        bounds: The upper bounds of the buckets, in seconds; above the last is one more.
-        counts: How many durations fell into each.
-        sum: Of all, in seconds.
+        bounds: The upper bounds of the buckets, in seconds; one more bucket is above the last.
+        counts: The number of durations in each bucket.
+        sum: The sum of all durations, in seconds.
     """
 
     __slots__ = ("bounds", "counts", "sum")
@@ -32,20 +32,20 @@ class Histogram:
         self.sum = 0.0
 
     def add(self, seconds: float) -> None:
-        """Count one."""
+        """Add a duration."""
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.sum += seconds
 
 
 class Timing:
-    """The durations of one server, since it started.
+    """The durations at one server since it started.
 
     Attributes:
-        waited: Runs that were claimed for the first time: since they were due.
-        taken_over: Runs that another server had held: since its last sign of life, or since it gave
-            them back.
+        waited: From when a run was due to its first claim.
+        taken_over: From the last heartbeat of a run's former server, or from when that server
+            gave it back, to its next claim.
         first_tokens: By graph: from when a run was due to its first token.
-        gaps: By graph: from one token of a message to the next one.
+        gaps: By graph: from one token of a message to the next.
     """
 
     def __init__(self) -> None:
@@ -55,9 +55,9 @@ class Timing:
         self.gaps: dict[str, Histogram] = {}
 
     def claimed(self, graph: str, epoch: int, waited: float | None) -> RunTiming:
-        """A run of a graph was claimed, for so many seconds after nobody held it, if known."""
+        """Note that a run was claimed after so many seconds without a holder; None if unknown."""
         if waited is not None:
-            # Less than 0 by a clock that was set back, or by another machine's.
+            # Negative if the clock was set back, or differs from another machine's.
             (self.waited if epoch == 1 else self.taken_over).add(max(0.0, waited))
         first = self.first_tokens.setdefault(graph, Histogram(_FIRST))
         gaps = self.gaps.setdefault(graph, Histogram(_GAPS))
@@ -66,31 +66,31 @@ class Timing:
 
 
 class RunTiming:
-    """Takes the times of the tokens of one run, as they are made.
+    """Times the tokens of one run as they are produced.
 
-    A token is a chunk that holds something.
+    A token is a chunk that is not empty.
     """
 
     __slots__ = ("_clock", "_due", "_first", "_gaps", "_last")
 
     def __init__(self, first: Histogram, gaps: Histogram, due: float | None) -> None:
-        """``due`` by ``time.monotonic``; None if its first token was another server's."""
+        """``due`` is in ``time.monotonic``; None if another server had the first token."""
         self._first = first
         self._gaps = gaps
         self._due = due
         self._clock = time.monotonic
         self._last: dict[str, float] = {}
-        """By message: when its last token came."""
+        """By message: the time of its last token."""
 
     def chunk(self, chunk: Any) -> None:
-        """A message or a chunk of one has come."""
+        """Note a message or a chunk of one."""
         if type(chunk) is AIMessageChunk and (
             chunk.content or chunk.tool_call_chunks or chunk.additional_kwargs
         ):
             self.token(str(chunk.id))
 
     def token(self, message_id: str) -> None:
-        """A token of a message has come."""
+        """Note a token of a message."""
         now = self._clock()
         last = self._last.get(message_id)
         self._last[message_id] = now

@@ -15,13 +15,13 @@ from tokenweir.streaming.content import tags_of
 __all__ = ["Caller", "Counts", "Usage", "UsageHandler"]
 
 _MOST = 1000
-"""Callers, and tags, that are told apart: a program may name them by the hundred thousand."""
+"""The most callers, and tags, counted separately: programs may generate very many names."""
 
 _OTHER = "other"
 
 
 class Caller(NamedTuple):
-    """Who calls a model; "" for what is not known."""
+    """The source of a model call; "" for what is unknown."""
 
     graph: str
     node: str
@@ -31,7 +31,7 @@ class Caller(NamedTuple):
 
 @dataclass
 class Counts:
-    """Calls, those that failed, and the tokens that the providers have counted."""
+    """Calls, failed calls, and tokens as the providers counted them."""
 
     calls: int = 0
     failed: int = 0
@@ -40,11 +40,11 @@ class Counts:
 
 
 class Usage:
-    """The counts of one server, since it started.
+    """The counts of one server since it started.
 
     Attributes:
-        callers: By who called. Behind ``_MOST`` of them the rest is one more, ``other``.
-        tags: By tag, likewise; a call with several tags counts for each.
+        callers: By caller. After ``_MOST`` callers, others are counted together as ``other``.
+        tags: By tag, in the same way; a call with several tags counts for each.
     """
 
     def __init__(self) -> None:
@@ -53,15 +53,14 @@ class Usage:
         self._lock = threading.Lock()
 
     def handler(self, config: Mapping[str, Any]) -> UsageHandler:
-        """What counts the calls of one run.
+        """The handler that counts the calls of one run.
 
-        What a client has put into the run's config names no caller and no tag: it may put in
-        anything.
+        Tags and metadata from the run's config are left out, as clients may put anything there.
         """
         return UsageHandler(self, frozenset(config.get("tags") or ()), config["metadata"])
 
     def count(self, caller: Caller, tags: list[str], counts: Counts) -> None:
-        """Add one call. Called in any thread."""
+        """Add one call. Thread-safe."""
         with self._lock:
             _add(self.callers, caller, Caller(_OTHER, _OTHER, _OTHER, _OTHER), counts)
             for tag in tags:
@@ -79,7 +78,7 @@ def _add(where: dict[Any, Counts], key: Any, other: Any, counts: Counts) -> None
 
 
 class UsageHandler(BaseCallbackHandler):
-    """Counts the calls of one run. It looks at no token."""
+    """Counts the model calls of one run, without looking at tokens."""
 
     run_inline = True
     ignore_agent = True

@@ -1,6 +1,6 @@
 """A worker claims runs from the store, executes them, and ends them there.
 
-Which run may be claimed when is the store's matter; what one run does, ``execution.py``'s.
+The store decides which run may be claimed; ``execution.py`` decides what a run does.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _logger = logging.getLogger("tokenweir.serving")
 _CANCEL, _TIMEOUT, _RESUMABLE, _LOST = "cancel", "timeout", "drain", "lost"
 
 _GRACE = 5.0
-"""Seconds in which the nodes of a stopped run clean up. Then it goes on without them."""
+"""Seconds that the nodes of a stopped run have to clean up; then the run ends without them."""
 
 _HEARTBEAT = 2.5
-"""Seconds between two signs of life."""
+"""Seconds between heartbeats."""
 
 _PAUSES = (0.5, 30.0)
-"""Seconds until a store that does not work is tried again: at first, and at most."""
+"""Seconds between tries of a store that fails: the first pause, and the longest."""
 
 
 @dataclass(eq=False)
@@ -44,7 +44,7 @@ class _Held:
 
     hold: Hold
     why: str | None = None
-    """Why it is being stopped."""
+    """Why it is being stopped; None if it is not."""
     over: bool = False
     """Whether it has ended in the store."""
     stopped: asyncio.Future[None] = field(init=False)
@@ -58,12 +58,12 @@ class _Held:
 
 
 class Worker:
-    """Executes runs of a store, so many at once.
+    """Executes runs of a store, up to a number at a time.
 
     Attributes:
-        name: The server, as the store knows it.
-        stopping: Whether the server is about to stop, and takes no more runs.
-        problem: Why runs are not executed just now; None if all is well.
+        name: The server's name in the store.
+        stopping: Whether the server is stopping and takes no more runs.
+        problem: Why runs are not executed at the moment; None if they are.
         timing: How long its runs and their tokens took.
     """
 
@@ -92,12 +92,12 @@ class Worker:
 
     @property
     def active(self) -> int:
-        """How many runs run now."""
+        """The number of runs that are running."""
         return sum(not held.over for held in self._held.values())
 
     @property
     def events(self) -> int:
-        """How many events it has recorded."""
+        """The number of events it has recorded."""
         return self._executor.events
 
     @property
@@ -106,9 +106,9 @@ class Worker:
         return self._executor.usage
 
     async def start(self) -> None:
-        """Claim what there is, also what former processes left unfinished, and go on with that.
+        """Claim runs, including those that former processes left unfinished, and keep claiming.
 
-        Runs that were to be stopped have ended when this returns.
+        Runs that had to be stopped have ended when this returns.
         """
         await self._store.heartbeat(self.name)
         await self._look()
@@ -118,9 +118,9 @@ class Worker:
         self._background(self._live())
 
     async def drain(self) -> None:
-        """Take no more runs; let those that run finish, then stop them, to be resumed later."""
+        """Take no more runs; let running ones finish for a while, then stop and release them."""
         self.stopping = True
-        async with self._looking:  # what is just being claimed is held then
+        async with self._looking:  # so that runs that are just being claimed are held
             held = list(self._held.values())
         if held:
             tasks = [each.task for each in held]
@@ -145,27 +145,27 @@ class Worker:
         task.add_done_callback(self._tasks.discard)
 
     async def _live(self) -> None:
-        """Say that this server lives, as long as it does."""
+        """Send heartbeats."""
         while True:
             await asyncio.sleep(_HEARTBEAT)
             try:
                 await self._store.heartbeat(self.name)
             except StoreError as error:
-                _logger.warning("no sign of life could be given: %s", error)
+                _logger.warning("this server's heartbeat failed: %s", error)
 
     async def _watch(self) -> None:
-        """Look whenever there may be something to do."""
+        """Claim and stop runs whenever the store may have work."""
         while True:
             try:
                 await self._store.work(self.name)
                 await self._look()
-            except Exception as error:  # runs are claimed as long as the server runs
+            except Exception as error:  # keep claiming for as long as the server runs
                 known = isinstance(error, StoreError)
-                _logger.error("runs cannot be claimed", exc_info=None if known else error)
+                _logger.error("claiming runs failed", exc_info=None if known else error)
                 await asyncio.sleep(_PAUSES[0])
 
     async def _look(self) -> None:
-        """Stop what is to be stopped, and claim what there is room for."""
+        """Stop runs that must be stopped, and claim as many as there is room for."""
         async with self._looking:
             for run in await self._store.cancels(self.name):
                 if (held := self._held.get((run.id, run.attempt))) is not None:
@@ -190,7 +190,7 @@ class Worker:
             self._background(self._look())
 
     async def _hold(self, held: _Held) -> None:
-        """One run, from its claim to its end, or until it is given back."""
+        """Handle one run from its claim until it ends or is given back."""
         hold = held.hold
         try:
             writer = await self._log.writer(
@@ -200,19 +200,19 @@ class Worker:
                 await self._carry_out(held, writer)
             except (LostError, StoreError):
                 raise
-            except Exception as error:  # our own fault: told, and not tried again
-                _logger.error("run %s was lost", hold.run.id, exc_info=error)
+            except Exception as error:  # our own bug: report it, and do not try again
+                _logger.error("run %s failed by a bug in the server", hold.run.id, exc_info=error)
                 await self._end(held, writer, Outcome("error", explain(error)), began=True)
         except LostError:
             _logger.warning("run %s was taken over by another server", hold.run.id)
-            await self._give_back(hold)  # the log may not know yet, and readers wait for its word
+            await self._give_back(hold)  # the log may not know yet, and its readers wait for this
         except StoreError as error:
-            _logger.error("run %s is put off: %s", hold.run.id, error.__cause__ or error)
+            _logger.error("run %s is postponed: %s", hold.run.id, error.__cause__ or error)
             self._put_off()
             await self._give_back(hold)
 
     async def _carry_out(self, held: _Held, writer: EventWriter) -> None:
-        """Execute a run, and end it; or give it back if the server stops."""
+        """Execute a run and end it, or give it back if the server stops."""
         hold = held.hold
         if hold.run.stopping:
             await self._end(held, writer, None, began=writer.kept > 0)
@@ -227,10 +227,10 @@ class Worker:
         self._pause = _PAUSES[0]
 
     async def _work(self, held: _Held, writer: EventWriter) -> Outcome | None:
-        """Execute a run; None if it was stopped, whether its nodes listen to that or not."""
+        """Execute a run; None if it was stopped, even if its nodes keep running."""
         run = held.hold.run
         if run.request.graph not in self._executor.graphs:
-            reason = f"the server was started again without the graph {run.request.graph!r}"
+            reason = f"the server was restarted without the graph {run.request.graph!r}"
             return Outcome("error", {"error": "GraphMissing", "message": reason})
         assistant = await self._store.assistant(run.assistant_id)
         if assistant is None:
@@ -255,8 +255,8 @@ class Worker:
         if not work.done():
             names = await self._executor.refuse(run, work)
             _logger.error(
-                "run %s of %s was stopped, and %s did not end within %g s: the run is over without "
-                "it, and what it still writes is refused. A node has to let CancelledError through",
+                "run %s of %s was stopped; %s did not end within %g s. The run is over without it, "
+                "and its further writes are refused. A node must let CancelledError through",
                 *(run.id, run.request.graph, names, _GRACE),
             )
             return None
@@ -269,7 +269,7 @@ class Worker:
     async def _end(
         self, held: _Held, writer: EventWriter, outcome: Outcome | None, *, began: bool
     ) -> None:
-        """End a run in the store, undone if that is asked for."""
+        """End a run in the store, and undo it if asked to."""
         hold, run = held.hold, held.hold.run
         if outcome is None:
             if held.why == _TIMEOUT:
@@ -278,7 +278,7 @@ class Worker:
                 outcome = Outcome("timeout", error)
             else:
                 outcome = Outcome("interrupted")
-            if began:  # the thread keeps what readers can see, and they see all of this
+            if began:  # the thread keeps what readers can see, so all of it must be durable
                 await writer.saved()
             await self._executor.settle(run, writer, outcome, began=began)
         while not await self._store.finish(hold, writer, outcome):
@@ -290,7 +290,7 @@ class Worker:
             await self._executor.forget(run.thread_id)
 
     def _put_off(self) -> None:
-        """Claim nothing until the store works again."""
+        """Claim nothing until checkpoints can be read and written again."""
         if self.problem is None:
             self.problem = "the checkpoints cannot be read or written"
             self._background(self._try_again())
@@ -298,7 +298,7 @@ class Worker:
     async def _try_again(self) -> None:
         while self.problem is not None:
             await asyncio.sleep(self._pause)
-            # What is written to try may fit where a run's next checkpoint does not.
+            # The test write may succeed where a run's next, larger checkpoint fails.
             self._pause = min(2 * self._pause, _PAUSES[1])
             with contextlib.suppress(StoreError):
                 await self._checkpoints.atry()
