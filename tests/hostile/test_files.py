@@ -74,7 +74,7 @@ def test_what_happens_to_an_open_file_is_told(
     assert http.get(f"{server.url}/ok").status_code == 503
     assert http.post(f"{server.url}/runs", json=BODY).status_code == 503
     server.kill()
-    assert f"{name} was cut short" in server.stderr()
+    assert f"{name} was truncated" in server.stderr()
     shutil.rmtree(folder)
     server = serve("sample:writes")
     assert http.get(f"{server.url}/ok").status_code == 200

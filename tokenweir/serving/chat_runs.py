@@ -1,7 +1,7 @@
-"""Runs of chats: one at a time on a thread, and stopped when nobody reads any more.
+"""Runs of chats: one at a time per thread, and stopped when no client reads them any more.
 
-A page that is stopped and a page that is loaded again both close their connection, and nothing
-else. So the run goes on for a moment: who loads again comes back within it.
+A page that stops the answer and a page that is reloaded look the same: both close their connection.
+The run therefore continues for a moment, in which a reloaded page can reconnect.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tokenweir.serving.service import Service
 __all__ = ["ChatRuns"]
 
 _GRACE = 5.0
-"""Seconds in which a page is loaded again."""
+"""Seconds in which a reloaded page must reconnect."""
 
 
 class _Frames(Protocol):
@@ -30,23 +30,23 @@ class _Frames(Protocol):
 
     @property
     def encode(self) -> Callable[[list[Event]], bytes]:
-        """Writes what events say."""
+        """What writes the events."""
         ...
 
     def begin(self) -> bytes:
-        """What comes before all events."""
+        """What to write before all events."""
         ...
 
 
 class ChatRuns:
-    """The runs of one protocol, and who reads them here.
+    """The runs of one protocol, and their readers at this server.
 
     Args:
         service: The server.
-        protocol: The protocol's name, which its runs have in their metadata.
+        protocol: The protocol's name, for the metadata of its runs.
 
     Attributes:
-        ends: The ends that readers were told of.
+        ends: The runs' ends that readers were sent.
     """
 
     def __init__(self, service: Service, protocol: str) -> None:
@@ -56,13 +56,13 @@ class ChatRuns:
         self.ends = Ends()
 
     async def take_over(self, thread_id: str, owner: str) -> Thread | None:
-        """A thread that somebody goes on with: what still runs on it is stopped first.
+        """Stop the runs on a thread that a client wants to continue, and return the thread.
 
-        So the thread holds what was shown. None if it is not there yet.
+        The state of the thread then has what the client was shown. None if there is no thread.
         """
         runs = self._service.runs
         for run in await runs.store.unfinished(owner, thread_id=thread_id):
-            with contextlib.suppress(NotFoundError):  # over meanwhile
+            with contextlib.suppress(NotFoundError):  # it has ended in the meantime
                 await runs.cancel(run.id, owner, wait=True)
         try:
             return await runs.thread(thread_id, owner)
@@ -70,7 +70,7 @@ class ChatRuns:
             return None
 
     async def start(self, wanted: RunRequest, thread_id: str, owner: str) -> Run:
-        """Start a run on a thread that was taken over."""
+        """Start a run on a thread after ``take_over``."""
         return await self._service.runs.start(
             wanted,
             owner=owner,
@@ -81,12 +81,12 @@ class ChatRuns:
         )
 
     async def newest(self, thread_id: str, owner: str, graph: str, *, limit: int) -> list[Run]:
-        """The runs of a graph among a thread's newest, newest first, that are not put off."""
+        """The due runs of a graph among a thread's newest runs, newest first."""
         runs = await self._service.runs.store.runs_of(thread_id, owner, limit=limit)
         return [run for run in runs if run.request.graph == graph and not run.delay > 0]
 
     async def past(self, run: Run, frames: _Frames) -> bytes:
-        """All that a run says that is over."""
+        """The whole output of a run that has ended."""
         events = self._service.runs.log.follow(run.id)
         return frames.begin() + b"".join([part async for part in EventParts(events, frames.encode)])
 
@@ -104,10 +104,10 @@ class ChatRuns:
         Args:
             run: The run.
             frames: Writes its events.
-            on_disconnect: What becomes of the run if the reader leaves before the end: ``cancel``
-                to stop it at once, ``continue`` not to; None for in a while.
-            begun: What to write before.
-            headers: More headers of the response.
+            on_disconnect: What happens if the reader leaves before the end: ``cancel`` stops the
+                run at once, ``continue`` does not; None stops it soon if no reader is left.
+            begun: What to write first.
+            headers: Additional headers of the response.
         """
 
         def encode(events: list[Event]) -> bytes:
@@ -142,9 +142,9 @@ class ChatRuns:
     def _look(self, run: Run) -> None:
         if run.id in self._here or self.ends.was_told(run.id):
             return
-        # A reader who came back to another server is that one's, which looks when it leaves.
+        # If a reader reconnected to another server, that server checks again when it leaves.
         if not self._service.runs.store.read_elsewhere(run.id, _GRACE):
-            with contextlib.suppress(TooBusyError):  # the server has stopped meanwhile
+            with contextlib.suppress(TooBusyError):  # the server has stopped in the meantime
                 self._service.runs.cancel_soon(run)
 
 

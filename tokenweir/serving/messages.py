@@ -1,6 +1,6 @@
-"""A run's record as messages that begin, grow block by block, and end. No I/O.
+"""Turns a run's record into messages that begin, grow block by block, and end. No I/O.
 
-For protocols that tell a message's life in so many words; ``streaming/blocks.py`` says in which.
+For protocols with events for each of these; ``streaming/blocks.py`` describes the events.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Message(MessageBlocks):
 
     Attributes:
         namespace: The path of the subgraph that it comes from.
-        metadata: LangGraph's: tags, node, step.
-        task: The id of the task that runs its node; "" if that is not known.
+        metadata: LangGraph's metadata: tags, node, step.
+        task: The id of the task that runs its node; "" if unknown.
     """
 
     __slots__ = ("metadata", "namespace", "task")
@@ -44,10 +44,10 @@ class Message(MessageBlocks):
 
 
 class Told(msgspec.Struct, frozen=True, gc=False):
-    """What happened to a message.
+    """An event of a message's life.
 
     Attributes:
-        message: Which.
+        message: The message.
         data: One of ``langchain_protocol``'s ``MessagesData``.
     """
 
@@ -56,32 +56,32 @@ class Told(msgspec.Struct, frozen=True, gc=False):
 
 
 class Messages:
-    """The messages of one run, from its events in their order.
+    """The messages of one run, from its events in order.
 
-    Messages of people and of tools are none of these: they come with the state.
+    It leaves out messages of users and tools: these come with the state.
     """
 
     def __init__(self) -> None:
         self._open: dict[str, Message] = {}
         self._known: dict[str, int] = {}
-        """By message: how many blocks it had when it ended."""
+        """By message: the number of its blocks when it ended."""
         self._nameless: dict[tuple[Any, ...], str] = {}
         self._texts: dict[Envelope, tuple[Message, Block]] = {}
 
     @property
     def open(self) -> list[Message]:
-        """Those that have begun, and not ended."""
+        """The messages that have begun and not ended."""
         return list(self._open.values())
 
     def text(self, event: Event) -> tuple[Message, Block] | None:
-        """Where a token belongs that only adds text to an open block, which is nearly every one.
+        """The open block that a token only adds text to, as nearly all tokens do; else None.
 
-        The text, ``event.body``, is not taken in: call ``feed``, or append it to ``pieces``.
+        The text, ``event.body``, is not added: call ``feed``, or append it to ``pieces``.
         """
         return None if event.envelope is None else self._texts.get(event.envelope)
 
     def feed(self, event: Event) -> list[Told]:
-        """What an event says of messages; nothing if it is of another kind."""
+        """What an event means for messages; an empty list if it is about something else."""
         mode = event.mode
         if (found := message_in(event)) is not None:
             return list(self._message(event, *found))
@@ -128,7 +128,7 @@ class Messages:
             yield from self._ended(message, None)
 
     def _id(self, fields: dict[str, Any], metadata: dict[str, Any]) -> str:
-        """A message's id; made up for one without, which is all that its call writes."""
+        """A message's id; for one without, a generated id that stands for all its call writes."""
         if isinstance(given := fields.get("id"), str):
             return given
         call = (metadata.get("langgraph_checkpoint_ns"), *(metadata.get("tags") or ()))

@@ -1,4 +1,4 @@
-"""What can be wrong with a request, and the limits that it may run into."""
+"""The errors that requests can meet, and the limits of a server."""
 
 from __future__ import annotations
 
@@ -27,37 +27,37 @@ __all__ = [
 
 
 class EmptyKeyError(TokenweirError):
-    """Raised for an API key without a character: it would be the key of all who send none."""
+    """Raised for an empty API key: it would match requests without a key."""
 
 
 class GraphNameError(TokenweirError):
-    """Raised for a name of a graph that cannot stand in a URL, or in OpenAI's GRAPH:TAG."""
+    """Raised for a graph's name that cannot be part of a URL, or of OpenAI's GRAPH:TAG."""
 
 
 class ServingError(TokenweirError):
-    """Root of what a client is told instead of an answer; the message is fit for clients."""
+    """Base of errors that a client gets as an answer; the message is suitable for clients."""
 
     status = 500
     code: str | None = None
-    """A word for programs, where a protocol has a place for it."""
+    """A code for programs, for protocols that have a field for it."""
     param: str | None = None
-    """The field of the request that is wrong, likewise."""
+    """The invalid field of the request, for protocols that have a field for it."""
 
 
 class InvalidError(ServingError):
-    """Raised for a request that cannot be understood."""
+    """Raised for an invalid request."""
 
     status = 422
 
 
 class NotFoundError(ServingError):
-    """Raised for what is not there, or is another owner's."""
+    """Raised for what does not exist, or belongs to another owner."""
 
     status = 404
 
 
 class ModelNotFoundError(NotFoundError):
-    """Raised for a model that is no graph here."""
+    """Raised for a model name that is no graph here."""
 
     code = "model_not_found"
     param = "model"
@@ -70,28 +70,28 @@ class ConflictError(ServingError):
 
 
 class TooBigError(ServingError):
-    """Raised for a body beyond the limit."""
+    """Raised for a body that exceeds the limit."""
 
     status = 413
     code = "request_too_large"
 
 
 class TooManyError(ServingError):
-    """Raised for more than one owner may have at a time."""
+    """Raised if an owner would exceed a limit."""
 
     status = 429
     code = "rate_limit_exceeded"
 
 
 class TooBusyError(ServingError):
-    """Raised when no more runs may wait, or the server is stopping. Come back later."""
+    """Raised when too many runs wait, or the server is stopping. Try again later."""
 
     status = 503
     code = "server_overloaded"
 
 
 class StoreError(ServingError):
-    """Raised when what is asked for cannot be kept: the disk is full, say."""
+    """Raised when data cannot be stored, for example because the disk is full."""
 
     status = 503
     code = "server_overloaded"
@@ -101,13 +101,13 @@ class StoreError(ServingError):
 
 
 class LostError(TokenweirError):
-    """Raised at a worker whose run is another worker's now: what it still does is refused."""
+    """Raised in a worker whose run was claimed by another one; its further writes are refused."""
 
 
 class CutOffError(ServingError):
-    """Raised at who reads a run, or waits for it, when the server stops before the run is over.
+    """Raised in readers and waiters of a run when the server stops before the run has ended.
 
-    The next start goes on with it. A stream is cut then, and not closed as one that has ended.
+    The run is resumed later. Streams are aborted then, not closed, as that would mean their end.
     """
 
     status = 503
@@ -115,7 +115,7 @@ class CutOffError(ServingError):
 
 
 class ForbiddenError(ServingError):
-    """Raised for requests from a page that is not allowed to make them."""
+    """Raised for requests from a page whose origin is not allowed."""
 
     status = 403
 
@@ -129,25 +129,26 @@ class UnauthorizedError(ServingError):
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a server takes on.
+    """The limits of a server.
 
     Attributes:
-        body: Bytes of a request's body.
-        runs: Runs that run at once; more wait.
-        queue: Runs of one owner that may wait for their turn; more are refused.
+        body: The size of a request's body, in bytes.
+        runs: Runs executed at a time; others wait.
+        queue: Runs of one owner that may wait for their turn; others are refused.
         delayed: Runs of one owner that may wait for their time, ``after_seconds``.
-        run_seconds: How long a run may run.
-        drain_seconds: How long runs may go on when the server is told to stop; what runs longer
-            is resumed from its last checkpoint at the next start.
-        slow_seconds: How long a reader may not read before its connection is dropped, and how
-            long the head of a request, or the next part of its body, may take.
-        heartbeat_seconds: Between comments on a silent stream.
-        assistants: Assistants that the clients of one key may make; nothing sweeps them.
+        run_seconds: How long a run may take.
+        drain_seconds: How long runs may continue when the server is told to stop; others are
+            resumed later from their last checkpoint.
+        slow_seconds: How long a reader may stop reading before its connection is dropped, and
+            how long the head of a request, or the next part of its body, may take.
+        heartbeat_seconds: Seconds between comments on a silent stream.
+        assistants: Assistants that the clients of one key may create; they are never deleted
+            automatically.
         threads: Threads that the clients of one key may have.
-        keep_runs: How many finished runs are kept; the oldest go first.
-        keep_seconds: How long finished runs and their events are kept.
-        keep_bytes: How many bytes of events, and of checkpoints in a folder, are kept; the oldest
-            finished runs go first, and a thread with the last of its runs.
+        keep_runs: Ended runs that are kept; the oldest are deleted first.
+        keep_seconds: How long ended runs and their events are kept.
+        keep_bytes: The size of events, and of checkpoints in a folder, that is kept, in bytes;
+            the oldest ended runs are deleted first, and a thread with its last run.
     """
 
     body: int = 4 << 20

@@ -1,1 +1,1 @@
-"""The event log of runs: its interface, and its homes in memory and on a disk."""
+"""The event log of runs: its interface, and implementations in memory and on disk."""

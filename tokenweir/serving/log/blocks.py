@@ -1,7 +1,7 @@
-"""How events lie on a disk: many of one run in a block, as a row costs much more than an event.
+"""How events are stored on disk: many of one run in a block, as a row costs far more than an event.
 
-What the tokens of a message have in common, their envelope, lies beside, in a row of its own. The
-homes differ in the tables alone.
+The envelope that the tokens of a message share is stored once, in a row of its own. The
+implementations differ only in their tables.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from tokenweir.serving.log.tail import Tail
 __all__ = ["Stored", "pack", "scan", "scan_blocks", "unpack", "weight"]
 
 Stored: TypeAlias = "tuple[int, str, bytes, int]"
-"""An event: its id, kind and body, and the id of its envelope, 0 for none."""
+"""An event: its id, kind and body, and the id of its envelope; 0 for none."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _kept = msgspec.msgpack.Decoder(list[Kept]).decode
 
 unpack = msgspec.msgpack.Decoder(list[tuple[int, str, bytes, int]]).decode
-"""The events of a block."""
+"""Decode the events of a block."""
 
 
 def pack(events: Sequence[Event]) -> bytes:
-    """A block of these events."""
+    """Encode events as a block."""
     return _encode([_stored(event) for event in events])
 
 
@@ -37,7 +37,7 @@ def _stored(event: Event) -> Stored:
 
 
 def weight(event: Event) -> int:
-    """Bytes that an event adds to its record; its envelope counts with the first that has it."""
+    """The bytes that an event adds to its record; its envelope counts with its first event."""
     envelope = event.envelope
     if envelope is None or envelope.id != event.id:
         return len(event.body)
@@ -51,13 +51,13 @@ def scan_blocks(
     take: Scanner,
     envelope_of: Callable[[int], Envelope],
 ) -> int:
-    """Give the events between two ids to ``take``; how far it has come.
+    """Pass the events between two ids to ``take``; return the last id reached.
 
     Args:
-        rows: Blocks in their order, each with the id of its last event.
+        rows: Blocks in order, each with the id of its last event.
         after: The id before the first event.
         upto: The id of the last event.
-        take: Is given the events, block by block.
+        take: Called with the events of each block.
         envelope_of: Finds an envelope by its id.
     """
     for last, block in rows:
@@ -77,13 +77,13 @@ async def scan(
     upto: int,
     take: Scanner,
 ) -> None:
-    """Give a run's events to ``take``: from the disk, and what is in memory from there.
+    """Pass a run's events to ``take``, first from disk, then from memory.
 
     Args:
-        tail_of: What is in memory, if anything is.
-        scan_disk: Gives what lies on the disk behind an id; how far it has come.
+        tail_of: Gives the run's tail in memory, if it has one.
+        scan_disk: Passes on events on disk after an id; returns the last id reached.
         upto: The id of the last event.
-        take: Is given the events.
+        take: Called with the events.
     """
     after = 0
     while True:

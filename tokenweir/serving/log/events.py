@@ -1,7 +1,7 @@
-"""The record of a run: events with increasing ids, appended once and read from any id.
+"""The record of a run: events with increasing ids, appended once and readable from any id.
 
-The interface; its homes are in ``memory.py`` and ``sqlite.py``. What the events mean is the
-runs' matter, how they look on a wire the protocols'.
+This is the interface; ``memory.py``, ``sqlite.py`` and ``postgres/log.py`` implement it. The
+meaning of events is defined in ``running``, their form on the wire by the protocols.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ __all__ = [
 Part = TypeVar("Part", contravariant=True)
 
 END = "end"
-"""The kind of a record's last event. Its data says how the run ended, and when: ``{"status":
+"""The kind of a record's last event. Its data say how and when the run ended: ``{"status":
 "success", "ended_at": ...}``, or ``error``, ``interrupted``, ``timeout``; with ``"stopped": true``
-if somebody asked for that."""
+if a client stopped it."""
 
 
 PAGE = 256
-"""The most events that a reader is given at once."""
+"""The most events that a reader is given at a time."""
 
 _PAGE_BYTES = 1 << 20
-"""And the most bytes of data, if it is more than one event. Together they bound what is written for
-a reader at once: tokens share their envelopes here, and not in what is written."""
+"""The most bytes that a reader is given at a time, unless one event has more. Events share their
+envelopes in memory but not when written, so both limits bound what is written at a time."""
 
 _ALL = 1 << 62
-"""A greater id than any run has."""
+"""An id greater than that of any event."""
 
 
 class Envelope:
-    """What the tokens of one message have in common, which is all but their text.
+    """What the tokens of one message have in common: everything but their text.
 
-    It is kept once, and each token is kept as its text alone.
+    It is stored once; each token is stored as its text alone.
 
     Attributes:
-        head: What comes before a text in an event's data: up to ``"content":``.
-        tail: What comes after it: the rest of the message, and its metadata.
-        id: The id of the first event that has it, which names it in its run; 0 before that.
+        head: The part of an event's data before its text: up to ``"content":``.
+        tail: The part after its text: the rest of the message, and the metadata.
+        id: The id of the first event with this envelope, which identifies it in its run; 0 before.
     """
 
     __slots__ = ("_value", "head", "id", "tail")
@@ -65,11 +65,11 @@ class Envelope:
         self._value: Any = None
 
     def around(self, text: bytes) -> bytes:
-        """The data of a token, whose text is given as JSON."""
+        """The data of a token with this text, which is given as JSON."""
         return b"".join((self.head, text, self.tail))
 
     def value_of(self, text: bytes) -> list[Any]:
-        """``[message, metadata]`` of a token; tokens share the metadata, decoded once."""
+        """``[message, metadata]`` of a token; the metadata are decoded once and shared."""
         if self._value is None:
             self._value = msgspec.json.decode(self.around(b'""'))
         message, metadata = self._value
@@ -80,25 +80,25 @@ class Event(msgspec.Struct, gc=False, eq=False):
     """One event of a run. All readers of a run share its events: treat them as read-only.
 
     Attributes:
-        id: Greater than the id of every event before it, from 1; there may be gaps.
-        kind: What ``data`` is, followed by ``|`` and the namespace for a subgraph's events
-            (``messages|editor:<task id>|child:<task id>``). The kinds of a graph's run:
+        id: Greater than the id of every earlier event, from 1; there may be gaps.
+        kind: The stream mode of ``data``; for a subgraph's events, with ``|`` and the namespace
+            (``messages|editor:<task id>|child:<task id>``). The modes of a graph's run:
 
             - ``metadata``: ``{"run_id", "attempt"}``, the first event;
             - ``messages``: ``[message, metadata]``, a chunk (``type`` ``AIMessageChunk``) or a
-              whole message. ``type`` ``remove`` says that all that came under this ``id`` is void;
-            - ``custom``: what a node wrote; a token as ``messages`` has it, if it wrote one;
-            - ``values``, ``updates``, ``debug``, ``tasks``, ``checkpoints``, ``tools``: as
-              LangGraph has them; ``events``: as ``astream_events`` has them;
-            - ``error``: ``{"error": name, "message": text}``, fit for clients;
+              whole message. The ``type`` ``remove`` retracts all that came under this ``id``;
+            - ``custom``: what a node wrote; a token has the same form as in ``messages``;
+            - ``values``, ``updates``, ``debug``, ``tasks``, ``checkpoints``, ``tools``: as in
+              LangGraph; ``events``: as in ``astream_events``;
+            - ``error``: ``{"error": name, "message": text}``, suitable for clients;
             - ``end``: the last event, see ``END``.
-        body: What is kept of it: its data, or a token's text as JSON, with an envelope around it.
-        envelope: What the token shares with the others of its message; None for all else.
-        part: Of what was added up (``running/compaction.py``) its number, from 1; its id is that of
-            the last event that went into the sum. 0 for events as they were recorded.
+        body: What is stored: the event's data or, if it has an envelope, a token's text as JSON.
+        envelope: What the token shares with the others of its message; None for other events.
+        part: The number of an event in a compact replay (``running/compaction.py``), from 1; its id
+            is that of the last event replayed. 0 for events as they were recorded.
     """
 
-    # There are many: the garbage collector need not look at them, as they are in no circle.
+    # There are many, and they are in no cycle, so the garbage collector need not track them.
 
     id: int
     kind: str
@@ -109,12 +109,12 @@ class Event(msgspec.Struct, gc=False, eq=False):
 
     @property
     def data(self) -> bytes:
-        """A JSON document in UTF-8 on one line."""
+        """The event's data, a JSON document in UTF-8 on one line."""
         return self.body if self.envelope is None else self.envelope.around(self.body)
 
     @property
     def size(self) -> int:
-        """How many bytes ``data`` has."""
+        """The length of ``data`` in bytes."""
         around = self.envelope
         return len(self.body) + (len(around.head) + len(around.tail) if around is not None else 0)
 
@@ -125,12 +125,12 @@ class Event(msgspec.Struct, gc=False, eq=False):
 
     @property
     def namespace(self) -> tuple[str, ...]:
-        """The path of the subgraph that it comes from; empty for the graph itself."""
+        """The path of the subgraph that it comes from; empty for the root graph."""
         return tuple(self.kind.split("|")[1:])
 
     @property
     def value(self) -> Any:
-        """``data`` decoded; of an event that is no token only once, however many readers ask."""
+        """``data`` decoded. The value is cached, except for tokens with an envelope."""
         if self.envelope is not None:
             return self.envelope.value_of(self.body)
         if self._value is msgspec.UNSET:
@@ -139,7 +139,7 @@ class Event(msgspec.Struct, gc=False, eq=False):
 
     @property
     def token(self) -> tuple[Any, dict[str, Any]] | None:
-        """The message and the metadata, if it is a token, of ``messages`` or written by hand."""
+        """The message and metadata, if this is a token, from ``messages`` or written by a node."""
         if self.mode not in ("messages", "custom"):
             return None
         value = self.value
@@ -159,7 +159,7 @@ class Event(msgspec.Struct, gc=False, eq=False):
 
 
 class Kept(msgspec.Struct, array_like=True, gc=False):
-    """An event as a file has it: with the id of its envelope, 0 for none."""
+    """An event as stored in a file: with the id of its envelope; 0 for none."""
 
     id: int
     kind: str
@@ -168,17 +168,17 @@ class Kept(msgspec.Struct, array_like=True, gc=False):
 
 
 Scanner = Callable[[Sequence[Event | Kept], Callable[[int], Envelope] | None], None]
-"""Takes events in their order; with those that are as a file has them, what finds an envelope by
-its id. Called in any thread, and never twice at a time."""
+"""Takes events in order; for stored events, also what finds an envelope by its id. It may be called
+in any thread, but never in two at a time."""
 
 
 async def scan_so_far(log: EventLog, run_id: str, take: Scanner) -> None:
-    """Give all events of a run that are there by now to ``take``, as ``EventLog.scan`` does."""
+    """Pass all events that a run has so far to ``take``, as ``EventLog.scan`` does."""
     await log.scan(run_id, await log.last_id(run_id) or _ALL, take)
 
 
 def fitting(events: list[Event]) -> list[Event]:
-    """Of at most ``PAGE`` events the first, as many as a reader is given at once."""
+    """As many of at most ``PAGE`` events as a reader may be given at a time."""
     size = 0
     for place, event in enumerate(events):
         size += event.size
@@ -188,22 +188,22 @@ def fitting(events: list[Event]) -> list[Event]:
 
 
 class Taker(Protocol[Part]):
-    """Who is handed what comes for a reader while that one sleeps, so that no task has to wake."""
+    """Takes events directly while their reader sleeps, so that no task has to wake up."""
 
     @property
     def ready(self) -> bool:
-        """Whether it may be handed something now; if not, the reader is woken instead."""
+        """Whether it can take events now; if not, the reader is woken instead."""
         ...
 
     def take(self, part: Part) -> None:
-        """Take what has come, at once. What it raises is raised at the reader."""
+        """Take events, without waiting. What it raises is raised in the reader."""
         ...
 
 
 class EventReader(Protocol):
-    """Reads a run's events: those there are, then live ones to the end.
+    """Reads a run's events: those so far, then live ones until the end.
 
-    In lists that ``fitting`` makes, never empty: what has come since the last one.
+    It yields lists as ``fitting`` makes them, never empty: the events since the last list.
     """
 
     def __aiter__(self) -> EventReader: ...
@@ -211,28 +211,28 @@ class EventReader(Protocol):
     async def __anext__(self) -> list[Event]: ...
 
     async def aclose(self) -> None:
-        """Read no more, and let go of the taker."""
+        """Stop reading, and drop the taker."""
         ...
 
     def push(self, taker: Taker[list[Event]]) -> None:
-        """From now on hand live events to a taker, while ``__anext__`` waits for them.
+        """From now on, pass live events to a taker while ``__anext__`` waits for them.
 
-        Each event is given once: to the taker, or by ``__anext__``, which wakes for all that is not
-        a live event in its turn: a taker that is not ready, the end, a record that is cut off.
+        Each event is given once: to the taker, or by ``__anext__``. ``__anext__`` wakes only if
+        the taker is not ready, at the end, or if the record is cut off.
         """
         ...
 
 
 class EventWriter(Protocol):
-    """Writes the record of one run, for the one worker that holds the run: a run and an epoch.
+    """Writes the record of one run, for the worker that holds the run under an epoch.
 
-    All of it is called in one event loop. As soon as another worker has a writer of the run, under
-    a greater epoch, this one is refused: ``append`` and ``saved`` raise LostError, and what had not
-    been written is dropped or comes before all that the other one writes, never behind it.
+    All methods are called in one event loop. When another worker has a writer of the run, under a
+    greater epoch, this one is refused: ``append`` and ``saved`` raise LostError. Its unwritten
+    events are dropped, or come before all events of the other writer, never after them.
 
     Attributes:
-        kept: The greatest id that earlier writers of the run left; 0 if this is the first. Ids that
-            a reader may have seen and that were lost are not given a second time.
+        kept: The greatest id that earlier writers of the run left; 0 if this is the first. Ids of
+            lost events that a reader may have seen are not used again.
     """
 
     kept: int
@@ -240,17 +240,17 @@ class EventWriter(Protocol):
     def append(
         self, kind: str, body: bytes, *, envelope: Envelope | None = None, durable: bool = False
     ) -> Event:
-        """Put one event behind the others of the run, and return it at once.
+        """Append an event to the run, and return it at once, without waiting for a disk.
 
-        Nothing waits for a disk. With ``durable`` readers see this event, and what is appended
-        after it, only when it would survive the process: milliseconds later, where there is a
-        disk. The end is not appended here: ``Store.finish`` does it. Raises LostError.
+        With ``durable``, readers see this event and later ones only once it would survive a crash;
+        with a disk, that takes milliseconds. The end is not appended here but by ``Store.finish``.
+        Raises LostError.
         """
         ...
 
     @property
     def full(self) -> bool:
-        """Whether more waits for the disk than may, so that writers should wait for ``ready``."""
+        """Whether so much waits for the disk that writers should wait for ``ready``."""
         ...
 
     async def ready(self) -> None:
@@ -258,29 +258,29 @@ class EventWriter(Protocol):
         ...
 
     async def saved(self) -> None:
-        """Wait until all that was appended here before the call would survive the process.
+        """Wait until all that was appended here before the call would survive a crash.
 
-        It may take until a full disk has room again. Raises LostError if the run is another
-        worker's meanwhile, StoreError if the store cannot be reached for so long that the run
+        This may take until a full disk has space again. Raises LostError if another worker has
+        claimed the run; StoreError if the store has been unreachable for so long that the run
         should be given back.
         """
         ...
 
 
 class EventLog(Protocol):
-    """Where the events of all runs are kept. All of it is called in one event loop."""
+    """Stores the events of all runs. All methods are called in one event loop."""
 
     async def writer(
         self, run_id: str, epoch: int, on_lost: Callable[[], None] | None = None
     ) -> EventWriter:
-        """Begin or go on with a run's record, for whoever claimed the run under this epoch.
+        """Start or continue a run's record, for the worker that claimed the run under this epoch.
 
-        A writer of a smaller epoch is refused from now on.
+        Writers of smaller epochs are refused from now on.
 
         Args:
             run_id: The run.
-            epoch: As ``Store.claim`` gave it.
-            on_lost: Called once when this writer turns out to be refused.
+            epoch: The epoch from ``Store.claim``.
+            on_lost: Called once when this writer is found to be refused.
 
         Raises:
             LostError: If there was a writer of a greater epoch.
@@ -291,28 +291,28 @@ class EventLog(Protocol):
     def follow(self, run_id: str, after: int = 0) -> EventReader:
         """A reader of the events with ids greater than ``after``.
 
-        It may be as slow as it likes: nothing is kept for it. It ends after the end; or when the
-        run is deleted; or when nothing is left to read and the store says that the run is over, or
-        does not know it. That no process here writes it means nothing. When the server stops
-        (``cut_off``) readers that have not the end get CutOffError: only the end of a run looks
-        like one.
+        It may be as slow as it likes, as nothing is buffered for it. It ends after the end event;
+        if the run is deleted; or if all is read and the store says that the run has ended or does
+        not exist. It does not end only because no process here writes the run. When the server
+        stops (``cut_off``), readers without the end event get CutOffError, so that no client takes
+        this for the end of the run.
         """
         ...
 
     async def scan(self, run_id: str, upto: int, take: Scanner) -> None:
-        """Give all events of a run with ids up to ``upto``, which readers may see, to ``take``.
+        """Pass all events of a run that readers may see, up to the id ``upto``, to ``take``.
 
-        Much faster than a reader, as no part of it waits for anybody. Raises StoreError if the
-        store cannot be reached.
+        This is much faster than a reader, as it never waits for a consumer. Raises StoreError if
+        the store cannot be reached.
         """
         ...
 
     async def newest(self, run_id: str, kind: str) -> Event | None:
-        """The last event of a kind that a run has, visible or not yet; None if it has none."""
+        """The last event of this kind in a run, visible or not; None if there is none."""
         ...
 
     async def last_id(self, run_id: str) -> int:
-        """The greatest id that readers of a run in progress may have; 0 if there is none."""
+        """The greatest id that readers of an unfinished run may see; 0 if there is none."""
         ...
 
     def cut_off(self) -> None:
@@ -321,18 +321,18 @@ class EventLog(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes of data in all records."""
+        """The size of the data of all records, in bytes."""
         ...
 
     @property
     def problem(self) -> str | None:
-        """Why nothing can be written just now; None if all is well."""
+        """Why nothing can be written at the moment; None if it can."""
         ...
 
     async def tidy(self) -> None:
-        """Give the space of what was deleted back, if that is worth it."""
+        """Return the space of deleted records to the disk, if it is worth the work."""
         ...
 
     async def close(self) -> None:
-        """Write what is not written, and cut off all readers."""
+        """Write what is not written yet, and cut off all readers."""
         ...

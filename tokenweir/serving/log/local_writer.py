@@ -1,4 +1,4 @@
-"""Writers of the runs of one process: of each run the last one that was asked for writes."""
+"""Writers of the runs of one process; of each run, only the latest writer may write."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["LocalWriter", "Writers"]
 
 
 class _Log(Protocol):
-    """What writes events by the id of their run."""
+    """The part of a log that appends events by run id."""
 
     def append(
         self,
@@ -35,8 +35,8 @@ class _Log(Protocol):
 class LocalWriter:
     """An ``EventWriter`` of a log in this process.
 
-    What was appended before another worker took the run over stays, in front of what that one
-    appends: nothing is lost between two workers of one process.
+    What it appended before another worker claimed the run is kept, before that worker's events:
+    between two workers of one process nothing is lost.
     """
 
     __slots__ = ("_append", "_log", "_on_lost", "_run_id", "epoch", "kept", "lost")
@@ -56,7 +56,7 @@ class LocalWriter:
         self, kind: str, body: bytes, *, envelope: Envelope | None = None, durable: bool = False
     ) -> Event:
         if self.lost:
-            raise LostError(f"run {self._run_id} is another worker's now")
+            raise LostError(f"run {self._run_id} was claimed by another worker")
         return self._append(self._run_id, kind, body, envelope=envelope, durable=durable)
 
     @property
@@ -69,17 +69,17 @@ class LocalWriter:
     async def saved(self) -> None:
         await self._log.saved(self._run_id)
         if self.lost:
-            raise LostError(f"run {self._run_id} is another worker's now")
+            raise LostError(f"run {self._run_id} was claimed by another worker")
 
     def lose(self) -> None:
-        """Refuse what comes from now on."""
+        """Refuse all further events."""
         self.lost = True
         if self._on_lost is not None:
             self._on_lost()
 
 
 class Writers:
-    """Who writes which run."""
+    """The current writer of each run."""
 
     def __init__(self) -> None:
         self._by_run: dict[str, LocalWriter] = {}
@@ -87,15 +87,15 @@ class Writers:
     def enter(
         self, log: _Log, run_id: str, epoch: int, on_lost: Callable[[], None] | None
     ) -> LocalWriter:
-        """A writer in place of the one before it. Raises LostError if that has a greater epoch."""
+        """A writer that replaces an earlier one. Raises LostError if that has no smaller epoch."""
         before = self._by_run.get(run_id)
         if before is not None and before.epoch >= epoch:
-            raise LostError(f"run {run_id} is another worker's now")
+            raise LostError(f"run {run_id} was claimed by another worker")
         writer = self._by_run[run_id] = LocalWriter(log, run_id, epoch, on_lost)
         if before is not None:
             before.lose()
         return writer
 
     def leave(self, run_id: str) -> None:
-        """Nobody writes a run any more: it has ended, or was deleted."""
+        """Drop the writer of a run that has ended or was deleted."""
         self._by_run.pop(run_id, None)

@@ -12,9 +12,9 @@ __all__ = ["MemoryLog"]
 
 
 class MemoryLog:
-    """An event log in memory, and a journal of records: gone with the process.
+    """An event log and a journal of records in memory; lost when the process ends.
 
-    Finished runs are kept until deleted.
+    Events of ended runs are kept until the runs are deleted.
     """
 
     def __init__(self) -> None:

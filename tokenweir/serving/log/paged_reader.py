@@ -1,4 +1,4 @@
-"""Reads one run of a log that is kept outside of memory: pages of the old, a tail of the new."""
+"""Reads one run of a log that is stored outside memory: old pages, then the tail of new events."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["PagedReader"]
 
 
 class PagedReader(ABC):
-    """An ``EventReader`` whose subclass says when to read pages, and when to follow a tail.
+    """An ``EventReader``; subclasses decide when to read pages and when to follow a tail.
 
-    Only what comes in a tail is pushed; the pages are for ``__anext__``.
+    Only events from the tail are pushed; pages are returned by ``__anext__``.
 
     Args:
-        after: The id of the event behind which to begin.
+        after: The id of the event to start after.
     """
 
     def __init__(self, after: int) -> None:
@@ -45,22 +45,22 @@ class PagedReader(ABC):
 
     @abstractmethod
     def _read(self) -> AsyncGenerator[list[Event], None]:
-        """All that comes behind ``_after``, which goes on with what is read."""
+        """Yield all events after ``_after``, which is advanced as they are read."""
 
     def _follow(self, tail: Tail) -> TailReader:
-        """What comes in a tail, until it ends or this reader is too slow for it."""
+        """Follow a tail until it ends or has dropped what this reader needs next."""
         self._live = tail.follow(self._after)
         if self._taker is not None:
             self._live.push(self._taker)
         return self._live
 
     def _leave(self, live: TailReader) -> None:
-        """Go on behind what came in a tail."""
+        """Continue after the events read from a tail."""
         self._live = None
         self._after = live.seen
 
     def _parts_of(self, page: list[Event]) -> Iterator[list[Event]]:
-        """A page in parts that are small enough to be sent."""
+        """Split a page into parts that are small enough to send."""
         start = 0
         while start < len(page):
             events = fitting(page[start : start + PAGE])

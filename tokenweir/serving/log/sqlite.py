@@ -1,10 +1,10 @@
-"""The event log on a disk: SQLite in WAL mode, written behind in batches by one thread.
+"""The event log on disk: SQLite in WAL mode, written in batches by one thread.
 
-A batch of all runs is written every ``_PACE`` seconds, and one of some runs at once when an event
-of theirs has to be durable. A commit is handed to the operating system, not waited for on the disk:
-it survives the process being killed; a machine that loses its power may lose the last moments. The
-same writer keeps the records of runs, so that what is written of a run is in the order in which it
-happened. How events lie in the file is ``sqlite_file.py``'s matter.
+Every ``_PACE`` seconds a batch of all runs is written. When an event must be durable, a batch of
+its run is written at once. A commit hands data to the operating system without waiting for the
+disk: it survives a killed process, but a power failure may lose the last moments. The same thread
+writes the records of runs, so all writes about a run are in their order. ``sqlite_file.py`` defines
+the file.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ __all__ = ["SqliteLog"]
 T = TypeVar("T")
 
 _PACE = 0.5
-"""Seconds between batches of all runs. What a kill takes of this was of unfinished nodes: a node's
-events are saved before its checkpoint, see ``checkpoints.py``."""
+"""Seconds between batches of all runs. A killed process loses only events of unfinished nodes: a
+node's events are saved before its checkpoint, see ``checkpoints.py``."""
 
 _MOST_WAITING = 16 << 20
-"""Bytes that may wait for the disk before writers of many events are held back."""
+"""The bytes that may wait for the disk before writers have to wait."""
 
 _PAGE_SIZE = 4096
-"""Bytes of a page of the file."""
+"""The page size of the file, in bytes."""
 
 _RETRY = 0.5
-"""Seconds until a batch that could not be written is tried again."""
+"""Seconds until a failed batch is tried again."""
 
 _logger = logging.getLogger("tokenweir.serving")
 
 
 class SqliteLog:
-    """An event log in a file, and a journal of records. For one process at a time."""
+    """An event log and a journal of records in a file, for one process at a time."""
 
     def __init__(self, path: Path) -> None:
         self._loop = asyncio.get_running_loop()
@@ -60,26 +60,26 @@ class SqliteLog:
         self._writer = ThreadPoolExecutor(1, "tokenweir-log")
         self._reader = ThreadPoolExecutor(1, "tokenweir-log-reader")
         self._tails: dict[str, Tail] = {}
-        """Of all runs that are not over, and of those whose end is not on the disk yet."""
+        """The tails of runs that have not ended, or whose end is not on disk yet."""
         self._writers = Writers()
         self._unsaved: dict[str, deque[int]] = {}
-        """By run: ids of durable events that are not on the disk yet."""
+        """By run: the ids of durable events that are not on disk yet."""
         self._next = Batch()
         self._urgent: set[str] = set()
-        """Runs whose events are to be written at once."""
+        """Runs whose events must be written at once."""
         self._all_at = 0.0
-        """When the events of all runs are to be written."""
+        """When the events of all runs must be written."""
         self._savers: list[asyncio.Future[None]] = []
         self._impatient: list[asyncio.Future[None]] = []
-        """Those of all who wait that are told when a batch cannot be written."""
+        """The waiters that get an error when a batch cannot be written."""
         self._stated: set[str] = set()
-        """Ids of runs and records of which statements wait to be written."""
+        """The ids of runs and records with statements that wait to be written."""
         self._being_written = (Batch(), set[str](), list[asyncio.Future[None]]())
-        """The last batch, the ids of its statements, and who waits for it."""
+        """The last batch, the ids of its statements, and its waiters."""
         self._waiting_bytes = 0
         self._timer: asyncio.Handle | None = None
         self._soon = False
-        """Whether the timer is for the loop's next turn."""
+        """Whether the timer fires in the next iteration of the loop."""
         self._writing: asyncio.Future[None] | None = None
         self._room = asyncio.Event()
         self._room.set()
@@ -100,13 +100,13 @@ class SqliteLog:
         return writer
 
     def open(self, run_id: str) -> None:
-        """Have readers of a new run wait for its events."""
+        """Note a new run: its readers wait for events."""
         if run_id not in self._tails:
             self._tails[run_id] = Tail()
             self._put(run_id, "INSERT OR IGNORE INTO logs (run) VALUES (?)", (run_id,))
 
     def take_up(self, run_id: str) -> None:
-        """The same of a run that a former process began. Takes its time: called at the start."""
+        """The same for a run that a former process began. It is slow; called at the start only."""
         self.open(run_id)
         self._tails[run_id].go_on(self._file.last_id(run_id))
 
@@ -190,7 +190,7 @@ class SqliteLog:
         await waiting
 
     async def delete(self, run_id: str) -> None:
-        await self.saved()  # of any run: nothing is being written then, and readers see the end
+        await self.saved()  # all runs': then nothing is being written, and readers see the end
         tail = self._tails.pop(run_id, None)
         self._writers.leave(run_id)
         if tail is not None:
@@ -217,7 +217,7 @@ class SqliteLog:
         return self._files.problem() or self._problem
 
     def watch(self, path: Path) -> None:
-        """Have it be a problem if something happens to a file of SQLite that is open."""
+        """Also report a problem if something happens to this open SQLite file."""
         self._files.add(path)
 
     async def tidy(self) -> None:
@@ -274,7 +274,7 @@ class SqliteLog:
             self._schedule()
 
     def _hurry(self, run_id: str | None) -> None:
-        """Have the events of a run written at once, with all records."""
+        """Write the events of a run at once, with all records."""
         if run_id is not None:
             self._urgent.add(run_id)
         if self._writing is not None or self._problem is not None:
@@ -323,7 +323,7 @@ class SqliteLog:
         if error is not None:
             if self._problem is None:
                 _logger.error(
-                    "%s cannot be written, runs wait; trying again: %s", self._path, error
+                    "%s cannot be written; runs wait, and it is tried again: %s", self._path, error
                 )
             self._problem = str(error)
             for waiting in self._impatient:
@@ -343,7 +343,7 @@ class SqliteLog:
             written += sum(map(weight, events))
             self._saved(run_id, events[-1])
         self._waiting_bytes -= written
-        # A row touches a page of its own, nearly always.
+        # A row usually touches a page of its own.
         self._wal.wrote(1 + len(batch.statements) + len(batch.events) + written // _PAGE_SIZE)
         if self._waiting_bytes <= _MOST_WAITING:
             self._room.set()
@@ -354,7 +354,7 @@ class SqliteLog:
             self._schedule()
 
     def _put_back(self, batch: Batch) -> None:
-        """A batch was not written: put it before what came since."""
+        """Put a batch that was not written before newer events."""
         self._all_at = 0.0
         self._stated |= self._being_written[1]
         self._next.statements[:0] = batch.statements
@@ -362,7 +362,7 @@ class SqliteLog:
             self._next.events[run_id] = events + self._next.events.get(run_id, [])
 
     def _saved(self, run_id: str, last: Event) -> None:
-        """The events of a run up to one of them are on the disk."""
+        """Note that a run's events up to this one are on disk."""
         tail = self._tails.get(run_id)
         unsaved = self._unsaved.get(run_id)
         if unsaved is not None:
@@ -384,7 +384,7 @@ class SqliteLog:
 
 
 def _is_in(run_id: str | None, batch: Batch, stated: set[str]) -> bool:
-    """Whether a batch has anything of a run, or anything at all."""
+    """Whether a batch has something of this run, or, without a run, anything at all."""
     return bool(batch) if run_id is None else run_id in batch.events or run_id in stated
 
 

@@ -1,6 +1,6 @@
-"""The file of the event log on a disk: its tables, in which events lie as ``blocks.py`` has it.
+"""The event log's file: its tables, with events in blocks as in ``blocks.py``.
 
-All of it blocks; ``sqlite.py`` calls it in threads.
+All methods block; ``sqlite.py`` calls them in threads.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tokenweir.serving.log.wal import MOST_PAGES
 __all__ = ["Batch", "SqliteFile"]
 
 _BLOCKS = 64
-"""Blocks that are read at once."""
+"""Blocks read at a time."""
 
 _ROWS = 100
-"""Rows of one statement. Each statement lets go of the interpreter and has to get it back, which
-the event loop gives up only every few milliseconds when it is busy."""
+"""Rows per statement. Each statement releases the GIL and has to get it back, and a busy event loop
+gives it up only every few milliseconds."""
 
 _SIZES_AFTER = 32
-"""Batches after which the sizes of runs in progress are written; those that end are at once."""
+"""Batches after which sizes of unfinished runs are written; those of ended runs are at once."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS logs (
@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS records (
 
 @dataclass
 class Batch:
-    """What is written at once: statements in their order, and then events by run."""
+    """A transaction: statements in their order, then events by run."""
 
     statements: list[tuple[str, tuple[Any, ...]]] = field(default_factory=list)
     events: dict[str, list[Event]] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Batch:
 
 
 class SqliteFile:
-    """The file, by two connections: one writes, in one thread, the other reads, in another."""
+    """The file, with two connections: one thread writes, another reads."""
 
     def __init__(self, path: Path) -> None:
         self.writing = _connect(path)
@@ -62,7 +62,7 @@ class SqliteFile:
         self.reading = _connect(path)
         self._keys: dict[str, int] = {}
         self._sizes: dict[int, int] = {}
-        """By key: bytes that are not in the run's size yet."""
+        """By key: bytes not yet added to the run's size in the file."""
         self._commits = 0
 
     # The thread that writes
@@ -81,7 +81,7 @@ class SqliteFile:
             complete: list[int] = []
             for run_id, events in batch.events.items():
                 key = self._key(run_id)
-                if key is None:  # forgotten meanwhile
+                if key is None:  # it was deleted in the meantime
                     continue
                 for start in range(0, len(events), PAGE):
                     some = events[start : start + PAGE]
@@ -102,7 +102,7 @@ class SqliteFile:
             self._write_sizes(sizes)
             execute("COMMIT")
         except BaseException:
-            self._keys.clear()  # some may be of rows that are not there now
+            self._keys.clear()  # some may belong to rows that were rolled back
             if self.writing.in_transaction:
                 execute("ROLLBACK")
             raise
@@ -112,7 +112,7 @@ class SqliteFile:
             self._sizes.pop(key, None)
 
     def close_writing(self) -> None:
-        """Write what was put off, and close."""
+        """Write the remaining sizes, and close."""
         self._write_sizes(self._sizes)
         self.writing.close()
 
@@ -143,14 +143,14 @@ class SqliteFile:
     # While nothing of the run is being written
 
     def forget(self, run_id: str) -> int:
-        """A run is about to be removed; bytes of its events that are not in its size yet."""
+        """Forget a run before its deletion; return the bytes not yet in its size in the file."""
         key = self._keys.pop(run_id, None)
         return 0 if key is None else self._sizes.pop(key, 0)
 
     # The thread that reads
 
     def page(self, run_id: str, after: int) -> list[Event]:
-        """Some events of a run with ids greater than ``after``; none if there are no more."""
+        """The next events of a run after an id; an empty list if there are no more."""
         sql = (
             "SELECT key, events FROM blocks JOIN logs USING (key) "
             "WHERE run = ? AND last > ? ORDER BY last LIMIT ?"
@@ -160,7 +160,7 @@ class SqliteFile:
         return self._events(rows[0][0], stored) if rows else []
 
     def scan(self, run_id: str, after: int, upto: int, take: Scanner) -> int:
-        """Give all events of a run between two ids to ``take``; how far it has come."""
+        """Pass a run's events between two ids to ``take``; return the last id reached."""
 
         def envelope_of(name: int) -> Envelope:
             sql = "SELECT head, tail FROM envelopes JOIN logs USING (key) WHERE run = ? AND id = ?"
@@ -175,7 +175,7 @@ class SqliteFile:
         return scan_blocks(rows, after, upto, take, envelope_of)
 
     def newest(self, run_id: str, kind: str) -> Event | None:
-        """The last event of a kind of a run."""
+        """The last event of this kind in a run; None if there is none."""
         sql = (
             "SELECT key, events FROM blocks JOIN logs USING (key) WHERE run = ? ORDER BY last DESC"
         )
@@ -186,12 +186,12 @@ class SqliteFile:
         return None
 
     def last_id(self, run_id: str) -> int:
-        """The greatest id of a run; 0 if there is none."""
+        """The greatest event id of a run; 0 if there is none."""
         sql = "SELECT max(last) FROM blocks JOIN logs USING (key) WHERE run = ?"
         return self.reading.execute(sql, (run_id,)).fetchone()[0] or 0
 
     def size(self, run_id: str | None = None) -> int:
-        """Bytes of a run's events, or of all."""
+        """The bytes of a run's events, or of all."""
         sql = "SELECT coalesce(sum(size), 0) FROM logs WHERE ? IS NULL OR run = ?"
         size: int = self.reading.execute(sql, (run_id, run_id)).fetchone()[0]
         return size
@@ -202,7 +202,7 @@ class SqliteFile:
         return (data for (data,) in self.reading.execute(sql, (table,)))
 
     def record(self, table: str, id: str) -> bytes | None:
-        """One record of a table."""
+        """One record of a table; None if there is none."""
         sql = "SELECT data FROM records WHERE kind = ? AND id = ?"
         found = self.reading.execute(sql, (table, id)).fetchone()
         return None if found is None else found[0]
@@ -219,7 +219,7 @@ class SqliteFile:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file, for WalKeeper.tidy
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # for WalKeeper.tidy; new files only
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {MOST_PAGES}")

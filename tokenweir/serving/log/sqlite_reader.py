@@ -1,4 +1,4 @@
-"""Reads one run of an event log on a disk: from the file what is old, from memory what is new."""
+"""Reads one run of an event log on disk: old events from the file, new ones from memory."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["SqliteReader"]
 
 
 class SqliteReader(PagedReader):
-    """Goes from the file to the tail and, when it is too slow for that, back.
+    """Reads the file, then the tail, and the file again if it is too slow for the tail.
 
     Args:
-        after: The id behind which to begin.
-        tail: Gives the run's newest events; None if it is over.
+        after: The id to start after.
+        tail: Gives the run's newest events; None if the run has ended.
         page: Reads the next events after an id from the file.
     """
 
@@ -41,7 +41,7 @@ class SqliteReader(PagedReader):
                 self._leave(live)
                 if self._after >= tail.dropped:
                     return
-                continue  # too slow: what comes next is on the disk only
+                continue  # too slow: the next events are only on disk
             found = await self._page(self._after)
             for events in self._parts_of(found):
                 yield events

@@ -1,6 +1,6 @@
 """The newest events of one run, in memory, and the readers that wait for more.
 
-Both homes of the event log are made of these. No I/O.
+All implementations of the event log use these. No I/O.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from tokenweir.serving.problems import CutOffError
 __all__ = ["Tail", "TailReader"]
 
 _PAUSE = 0.001
-"""Seconds without events after which the next one is handed on at once: where tokens come one by
-one, each does. What comes closer together waits for the loop's next turn, and goes as one part."""
+"""Seconds without events after which the next one is handed on at once, so that slow tokens are not
+delayed. Events in faster succession wait for the loop's next iteration, and go as one part."""
 
 _IN_MEMORY = 256
-"""Events that stay in memory; slower readers read from where they are kept."""
+"""The number of events that stay in memory; slower readers read from the disk."""
 
 _GAP = 1_000_000
-"""Ids after a record was cut off go on at the next multiple: more than a batch can have lost."""
+"""After a crash, ids continue at the next multiple of this: a batch cannot have lost as many."""
 
 
 class Tail:
-    """The newest events of one run, in memory, and who waits for more.
+    """The newest events of one run, in memory, and the readers that wait for more.
 
     Attributes:
-        last: The greatest id given.
+        last: The greatest id given so far.
         visible: The greatest id that readers may see.
-        dropped: The greatest id that is not in memory any more.
-        cut: Whether another process will write on, and not this one.
-        ended: Whether the end is there, which readers may not see yet.
+        dropped: The greatest id that is no longer in memory.
+        cut: Whether another process, not this one, will continue the record.
+        ended: Whether the end was appended; readers may not see it yet.
     """
 
     __slots__ = ("_events", "_sleeping", "closed", "cut", "dropped", "ended", "last", "visible")
@@ -51,14 +51,14 @@ class Tail:
 
     @property
     def kept(self) -> int:
-        """The greatest id of an event, in memory or not; 0 if there is none."""
+        """The greatest id of an event, in memory or dropped; 0 if there is none."""
         return self._events[-1].id if self._events else self.dropped
 
     @property
     def shown(self) -> int:
-        """The greatest id of an event that readers may see, in memory or not; 0 if there is none.
+        """The greatest id of an event that readers may see, in memory or dropped; 0 if none.
 
-        ``visible`` may be greater: where what another process wrote was taken over.
+        ``visible`` may be greater than this after another process's record was continued.
         """
         for event in reversed(self._events):
             if event.id <= self.visible:
@@ -66,7 +66,7 @@ class Tail:
         return self.dropped
 
     def add(self, kind: str, body: bytes, envelope: Envelope | None = None) -> Event:
-        """Append an event, for nobody to see yet."""
+        """Append an event; ``show`` makes it visible."""
         self.last += 1
         event = Event(self.last, kind, body, envelope)
         if envelope is not None and not envelope.id:
@@ -77,7 +77,7 @@ class Tail:
         return event
 
     def extend(self, events: Sequence[Event]) -> None:
-        """Append those of some events that are not there yet, for nobody to see yet."""
+        """Append those of some events that are new; ``show`` makes them visible."""
         first = bisect_right(events, self.last, key=_id_of)
         if first < len(events):
             self._events.extend(events[first:])
@@ -90,23 +90,23 @@ class Tail:
             self._wake()
 
     def end(self) -> None:
-        """Nothing more comes: readers end when they have read what there is."""
+        """Note that no more events come: readers end when they have read the rest."""
         self.closed = True
         self._wake()
 
     def suspend(self) -> None:
-        """Nothing more comes from this process: readers are cut off, if they have not the end."""
+        """Note that this process adds no more events: readers without the end are cut off."""
         self.cut = not self.closed
         self.end()
 
     def go_on(self, kept: int) -> None:
-        """Begin behind what another process wrote, up to this id; who waits already looks again."""
+        """Continue after another process's events, up to this id; wake the waiting readers."""
         self.last = self.visible = (kept // _GAP + 1) * _GAP
         self.dropped = kept
         self._wake()
 
     def trim(self, kept: int) -> None:
-        """Drop old events if there are many; those up to an id are kept elsewhere."""
+        """Drop old events if there are many, but only up to an id that is stored elsewhere."""
         if self.last - self.dropped > 2 * _IN_MEMORY:
             stay = max(_IN_MEMORY, self.last - kept)
             if len(self._events) > stay:
@@ -114,11 +114,11 @@ class Tail:
                 del self._events[:-stay]
 
     def after(self, id: int) -> list[Event]:
-        """The first page of the visible events in memory with greater ids."""
+        """The first page of visible events in memory with greater ids."""
         events = self._events
         if not events or events[-1].id <= id:
             return []
-        # A reader who keeps up lacks only the last few.
+        # A reader that keeps up lacks only the last few.
         start = len(events) - 1
         if events[start - 1].id > id:
             start = bisect_right(events, id, key=_id_of)
@@ -130,17 +130,17 @@ class Tail:
         return found
 
     def between(self, after: int, upto: int) -> list[Event]:
-        """The visible events in memory with ids greater than ``after`` and up to ``upto``."""
+        """The visible events in memory with ids greater than ``after``, up to ``upto``."""
         events, upto = self._events, min(upto, self.visible)
         first = bisect_right(events, after, key=_id_of)
         return events[first : bisect_right(events, upto, key=_id_of)]
 
     def newest(self, kind: str) -> Event | None:
-        """The last event in memory of a kind."""
+        """The last event of this kind in memory."""
         return next((event for event in reversed(self._events) if event.kind == kind), None)
 
     def bytes(self) -> int:
-        """Of all events in memory."""
+        """The size of all events in memory."""
         envelopes = {event.envelope.id: event.envelope for event in self._events if event.envelope}
         around = sum(len(each.head) + len(each.tail) for each in envelopes.values())
         return around + sum(len(event.body) for event in self._events)
@@ -155,12 +155,12 @@ class Tail:
 
 
 class TailReader:
-    """Reads a tail, live, to the end, or until what comes next has been dropped.
+    """Reads a tail, live, until the end, or until the next event it needs was dropped.
 
-    Raises CutOffError behind the events there are if the record was suspended.
+    Raises CutOffError after the existing events if the tail was suspended.
 
     Attributes:
-        seen: The id of the last event that was given or pushed; at first, where it begins.
+        seen: The id of the last event returned or pushed; at first, of the one to start after.
     """
 
     __slots__ = ("_at", "_context", "_loop", "_over", "_soon", "_tail", "_taker", "_turn", "seen")
@@ -172,13 +172,13 @@ class TailReader:
         self._over = False
         self._loop = asyncio.get_running_loop()
         self._turn: asyncio.Future[None] | None = None
-        """What ``__anext__`` sleeps in."""
+        """The future that ``__anext__`` sleeps on."""
         self._soon = False
-        """Whether ``_hand_on`` is about to be called: once for all that one turn of the loop
-        brings."""
+        """Whether a call of ``_hand_on`` is scheduled; one call covers all events of one iteration
+        of the loop."""
         self._context = copy_context()
         self._at = 0.0
-        """When something was last handed on."""
+        """When events were last handed on."""
 
     def __aiter__(self) -> TailReader:
         return self
@@ -193,7 +193,7 @@ class TailReader:
             if tail.closed:
                 self._over = True
                 if tail.cut:
-                    raise CutOffError("the server is stopping; the run goes on at its next start")
+                    raise CutOffError("the server is stopping; the run continues later")
             else:
                 await self._sleep()
         self._over = True
@@ -227,13 +227,13 @@ class TailReader:
                 self._loop.call_soon(self._hand_on, context=self._context)
 
     def _hand_on(self) -> None:
-        """Give the taker what has come; wake ``__anext__`` if that is not all there is to do."""
+        """Pass new events to the taker; wake ``__anext__`` if there is more to do."""
         self._soon = False
         turn, taker, tail = self._turn, self._taker, self._tail
         if turn is None or turn.done():
-            return  # awake: it sees by itself what there is
+            return  # it is awake, and will see the events itself
         try:
-            # An end is for the reader's own task, with what comes before it.
+            # The reader's own task handles the end, with the events before it.
             if (
                 taker is not None
                 and not tail.closed
@@ -247,7 +247,7 @@ class TailReader:
                 if self.seen < tail.visible:
                     self._wake()
                 return
-        except Exception as error:  # noqa: BLE001 - it is the reader's, not the run's that writes
+        except Exception as error:  # noqa: BLE001 - raise it in the reader, not in the writer
             turn.set_exception(error)
         else:
             turn.set_result(None)

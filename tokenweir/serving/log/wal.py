@@ -1,10 +1,8 @@
-"""Keeps a file of SQLite and its write-ahead log short, beside the writer.
+"""Keeps an SQLite file and its write-ahead log small, next to the writer.
 
-It moves what the write-ahead log holds into the file, so that no commit has to.
-
-SQLite has the commit that makes a log too long do it, with ``fsync`` and all: on a busy disk that
-takes seconds, and whoever waits for that commit, or for the next one, waits as long. Here a
-connection and a thread of their own do it beside the writer, which SQLite allows.
+By default, SQLite lets the commit that makes the log too long move it into the file, with
+``fsync``. On a busy disk that takes seconds, and this commit and the next ones wait. Here, a
+separate connection in its own thread does this in parallel with the writer, which SQLite allows.
 """
 
 from __future__ import annotations
@@ -18,17 +16,17 @@ from pathlib import Path
 __all__ = ["MOST_PAGES", "WalKeeper"]
 
 _PAGES = 1000
-"""Pages after which a log is emptied, as SQLite has it by itself."""
+"""Pages after which a log is emptied, the same number as SQLite's default."""
 
 MOST_PAGES = 32_000
-"""Pages, some 130 MB, from which the writer has to do it, for its ``PRAGMA wal_autocheckpoint``: a
-log that is always written begins anew only when somebody had a moment to empty all of it."""
+"""The limit at which the writer itself must empty the log (``PRAGMA wal_autocheckpoint``), in
+pages, about 130 MB. SQLite starts a log over only after a moment in which all of it was emptied."""
 
 _STEP = 256
-"""Pages that are given back at once, while the writer waits."""
+"""Pages returned at a time, while the writer waits."""
 
 _PATIENCE = 0.2
-"""Seconds for which it waits for the writer, or has the writer wait for readers."""
+"""Seconds to wait for the writer, or to let the writer wait for readers."""
 
 _logger = logging.getLogger("tokenweir.serving")
 
@@ -37,7 +35,7 @@ class WalKeeper:
     """Keeps the write-ahead log of one file short. For one event loop.
 
     Attributes:
-        count: How many times it has emptied the log.
+        count: The number of times it has emptied the log.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,7 +50,7 @@ class WalKeeper:
         self._emptying: asyncio.Future[None] | None = None
 
     def wrote(self, pages: int) -> None:
-        """About so many pages were committed."""
+        """Note that about so many pages were committed."""
         self._pages += pages
         if self._pages >= _PAGES and self._emptying is None:
             self._pages = 0
@@ -60,18 +58,18 @@ class WalKeeper:
             self._emptying.add_done_callback(self._emptied)
 
     async def used(self) -> int:
-        """Bytes of the file that hold something."""
+        """The bytes of the file that are in use."""
         return await self._loop.run_in_executor(self._thread, self._used)
 
     async def tidy(self) -> None:
-        """Give space that nothing uses any more back to the disk, if that is worth it."""
+        """Return unused space to the disk, if it is worth the work."""
         try:
             await self._loop.run_in_executor(self._thread, self._tidy)
-        except sqlite3.OperationalError as error:  # it is in use; the next time will do
-            _logger.warning("%s could not be made shorter: %s", self._path, error)
+        except sqlite3.OperationalError as error:  # the file is in use; try again next time
+            _logger.warning("%s could not be shrunk: %s", self._path, error)
 
     async def close(self) -> None:
-        """Wait for what it is at, and close."""
+        """Wait for work in progress, and close."""
         if self._emptying is not None:
             await asyncio.wait([self._emptying])
         await self._loop.run_in_executor(self._thread, self._connection.close)
@@ -88,11 +86,11 @@ class WalKeeper:
         free = self._pragma("freelist_count")
         if free >= _PAGES:
             for _ in range(0, free, _STEP):
-                # As a script: it has a step for each page, of which ``execute`` takes the first.
+                # As a script: there is a step per page, and ``execute`` does only the first.
                 self._connection.executescript(f"PRAGMA incremental_vacuum({_STEP})")
         wal = Path(f"{self._path}-wal")
         if free >= _PAGES or wal.stat().st_size > _PAGES * self._pragma("page_size"):
-            self._empty()  # the most of it without holding up the writer
+            self._empty()  # most of it, without blocking the writer
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def _pragma(self, name: str) -> int:
@@ -102,5 +100,5 @@ class WalKeeper:
     def _emptied(self, done: asyncio.Future[None]) -> None:
         self._emptying = None
         self.count += 1
-        if (error := done.exception()) is not None:  # it stays in the log, and is as safe there
+        if (error := done.exception()) is not None:  # the data stay in the log, which is as safe
             _logger.warning("a write-ahead log could not be emptied: %s", error)
