@@ -50,5 +50,5 @@ def test_data_of_another_version(tmp_path: Path) -> None:
     with EmbeddedPostgres(tmp_path):
         pass
     (tmp_path / "data" / "PG_VERSION").write_text("9\n")
-    with pytest.raises(DatabaseError, match="is Postgres 9's, and the programs are those of"):
+    with pytest.raises(DatabaseError, match="belong to Postgres 9, but the programs are version"):
         EmbeddedPostgres(tmp_path).start()

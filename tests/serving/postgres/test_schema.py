@@ -39,7 +39,7 @@ async def test_newer_tables_are_refused(database_url: str) -> None:
         pass
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("update tokenweir_version set version = version + 1")
-    with pytest.raises(DatabaseError, match="a newer Tokenweir has been here"):
+    with pytest.raises(DatabaseError, match="a newer Tokenweir has migrated them"):
         async with postgres_home(database_url, {})():
             pass
 

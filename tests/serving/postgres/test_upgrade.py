@@ -106,7 +106,7 @@ def test_old_and_new_side_by_side(
         check(b, "b")
         again = Server(words, tmp_path, provider.environ)
         assert again.process.wait(60) == 1
-        assert "a newer Tokenweir has been here" in again.stderr()
+        assert "a newer Tokenweir has migrated them" in again.stderr()
         assert "Traceback" not in again.stderr()
         again.close()
 

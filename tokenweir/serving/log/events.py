@@ -283,7 +283,7 @@ class EventLog(Protocol):
             on_lost: Called once when this writer is found to be refused.
 
         Raises:
-            LostError: If there was a writer of a greater epoch.
+            LostError: If the run has had a writer of this epoch or a greater one.
             StoreError: If the store cannot be reached.
         """
         ...

@@ -1,1 +1,1 @@
-"""The home of several servers: records, events and checkpoints in one Postgres."""
+"""The home for several servers: records, events and checkpoints in one Postgres."""

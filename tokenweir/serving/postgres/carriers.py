@@ -1,6 +1,6 @@
-"""What carries live events from one server to others: Postgres' NOTIFY, or NATS.
+"""Carries live events from one server to others: Postgres' NOTIFY, or NATS.
 
-Each may lose anything: readers see what is missing, and read it from Postgres.
+Both may lose messages: readers notice gaps, and read the missing events from Postgres.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from tokenweir.serving.problems import StoreError
 __all__ = ["NOTIFIED", "NatsCarrier", "NotifyCarrier"]
 
 NOTIFIED = "notified"
-"""The address of servers that hear by NOTIFY, as all do."""
+"""The address of servers that are reached by NOTIFY, as all are."""
 
 _PACE = 0.005
-"""Seconds between two statements, at least."""
+"""Minimum seconds between two statements."""
 
 _OF_EACH = 20e-6
-"""The same for each pair of servers. With n servers n wake n times in that time, so that it grows
-with the square of their number if the cost of that is to stay the same: more from 16 servers on."""
+"""The same, per pair of servers. A statement wakes all n servers, and all n servers send. To keep
+the cost constant, the pace grows with the square of n; this takes effect from 16 servers on."""
 
 _NATS_PACE = 0.001
-"""Seconds between two messages to a server, at least."""
+"""Minimum seconds between two messages to a server."""
 
 _RETRY = 0.2
-"""Seconds until a connection that broke is tried anew."""
+"""Seconds until a broken connection is opened again."""
 
 _logger = logging.getLogger("tokenweir.serving")
 
 
 class NotifyCarrier:
-    """Tells every server of the database, on a connection of its own.
+    """Sends to every server of the database, on its own connection.
 
-    One of the pool's would have to be waited for while many runs save their checkpoints. It is a
+    A connection of the pool would not be free while many runs save their checkpoints. Sending is a
     transaction that writes nothing.
     """
 
@@ -56,11 +56,11 @@ class NotifyCarrier:
 
     @property
     def pace(self) -> float:
-        """Seconds from one call of ``send`` to the next, at least."""
+        """Minimum seconds between two calls of ``send``."""
         return max(_PACE, _OF_EACH * self._session.servers**2)
 
     async def send(self, words: list[bytes]) -> None:
-        """Send words of at most ``LONGEST`` bytes."""
+        """Send words of at most ``LONGEST`` bytes each."""
         number = self._session.number
         said = [f"{number} live {base64.b64encode(word).decode()}" for word in words]
         try:
@@ -73,7 +73,7 @@ class NotifyCarrier:
             await asyncio.sleep(_RETRY)
 
     async def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._connection is not None:
             with contextlib.suppress(psycopg.Error):
                 await self._connection.close()
@@ -81,16 +81,16 @@ class NotifyCarrier:
 
 
 class NatsCarrier:
-    """Tells the servers that read a run, and no others, by NATS.
+    """Sends by NATS, only to the servers that read a run.
 
-    A server that has not reached NATS, or has lost it, is told by NOTIFY until it is there.
+    A server that is not connected to NATS is reached by NOTIFY until it is connected.
 
     Args:
-        url: A server of NATS, or several joined by commas.
+        url: A NATS server, or several joined by commas.
 
     Attributes:
-        pace: Seconds from one turn of sending to the next, at least.
-        on_word: Called with each word that comes.
+        pace: Minimum seconds between two rounds of sending.
+        on_word: Called with each word received.
         on_change: Called when ``address`` has changed.
     """
 
@@ -107,15 +107,15 @@ class NatsCarrier:
 
     @property
     def address(self) -> str:
-        """Where this server is reached just now."""
+        """The address at which this server is reached at the moment."""
         return self._inbox if self._client.is_connected else NOTIFIED
 
     def reaches(self, address: str) -> bool:
-        """Whether a server with this address is told by NATS just now."""
+        """Whether a server with this address is reached by NATS at the moment."""
         return address != NOTIFIED and self._client.is_connected
 
     def open(self) -> None:
-        """Begin to connect, for as long as that takes."""
+        """Connect in the background."""
         self._opening = asyncio.get_running_loop().create_task(self._open())
 
     async def _open(self) -> None:
@@ -155,7 +155,7 @@ class NatsCarrier:
         elif self._problem is None:
             self._problem = str(error) or type(error).__name__
             _logger.error(
-                "NATS cannot be reached, trying again; tokens go by Postgres meanwhile: %s",
+                "NATS is unreachable; tokens go through Postgres until it is back: %s",
                 self._problem,
             )
 
@@ -164,6 +164,6 @@ class NatsCarrier:
 
     async def _back(self) -> None:
         if self._problem is not None:
-            _logger.warning("NATS is reached")
+            _logger.warning("NATS is reachable again")
         self._problem = None
         self.on_change()

@@ -1,9 +1,9 @@
-"""LangGraph's checkpoints in Postgres, written by nobody but the worker that holds the run.
+"""LangGraph's checkpoints in Postgres; only the worker that holds a run writes them.
 
-LangGraph's own saver does the work, one for each call and on a connection of the pool: one saver
-for all would let one call through at a time. A write is one transaction, which begins with a look
-at who holds the run: ``tokenweir_hold`` raises if another worker does, and has the claim of
-another one wait until the write is done.
+LangGraph's own saver does the work: a new one per call, on a connection of the pool, as one saver
+for all would serialize the calls. A write is one transaction. It first checks who holds the run:
+``tokenweir_hold`` raises if another worker does, and makes other workers' claims wait until the
+write is done.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tokenweir.serving.running.checkpoints import Said, run_of
 __all__ = ["PostgresCheckpoints"]
 
 _BEGINS_AT_ONCE = sys.version_info >= (3, 12)
-"""As in ``running/checkpoints.py``."""
+"""See ``running/checkpoints.py``."""
 
 _PLACE = "thread_id, checkpoint_ns, checkpoint_id"
 _WRITE = f"{_PLACE}, task_id, task_path, idx, channel, type, blob"
@@ -56,7 +56,7 @@ class PostgresCheckpoints(BaseCheckpointSaver[str]):
         self._said: Said | None = None
 
     def behind(self, said: Said) -> PostgresCheckpoints:
-        """As ``Checkpoints`` has it."""
+        """See ``Checkpoints``."""
         made = copy(self)
         made._said = said
         return made
@@ -75,7 +75,7 @@ class PostgresCheckpoints(BaseCheckpointSaver[str]):
     ) -> AsyncIterator[CheckpointTuple]:
         async with self._reading() as saver:
             found = [each async for each in saver.alist(config, **which)]
-        for each in found:  # whoever reads them may take his time, or ask for more
+        for each in found:  # the consumer may be slow, or make further calls
             yield each
 
     async def aget_delta_channel_history(
@@ -113,7 +113,7 @@ class PostgresCheckpoints(BaseCheckpointSaver[str]):
             )
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Remove what runs wrote, all or nothing, as if they had never been."""
+        """Remove what these runs wrote and restore what they overwrote, all or nothing."""
         of_runs = {"runs": list(run_ids)}
         async with self._database.transaction() as connection:
             for sql in (
@@ -142,10 +142,10 @@ class PostgresCheckpoints(BaseCheckpointSaver[str]):
         async with self._reading() as saver:
             await saver.aprune(thread_ids, strategy=strategy)
 
-    # What a home's saver does besides
+    # A home's additions
 
     async def akeep_writes(self, run_id: str, thread_id: str, *, everywhere: bool = False) -> None:
-        """As ``Checkpoints`` has it."""
+        """See ``Checkpoints``."""
         values = {"run": run_id, "thread": thread_id}
         newest = "checkpoint_id" if everywhere else "max(checkpoint_id)"
         grouped = "" if everywhere else "group by thread_id, checkpoint_ns"
@@ -169,7 +169,7 @@ class PostgresCheckpoints(BaseCheckpointSaver[str]):
                 await connection.execute(sql, values)
 
     async def atry(self) -> None:
-        """As ``Checkpoints`` has it."""
+        """See ``Checkpoints``."""
         async with self._database.transaction() as connection:
             await connection.execute(
                 f"insert into tokenweir_former_writes ({_PLACE}, run) values ('', '', '', '')"
@@ -177,11 +177,11 @@ class PostgresCheckpoints(BaseCheckpointSaver[str]):
             await connection.execute("delete from tokenweir_former_writes where run = ''")
 
     async def asize(self) -> int:
-        """None of it is in files of ours."""
+        """Always 0: Postgres has no files of ours."""
         return 0
 
     async def atidy(self) -> None:
-        """Postgres does that by itself."""
+        """Nothing to do: Postgres does this itself."""
 
     # Inside
 
@@ -195,7 +195,7 @@ class PostgresCheckpoints(BaseCheckpointSaver[str]):
 
     @asynccontextmanager
     async def _held(self, config: RunnableConfig) -> AsyncIterator[AsyncPostgresSaver]:
-        """A saver in one transaction, under the fence of the run that writes, if one does."""
+        """A saver in one transaction; if a run writes, it must be held under its epoch."""
         run, epoch = run_of(config)
         if run and self._said is not None:
             if _BEGINS_AT_ONCE:
@@ -203,7 +203,7 @@ class PostgresCheckpoints(BaseCheckpointSaver[str]):
             await self._said(run, epoch)
         async with (
             self._database.connection() as connection,
-            connection.pipeline(),  # it goes in one piece: an answer is waited for once, at its end
+            connection.pipeline(),  # so that only the end waits for an answer
             connection.transaction(),
         ):
             if run and self._said is not None:

@@ -1,4 +1,4 @@
-"""Which runs a server may claim, as one transaction of SQL."""
+"""Which runs a server may claim, as one SQL transaction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tokenweir.serving.running.store import Hold
 __all__ = ["RUN", "claim", "give_back", "give_back_lost", "stop_earlier"]
 
 RUN = "r.record, r.status, r.epoch, r.server, r.stopping, r.undone, r.error, r.updated_at, r.turn"
-"""The columns of a run ``r``, as ``rows.py`` reads them."""
+"""The columns of a run ``r`` that ``rows.py`` reads."""
 
 _OPEN = "status in ('pending', 'running')"
 
@@ -21,7 +21,7 @@ _FIRST = f"""r.due <= now() and not exists (
     select 1 from tokenweir_runs o
     where o.thread = r.thread and o.seq <> r.seq and o.{_OPEN} and o.due <= now()
     and (o.status = 'running' or (o.due, o.seq) < (r.due, r.seq)))"""
-"""Whether it is the turn of a run ``r`` on its thread."""
+"""Whether a run ``r`` may run now, as the first on its thread."""
 
 _FREE = f"""r.{_OPEN} and (r.server is null or r.server not in (select id from alive))
     and (r.stopping or ({_FIRST}))"""
@@ -51,11 +51,11 @@ where application_name = %s and datname = current_database() and usename = curre
 and xact_start is not null and wait_event = 'ClientRead'
 and state_change < clock_timestamp() - %s
 """
-"""End transactions of processes that were stopped in the middle of a pipeline. Postgres takes them
-for busy; or for idle, but ends the ``idle_in_transaction_session_timeout`` at the last Flush."""
+"""End transactions of processes that were suspended in the middle of a pipeline. Postgres sees them
+as busy, or as idle, but their last Flush stopped the ``idle_in_transaction_session_timeout``."""
 
 _MORE = 100
-"""Runs to be ended that are looked at besides, as they need no room."""
+"""Further runs that are looked at: those to be ended need no room."""
 
 
 async def claim(
@@ -63,8 +63,9 @@ async def claim(
 ) -> list[Hold]:
     """Claim runs, within a transaction.
 
-    Those that somebody is just changing are left for the next time, with those of their threads;
-    unless he has been at it for so long that he must have been stopped.
+    Runs that another transaction is changing, and runs of threads that one has locked, are left
+    for the next call. A transaction that idles for too long must be of a suspended process; it is
+    ended.
     """
     found = await (await connection.execute(_LOOK, (most + _MORE,))).fetchall()
     if not found:
@@ -73,7 +74,7 @@ async def claim(
     to_run = [(seq, thread) for seq, thread, stopping in found if not stopping][:most]
     busy = await _lock(connection, sorted({thread for _, thread in to_run}))
     seqs = [*to_end, *(seq for seq, thread in to_run if (thread,) not in busy)]
-    # Looked at anew: another server may have claimed one of a thread before that was locked here.
+    # Checked again: another server may have claimed a run before its thread was locked here.
     values = {
         "seqs": seqs,
         "server": server,
@@ -100,7 +101,7 @@ def _hold(run: Run, waited: float) -> Hold:
 
 
 async def _lock(connection: Connection, threads: list[str]) -> set[tuple[str]]:
-    """Lock threads; those of which somebody else has the lock."""
+    """Lock threads; return those that another transaction has locked."""
     there = await (
         await connection.execute("select id from tokenweir_threads where id = any(%s)", (threads,))
     ).fetchall()
@@ -110,7 +111,7 @@ async def _lock(connection: Connection, threads: list[str]) -> set[tuple[str]]:
 
 
 async def stop_earlier(connection: Connection, now: str) -> bool:
-    """Stop what runs that have just become due displace; whether there was any."""
+    """Stop runs that are displaced by ones that have become due; return whether there were any."""
     sql = f"""
     update tokenweir_runs o set stopping = true, updated_at = %s,
         undone = o.undone or r.strategy = 'rollback'
@@ -124,7 +125,7 @@ async def stop_earlier(connection: Connection, now: str) -> bool:
 
 
 async def give_back(connection: Connection, run: str, epoch: int, now: str) -> bool:
-    """Have a run be claimed by anybody, unless it is over or another's; whether it was held."""
+    """Let any server claim a run, if it is held under this epoch; return whether it was."""
     sql = (
         "update tokenweir_runs set server = null, status = 'pending', updated_at = %s "
         f"where id = %s and epoch = %s and {_OPEN}"
@@ -133,10 +134,10 @@ async def give_back(connection: Connection, run: str, epoch: int, now: str) -> b
 
 
 async def give_back_lost(database: Database, server: str, written: list[str]) -> None:
-    """Have be claimed anew what a server holds for a lease, and does not write.
+    """Release runs that a server has held for a lease without writing them.
 
-    It does not know of them: its connection broke when the claim had been made, and before it heard
-    of that.
+    The server does not know that it holds them: its connection broke between the claim and the
+    answer.
     """
     sql = (
         "update tokenweir_runs set server = null, status = 'pending' where server = %s "

@@ -1,7 +1,7 @@
-"""Connections to Postgres, and its trouble told as StoreError.
+"""Connections to Postgres, with failures raised as StoreError.
 
-A connection that broke is replaced by a new one. Nothing is tried twice here: whoever called knows
-whether that may be done.
+A broken connection is replaced by a new one. Nothing is retried here: only the caller knows whether
+that is safe.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ __all__ = ["APPLICATION", "LEASE", "NOTIFY", "NOT_HELD", "Connection", "Database
 Connection: TypeAlias = "psycopg.AsyncConnection[tuple[Any, ...]]"
 
 LEASE = 10.0
-"""Seconds for which a server is taken to live after a sign of life."""
+"""Seconds for which a server counts as alive after a heartbeat."""
 
 NOT_HELD = "TW001"
 """The SQLSTATE that ``tokenweir_hold`` raises; see ``schema.py``."""
 
 _CONNECTIONS = (2, 16)
-"""At least and at most."""
+"""The minimum and maximum number of connections."""
 
 _PATIENCE = 5.0
-"""Seconds that a connection is waited for."""
+"""Seconds to wait for a connection."""
 
 _LOCKED = 10.0
-"""Seconds that a lock is waited for: longer than anybody may stand idle who has it."""
+"""Seconds to wait for a lock: longer than a transaction that has one may be idle."""
 
 _FOR_EVER = 1e9
 
 APPLICATION = "tokenweir"
-"""The name of all connections of servers."""
+"""The application name of all servers' connections."""
 
 _CONNECTED: dict[str, Any] = {
     "autocommit": True,
@@ -54,7 +54,7 @@ _logger = logging.getLogger("tokenweir.serving")
 
 @contextlib.contextmanager
 def told() -> Iterator[None]:
-    """Tell trouble of the database as StoreError, and a run that is not held as LostError."""
+    """Raise database failures as StoreError, and LostError for a run that is not held."""
     try:
         yield
     except (psycopg.OperationalError, psycopg.InterfaceError, errors.InternalError) as error:
@@ -62,26 +62,27 @@ def told() -> Iterator[None]:
         raise StoreError from error
     except psycopg.DatabaseError as error:
         if error.sqlstate == NOT_HELD:
-            raise LostError("the run is another worker's now") from None
+            raise LostError("the run was claimed by another worker") from None
         raise
 
 
 class _Text(StrDumperUnknown):
-    """A text without NUL, which Postgres refuses: U+FFFD is in its place. No id has one."""
+    """A text in which U+FFFD replaces NUL, which Postgres refuses. Ids never have a NUL."""
 
     def dump(self, obj: str) -> Buffer | None:
         return super().dump(obj.replace("\0", "\ufffd"))
 
 
 NOTIFY = "select pg_notify('tokenweir', word) from unnest(%s::text[]) word"
-"""Says words to all servers."""
+"""Send words to all servers."""
 
 
 class Database:
-    """Connections, as many as are needed at once, in one event loop.
+    """A pool of connections for one event loop.
 
     Args:
-        url: ``postgresql://...``, as libpq has it.
+        url: ``postgresql://...``, as for libpq.
+        lease: Seconds for which a server counts as alive after a heartbeat.
     """
 
     def __init__(self, url: str, lease: float = LEASE) -> None:
@@ -100,16 +101,16 @@ class Database:
 
     @property
     def idle(self) -> float:
-        """Seconds for which a transaction may stand idle."""
+        """Seconds for which a transaction may be idle."""
         return 0.75 * self.lease
 
     @property
     def pool(self) -> AsyncConnectionPool[Any]:
-        """For LangGraph's key-value store, which takes its connections itself."""
+        """The pool, for LangGraph's key-value store."""
         return self._pool
 
     async def open(self) -> None:
-        """Connect. Raises psycopg.OperationalError if that cannot be done."""
+        """Connect. Raises psycopg.OperationalError on failure."""
         await (await self.connect()).close()
         await self._pool.open(wait=True)
 
@@ -118,15 +119,15 @@ class Database:
         await self._pool.close()
 
     async def connect(self) -> Connection:
-        """A connection of the caller's own."""
+        """A connection for the caller alone."""
         connection = await psycopg.AsyncConnection.connect(self.url, **_CONNECTED)
         await self.configure(connection)
         return connection
 
     async def configure(self, connection: Connection) -> None:
-        """Have no transaction stand idle as long as a lease, and take any text.
+        """Limit how long a transaction may be idle, and accept any text.
 
-        A process that is stopped within a transaction must not keep its run longer than that.
+        A process that is suspended in a transaction must not hold its run for longer than a lease.
         """
         connection.adapters.register_dumper(str, _Text)
         await connection.execute(
@@ -137,7 +138,7 @@ class Database:
         )
 
     async def renew(self) -> None:
-        """Throw away the connections that broke, as after a restart of Postgres."""
+        """Drop broken connections, such as after a restart of Postgres."""
         await self._pool.check()
 
     @contextlib.asynccontextmanager
@@ -149,20 +150,20 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """A connection within a transaction, which is committed at the end. Raises StoreError."""
+        """A connection in a transaction, which is committed on exit. Raises StoreError."""
         async with self.connection() as connection, connection.transaction():
             yield connection
 
     async def rows(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
-        """What one statement gives. Raises StoreError."""
+        """The rows of one statement. Raises StoreError."""
         async with self.connection() as connection:
             return await (await connection.execute(sql, values)).fetchall()
 
     async def tell(self, words: list[str]) -> None:
-        """Say something to all servers. Never within a transaction that writes.
+        """Notify all servers. Never call this within a transaction that writes.
 
-        Commits that notify wait for each other in the whole of Postgres, also while they wait for
-        the disk. It is a hint, and may be lost: everybody looks from time to time anyhow.
+        In Postgres, commits that notify wait for each other, even while they wait for the disk. A
+        notification may be lost: all receivers poll as well.
         """
         with contextlib.suppress(StoreError):
             await self.rows(NOTIFY, (words,))

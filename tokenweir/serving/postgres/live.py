@@ -1,6 +1,6 @@
-"""Sends what a run says to the servers that read it, as it comes: not kept, and never waited for.
+"""Sends events to the servers that read a run as they are written, unbuffered and without waiting.
 
-Now and then, what all runs have said meanwhile at once: each message wakes whom it goes to.
+The new events of all runs are sent together in intervals, as each message wakes its receivers.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from tokenweir.serving.postgres.writer import PostgresWriter
 __all__ = ["Live"]
 
 _MOST = LONGEST - 128
-"""Bytes of one part, beside the name of its run."""
+"""Bytes of one part, without the id of its run."""
 
 
 class _Sent:
-    """How far the events of a writer were sent: up to an id, and of which messages the envelope."""
+    """What was sent of a writer: events up to an id, and the envelopes of some messages."""
 
     def __init__(self, last: int) -> None:
         self.last = last
@@ -35,15 +35,15 @@ class _Sent:
 
 
 class Live:
-    """Sends the events of this process' writers to those who read them elsewhere.
+    """Sends the events of this process' writers to readers at other servers.
 
-    What readers get follows on what they have, or on what is in Postgres: it begins behind that.
+    Such events continue what readers have, or what is in Postgres.
 
     Args:
-        notify: Reaches every server.
-        nats: Reaches those that have it, if this one has.
-        readers: Where the other servers are reached that read a run.
-        hurry: Has what waits of a writer written at once: what is too long to be sent.
+        notify: Reaches all servers.
+        nats: Reaches servers that have NATS, if this one has.
+        readers: Gives the addresses of the other servers that read a run.
+        hurry: Writes a writer's waiting events at once; for events that are too long to send.
     """
 
     def __init__(
@@ -60,23 +60,23 @@ class Live:
         self._hurry = hurry
         self._loop = asyncio.get_running_loop()
         self._sent: dict[PostgresWriter, _Sent] = {}
-        """The writers that are read elsewhere."""
+        """The writers with readers at other servers."""
         self._more: dict[PostgresWriter, None] = {}
-        """Those of them that have said more."""
+        """Those of them with new events."""
         self._sending: asyncio.Task[None] | None = None
 
     def begin(self, writer: PostgresWriter) -> None:
-        """A writer's run is read elsewhere, by a server that knows only what is in Postgres."""
+        """Note that a server reads a writer's run, and has only what is in Postgres."""
         self._sent[writer] = _Sent(writer.last_saved)
         self.said(writer)
 
     def end(self, writer: PostgresWriter) -> None:
-        """Nobody writes there any more."""
+        """Drop a writer that writes no more."""
         self._sent.pop(writer, None)
         self._more.pop(writer, None)
 
     def said(self, writer: PostgresWriter) -> None:
-        """A writer may have events that readers may see."""
+        """Note that a writer may have new visible events."""
         if writer in self._sent:
             self._more[writer] = None
             if self._sending is None:
@@ -94,7 +94,7 @@ class Live:
                 await asyncio.sleep(await self._carry(parts))
 
     async def _carry(self, parts: list[RunPart]) -> float:
-        """Send parts to where their runs are read; for how long nothing more is to be sent."""
+        """Send parts to the readers of their runs; return the seconds until the next round."""
         nats = self._nats
         notified, addressed = list[RunPart](), dict[str, list[RunPart]]()
         for part in parts:
@@ -112,12 +112,12 @@ class Live:
         return self._notify.pace if notified or nats is None else nats.pace
 
     def _parts(self, writer: PostgresWriter) -> Iterator[RunPart]:
-        """What is to be sent of a writer."""
+        """The parts to send for a writer."""
         if not self._readers(writer.run):
             del self._sent[writer]
             return
         sent, tail = self._sent[writer], writer.tail
-        # What went out of memory unsent is in Postgres: readers see that something lacks.
+        # Events that left memory before they were sent are in Postgres; readers see the gap.
         sent.last = max(sent.last, tail.dropped)
         events = tail.after(sent.last)
         if events and events[-1].id < tail.visible:
@@ -129,7 +129,7 @@ class Live:
             heavy = weight(event, enveloped=new)
             far = heavy > _MOST
             if far and event.id > writer.last_saved:
-                self._hurry(writer)  # and what is saved is said again
+                self._hurry(writer)  # once it is saved, ``said`` is called again
                 self._more.pop(writer, None)
                 far = False
                 break
@@ -151,7 +151,7 @@ class Live:
             yield writer.run, part, size
 
     async def close(self) -> None:
-        """Send no more."""
+        """Stop sending."""
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.wait([self._sending])

@@ -1,7 +1,7 @@
-"""How events look that servers send each other while they are being written: words of bytes.
+"""The encoding of events that servers send each other while a run is written.
 
-A part is what one run has said since the part before it. A word carries the parts of many runs, and
-each token without what it has in common with the others of its message: that goes once.
+A part has the events of one run since the part before. A word has the parts of many runs. What the
+tokens of a message have in common is sent only once.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ __all__ = [
 ]
 
 LONGEST = 5_800
-"""Bytes of one word. NOTIFY takes at most 8,000, and text: it is base64 there."""
+"""The length of one word in bytes. NOTIFY takes at most 8,000 bytes of text, so it is base64."""
 
 _AROUND = 32
-"""The most bytes that MessagePack puts around an event, an envelope or a part."""
+"""The most bytes that MessagePack adds to an event, an envelope or a part."""
 
 
 class SentEnvelope(msgspec.Struct, array_like=True, gc=False):
@@ -40,7 +40,7 @@ class SentEnvelope(msgspec.Struct, array_like=True, gc=False):
 
 
 class LiveEvent(msgspec.Struct, array_like=True, gc=False):
-    """An event: with the id of its envelope, 0 for none."""
+    """An event, with the id of its envelope; 0 for none."""
 
     id: int
     kind: str
@@ -52,9 +52,9 @@ class LivePart(msgspec.Struct, array_like=True):
     """Events of one run.
 
     Attributes:
-        before: The id of the event before them. That, and what comes before it, was sent already,
-            or is in Postgres.
-        envelopes: Of these events, those that were not sent before.
+        before: The id of the event before them. It and all earlier events were sent already, or
+            are in Postgres.
+        envelopes: The envelopes of these events that were not sent before.
     """
 
     before: int
@@ -63,7 +63,7 @@ class LivePart(msgspec.Struct, array_like=True):
 
 
 RunPart: TypeAlias = "tuple[str, LivePart, int]"
-"""A run, a part of it, and how many bytes that takes, about."""
+"""A run, a part of it, and the part's approximate size in bytes."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[tuple[str, msgspec.Raw]]).decode
@@ -71,7 +71,7 @@ _decode_part = msgspec.msgpack.Decoder(LivePart).decode
 
 
 def weight(event: Event, *, enveloped: bool) -> int:
-    """The most bytes that an event takes, with its envelope or without it."""
+    """An upper bound of an event's size in bytes, with or without its envelope."""
     around = event.envelope
     size = len(event.kind.encode()) + len(event.body) + _AROUND
     if enveloped and around is not None:
@@ -80,7 +80,7 @@ def weight(event: Event, *, enveloped: bool) -> int:
 
 
 def pack(parts: Sequence[RunPart]) -> Iterator[bytes]:
-    """Parts as few words."""
+    """Pack parts into few words."""
     some, size = list[tuple[str, LivePart]](), 0
     for run, part, heavy in parts:
         heavy += len(run) + _AROUND
@@ -94,7 +94,7 @@ def pack(parts: Sequence[RunPart]) -> Iterator[bytes]:
 
 
 def unpack(word: bytes, wanted: Container[str]) -> Iterator[tuple[str, LivePart]]:
-    """Of the runs in a word those that are wanted, with their parts."""
+    """The parts in a word that belong to wanted runs."""
     for run, part in _decode(word):
         if run in wanted:
             yield run, _decode_part(part)

@@ -1,8 +1,8 @@
-"""The event log in Postgres, written behind by one task: a block of each run that has said more.
+"""The event log in Postgres, written by one task: a block for each run with new events.
 
-Those of all runs are written every ``_PACE`` seconds, and those of a run at once when an event of
-its has to be durable. Whoever writes for a run that another worker holds is told so, and what it
-had not written is dropped.
+Every ``_PACE`` seconds the blocks of all runs are written. When an event must be durable, the
+block of its run is written at once. A writer whose run another worker has claimed gets an error,
+and its unwritten events are dropped.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ _PACE = 0.25
 """Seconds between blocks of all runs."""
 
 _MOST_WAITING = 16 << 20
-"""Bytes that may wait before writers of many events are held back."""
+"""The bytes that may wait before writers have to wait."""
 
 _AT_ONCE = 4 << 20
-"""Bytes of one statement, if it is more than one run's."""
+"""The target size of one statement in bytes; it has one run at least."""
 
 _GAP = 1_000_000
-"""Ids after a record was cut off go on at the next multiple: more than what waits can be."""
+"""After a crash, ids continue at the next multiple of this: more events than can have waited."""
 
 _RETRY = 0.2
-"""Seconds until what could not be written is tried again."""
+"""Seconds until a failed write is tried again."""
 
 _logger = logging.getLogger("tokenweir.serving")
 
 
 class PostgresLog:
-    """The event log of the servers of one database, for the workers and readers of this process."""
+    """The event log of one database's servers, for the workers and readers of this process."""
 
     def __init__(
         self, database: Database, news: News, notify: NotifyCarrier, nats: NatsCarrier | None = None
@@ -59,7 +59,7 @@ class PostgresLog:
         self._loop = asyncio.get_running_loop()
         self._writers: dict[str, PostgresWriter] = {}
         self._some: dict[PostgresWriter, None] = {}
-        """Writers of which something waits, in the order in which it came to that."""
+        """Writers with waiting events, in the order in which they got them."""
         self._urgent: set[PostgresWriter] = set()
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -79,8 +79,8 @@ class PostgresLog:
     ) -> PostgresWriter:
         before = self._writers.get(run_id)
         if before is not None and before.epoch >= epoch:
-            raise LostError(f"run {run_id} is another worker's now")
-        # A writer of a smaller epoch that was just committing was waited for by the claim.
+            raise LostError(f"run {run_id} was claimed by another worker")
+        # The claim has waited for any commit of a writer with a smaller epoch.
         kept = await self.file.kept(run_id, epoch)
         if before is not None:
             self._close(before, lost=True)
@@ -153,11 +153,11 @@ class PostgresLog:
 
     @property
     def written(self) -> list[str]:
-        """The runs that are written here."""
+        """The runs that have a writer here."""
         return list(self._writers)
 
     def drop(self, run_id: str, epoch: int) -> None:
-        """Nobody here writes a run any more under this epoch: it is over, or given back."""
+        """Drop the writer of a run with this epoch, as the run has ended or was given back."""
         writer = self._writers.get(run_id)
         if writer is not None and writer.epoch == epoch:
             self._close(writer, lost=False)
@@ -190,7 +190,7 @@ class PostgresLog:
     # Inside
 
     def _close(self, writer: PostgresWriter, *, lost: bool) -> None:
-        """Take a writer out; what it has not written is dropped."""
+        """Remove a writer; its unwritten events are dropped."""
         if self._writers.get(writer.run) is writer:
             del self._writers[writer.run]
         self._some.pop(writer, None)
@@ -233,12 +233,12 @@ class PostgresLog:
                 self._failed(error)
                 await asyncio.sleep(_RETRY)
             except Exception as error:
-                _logger.error("events cannot be written", exc_info=error)
+                _logger.error("events cannot be written; runs wait", exc_info=error)
                 self._failed(error)
                 await asyncio.sleep(_RETRY)
 
     async def _write(self, writers: list[PostgresWriter]) -> None:
-        """Write what waits of these."""
+        """Write the waiting events of these writers."""
         while writers:
             parts, size = dict[PostgresWriter, Part](), 0
             while writers and size < _AT_ONCE:
@@ -266,7 +266,7 @@ class PostgresLog:
     def _failed(self, error: Exception) -> None:
         now = self._loop.time()
         if self._failing_since is None:
-            _logger.error("events cannot be written, runs wait; trying again: %s", error.__cause__)
+            _logger.error("events cannot be written; runs wait: %s", error.__cause__)
             self._failing_since = now
         self._problem = str(error.__cause__ or error)
         self._all_at = 0.0

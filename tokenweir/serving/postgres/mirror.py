@@ -1,4 +1,4 @@
-"""What a run says that another server writes, as it comes: its newest events, in memory."""
+"""The newest events of a run that another server writes, in memory, as they arrive."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tokenweir.serving.postgres.place import Place
 __all__ = ["Mirror"]
 
 _ENVELOPES = 512
-"""Envelopes that are known at once; who wrote one that is not sends it again."""
+"""The number of envelopes remembered; if one is missing, its server is asked to send it again."""
 
 
 class Mirror:
     """A tail that is fed from outside, for the readers of one run in this process.
 
     Attributes:
-        tail: None as long as nothing has come, or after something was missed: then readers look
-            into Postgres, and for a new tail.
+        tail: None until events arrive, and after some were missed; then readers read from
+            Postgres, and look for a new tail.
     """
 
     def __init__(self) -> None:
@@ -31,11 +31,11 @@ class Mirror:
         self._silent = False
 
     def add(self, place: Place) -> None:
-        """Have somebody know of new tails."""
+        """Notify this place of new tails."""
         self._places.add(place)
 
     def came(self, part: LivePart) -> bool:
-        """Take the events of a part; whether all of it was understood."""
+        """Take the events of a part; return False if an envelope is missing."""
         envelopes = self._envelopes
         for each in part.envelopes:
             self._know(Envelope(each.head, each.tail, each.id))
@@ -63,7 +63,7 @@ class Mirror:
         return True
 
     def read(self, events: Sequence[Event]) -> None:
-        """Some events were read from Postgres: envelopes that are too long to be sent are there."""
+        """Learn the envelopes of events read from Postgres, as long ones are not sent."""
         for event in events:
             if event.envelope is not None:
                 self._know(event.envelope)
@@ -74,13 +74,13 @@ class Mirror:
             del self._envelopes[next(iter(self._envelopes))]
 
     def forget(self) -> None:
-        """Have the readers look into Postgres."""
+        """Make readers read from Postgres."""
         if self.tail is not None:
             self.tail.end()
             self.tail = None
 
     def tick(self) -> None:
-        """Called from time to time: if nothing has come since the last call, readers look."""
+        """Called in intervals: if no event came since the last call, readers read from Postgres."""
         if self._silent:
             self.forget()
         self._silent = True

@@ -1,8 +1,7 @@
-"""What servers tell each other: that a run has said more, or is over, or that there is work.
+"""The notifications between servers: a run has new events or has ended, or there is work.
 
-Hints: each may be lost, and whoever waits for one looks by itself from time to time. So are the
-events that go from the server that writes a run to those that read it: what is missing of them is
-read from Postgres.
+They are hints: each may be lost, and all waiters poll as well. The same holds for events sent
+from the server that writes a run to those that read it: missing ones are read from Postgres.
 """
 
 from __future__ import annotations
@@ -23,23 +22,23 @@ from tokenweir.serving.postgres.session import Session
 __all__ = ["News"]
 
 _TICK = 1.0
-"""Seconds without a word of a run after which its readers look into Postgres."""
+"""Seconds without new events of a run after which its readers read from Postgres."""
 
 _READS = 10.0
-"""Seconds after which a reader says again that it reads a run."""
+"""Seconds after which a server announces again that it reads a run."""
 
 _IN_ONE_WORD = 100
-"""Runs in one word, which has at most 8,000 bytes."""
+"""Runs per notification, which has at most 8,000 bytes."""
 
 _READ = 25.0
-"""Seconds for which a run is taken to be read after somebody has said so."""
+"""Seconds for which a run counts as read after such an announcement."""
 
 
 class News:
-    """News from all servers, and to them.
+    """Notifications from and to all servers.
 
     Args:
-        nats: Brings live events, too.
+        nats: Also receives live events.
     """
 
     def __init__(
@@ -52,16 +51,16 @@ class News:
         self._places: dict[str, WeakSet[Place]] = {}
         self._mirrors: WeakValueDictionary[str, Mirror] = WeakValueDictionary()
         self._read: dict[str, dict[str, float]] = {}
-        """By run that other servers read: where they are reached, and until when they read it."""
+        """By run: the addresses of other servers that read it, and until when each counts."""
         self._readers: dict[str, float] = {}
-        """By run: when somebody began to read it at another server, of late."""
+        """By run: when it last got a reader at another server."""
         self._said: dict[str, float] = {}
-        """By run: when another server was last told that it is read here."""
+        """By run: when other servers were last told that it is read here."""
         self._asking: list[str] = []
         self._at_work: WeakSet[asyncio.Event] = WeakSet()
         self._telling: set[asyncio.Task[None]] = set()
         self.on_reader: Callable[[str], None] = lambda run: None
-        """Called with a run that another server reads, when it says so."""
+        """Called with the id of a run when another server announces that it reads it."""
         session.hear(self._heard)
         if nats is not None:
             nats.on_word = self._came
@@ -70,13 +69,13 @@ class News:
 
     @property
     def problem(self) -> str | None:
-        """Why nothing can be heard just now."""
+        """Why no notifications arrive at the moment; None if they do."""
         return self._session.problem
 
     # Within this process
 
     def place(self, run: str) -> Place:
-        """A place of somebody's own, who hears of the run as long as he keeps it."""
+        """A place for one waiter, which is notified of the run as long as it is referenced."""
         made = Place()
         if run not in self._places:
             for empty in [each for each, places in self._places.items() if not places]:
@@ -86,7 +85,7 @@ class News:
         return made
 
     def mirror(self, run: str, place: Place) -> Mirror:
-        """What comes of a run that another server writes; there as long as somebody keeps it."""
+        """The mirror of a run that another server writes; it lives as long as it is referenced."""
         found = self._mirrors.get(run)
         if found is None:
             found = self._mirrors[run] = Mirror()
@@ -94,35 +93,35 @@ class News:
         return found
 
     def work(self) -> asyncio.Event:
-        """Is set when there may be work."""
+        """An event that is set when there may be work."""
         made = asyncio.Event()
         made.set()
         self._at_work.add(made)
         return made
 
     def about(self, run: str) -> None:
-        """Have those in this process look who wait for a run."""
+        """Wake all waiters for a run in this process."""
         if (mirror := self._mirrors.get(run)) is not None:
             mirror.forget()
         for place in self._places.get(run, ()):
             place.look()
 
     def about_all(self) -> None:
-        """Have all in this process look."""
-        self._ask_anew()  # who was told may be gone, or what he sent
+        """Wake all waiters in this process."""
+        self._ask_anew()  # notifications may have been lost on either side
         for run in self._places:
             self.about(run)
         self.about_work()
 
     def about_work(self) -> None:
-        """Have the workers in this process look."""
+        """Wake the workers in this process."""
         for event in self._at_work:
             event.set()
 
     # To and from the others
 
     def reads(self, run: str) -> None:
-        """A run that another server may write is read here: have it tell what it says."""
+        """Note that a run is read here, and ask its server to send live events."""
         now = self._loop.time()
         if self._said.get(run, -_READS) + _READS <= now:
             self._said = {each: at for each, at in self._said.items() if at + _READS > now}
@@ -138,36 +137,36 @@ class News:
             self.tell_soon("reads", here, *runs[start : start + _IN_ONE_WORD])
 
     def _ask_anew(self) -> None:
-        """Have all be told again what is read here, and where it is reached."""
+        """Announce again what is read here, and at which address."""
         self._said.clear()
 
     def readers(self, run: str) -> Collection[str]:
-        """Where the other servers are reached that read a run."""
+        """The addresses of the other servers that read a run."""
         return self._read.get(run, ())
 
     def has_reader_since(self, run: str, seconds: float) -> bool:
-        """Whether somebody began to read a run at another server in the last so many seconds.
+        """Whether a run got a reader at another server in the last so many seconds.
 
-        It is remembered for ``_READ`` seconds.
+        This is remembered for ``_READ`` seconds.
         """
         return self._readers.get(run, float("-inf")) >= self._loop.time() - seconds
 
     async def tell(self, word: str, *more: str) -> None:
-        """Tell all other servers.
+        """Notify all other servers.
 
-        ``work``; ``reads ADDRESS RUN...``; ``reader RUN``; ``ended RUN``. And ``live PARTS``, see
-        ``Live``.
+        Words are ``work``; ``reads ADDRESS RUN...``; ``reader RUN``; ``ended RUN``. ``Live`` also
+        sends ``live PARTS``.
         """
         await self._database.tell([" ".join((str(self._session.number), word, *more))])
 
     def tell_soon(self, word: str, *more: str) -> None:
-        """The same, without waiting."""
+        """Notify them in the background."""
         task = self._loop.create_task(self.tell(word, *more))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
     async def close(self) -> None:
-        """Wait until all is told."""
+        """Wait until all notifications are sent."""
         self._ticking.cancel()
         with contextlib.suppress(ValueError):
             await asyncio.wait(self._telling)
@@ -200,7 +199,7 @@ class News:
         for run, part in unpack(parts, self._mirrors):
             mirror = self._mirrors.get(run)
             if mirror is not None and not mirror.came(part):
-                self._said.pop(run, None)  # its readers ask anew
+                self._said.pop(run, None)  # ask its server again
 
     async def _tick(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Reads one run: live while it is being written, here or at another server, else from Postgres."""
+"""Reads one run: live while it is written, here or at another server, else from Postgres."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ from tokenweir.serving.problems import CutOffError, StoreError
 __all__ = ["PostgresReader"]
 
 _LOOK = 1.0
-"""Seconds after which it looks for more, should nobody have told of it."""
+"""Seconds after which a reader polls even without a notification."""
 
 _MISSED = 0.25
-"""The same when it knows that there is more, which was sent and did not come: as often as events
-are written to Postgres."""
+"""The same if live events were missed: as often as events are written to Postgres."""
 
 
 class PostgresReader(PagedReader):
-    """Goes between the pages in Postgres and a tail: of a writer in this process, or of a mirror.
+    """Alternates between pages in Postgres and a tail, of a writer in this process or of a mirror.
 
-    It ends behind the end, or when nothing is left and the run is over, or gone.
+    It ends after the end event, or when all is read and the run has ended or is deleted.
 
     Args:
-        after: The id of the event behind which to begin.
-        place: Where news of the run come.
-        mirror: Gives the run's newest events, if another process writes it.
-        tail: Gives them if this process writes it.
-        page: Reads the next events after an id, and whether the run is over.
-        reads: Called from time to time while it waits for what another process writes.
-        is_cut: Whether the server stops.
+        after: The id of the event to start after.
+        place: Where the reader waits for news of the run.
+        mirror: Gives the newest events if another process writes the run.
+        tail: Gives the newest events if this process writes the run.
+        page: Reads the next events after an id, and whether the run has ended.
+        reads: Called repeatedly while another process may write the run.
+        is_cut: Whether the server is stopping.
     """
 
     def __init__(
@@ -70,9 +69,9 @@ class PostgresReader(PagedReader):
                     if events[-1].kind == END:
                         return
                 self._leave(live)
-                # Too slow, or another worker's, or something lacks: what comes next is in Postgres.
+                # Too slow, claimed by another worker, or a gap: the next events are in Postgres.
             found, over = list[Event](), False
-            with contextlib.suppress(StoreError):  # then nothing is known, and no end either
+            with contextlib.suppress(StoreError):  # then the state is unknown, and this is no end
                 found, over = await self._page(self._after)
             self._mirror.read(found)
             for events in self._parts_of(found):
@@ -84,5 +83,5 @@ class PostgresReader(PagedReader):
             if over:
                 return
             if self._is_cut():
-                raise CutOffError("the server is stopping; the run goes on")
+                raise CutOffError("the server is stopping; the run continues")
             await self._place.wait(_MISSED if missed else _LOOK)

@@ -31,11 +31,11 @@ __all__ = ["PostgresRecords", "put_thread"]
 _THREAD = "record, status, updated_at"
 
 _LOCKED = 6
-"""Threads that the API changes at once: each keeps a connection, and needs another one."""
+"""Threads that the API changes at a time: each holds a connection, and needs a second one."""
 
 
 async def put_thread(connection: Connection, thread: Thread, *, new: bool) -> bool:
-    """Write a thread, within a transaction that has its lock if it is there; if it was ``new``."""
+    """Write a thread in a transaction, which has locked it unless ``new``; return if it worked."""
     thread.updated_at = now()
     values = {
         "id": thread.id,
@@ -64,7 +64,7 @@ async def put_thread(connection: Connection, thread: Thread, *, new: bool) -> bo
 
 
 class PostgresRecords:
-    """The part of the store that is about threads and assistants."""
+    """The part of the store for threads and assistants."""
 
     def __init__(self, database: Database, session: Session, news: News) -> None:
         self._database = database
@@ -86,7 +86,7 @@ class PostgresRecords:
             await self._check_threads(connection, thread.owner, limits)
             made = await put_thread(connection, thread, new=True)
             if not made or await _run_owner(connection, thread.id) not in (None, thread.owner):
-                raise ConflictError(f"there is a thread {thread.id} already")
+                raise ConflictError(f"there is already a thread {thread.id}")
 
     @contextlib.asynccontextmanager
     async def locked(self, thread_id: str, owner: str) -> AsyncIterator[Thread]:
@@ -100,7 +100,7 @@ class PostgresRecords:
         async with self._database.transaction() as connection:
             await self._lock(connection, thread_id, owner)
             if await _run_owner(connection, thread_id) is not None:
-                raise ConflictError("a run was started on the thread meanwhile; try again")
+                raise ConflictError("a run was started on this thread in the meantime; try again")
             await connection.execute("delete from tokenweir_threads where id = %s", (thread_id,))
 
     async def search_threads(self, owner: str, search: ThreadSearch) -> tuple[list[Thread], int]:
@@ -117,12 +117,12 @@ class PostgresRecords:
             more["metadata"] = searchable(search.metadata)
             for number, (key, value) in enumerate(
                 search.metadata.items()
-            ):  # no more than that either
+            ):  # @> also matches values that contain this one
                 where.append(f"metadata -> %(key{number})s::text = %(value{number})s")
                 more[f"key{number}"] = key
                 more[f"value{number}"] = searchable(value)
         found = f"from tokenweir_threads where {' and '.join(where)}"
-        if search.values:  # states are not kept for searching: they are looked through
+        if search.values:  # states have no index: look at each thread
             rows = await self._database.rows(f"select {_THREAD} {found} order by seq", given | more)
             return find_threads(map(thread_of, rows), search)
         direction = "desc" if search.descending else "asc"
@@ -157,7 +157,7 @@ class PostgresRecords:
             )
             values = (assistant.id, owner, assistant.graph, assistant.own, encode(assistant))
             if not (await connection.execute(sql, values)).rowcount:
-                raise ConflictError(f"there is an assistant {assistant.id} already")
+                raise ConflictError(f"there is already an assistant {assistant.id}")
 
     async def save_assistant(self, assistant: Assistant) -> None:
         assistant.updated_at = now()
@@ -174,13 +174,13 @@ class PostgresRecords:
         self, owner: str, search: AssistantSearch
     ) -> tuple[list[Assistant], int]:
         sql = "select record from tokenweir_assistants where owner in ('', %s) order by seq"
-        rows = await self._database.rows(sql, (owner,))  # there may be a few hundred
+        rows = await self._database.rows(sql, (owner,))  # some hundreds at most
         return find_assistants((assistant_of(record) for (record,) in rows), search)
 
-    # Keeping
+    # Retention
 
     async def old_threads(self, before: str, limit: int) -> Sequence[Thread]:
-        """As ``Store`` has it, for one server at a time: it is enough that one forgets them."""
+        """See ``Store``; only one server gets them, as it is enough if one deletes them."""
         if not await self._is_eldest():
             return []
         sql = (
@@ -192,7 +192,7 @@ class PostgresRecords:
     # Inside
 
     async def _is_eldest(self) -> bool:
-        """Whether no other server that lives has a smaller number."""
+        """Whether no other live server has a smaller number."""
         sql = (
             f"select coalesce(min(session), 0) from tokenweir_servers where id in ({Session.ALIVE})"
         )
@@ -212,7 +212,7 @@ class PostgresRecords:
 
 
 async def _run_owner(connection: Connection, thread_id: str) -> str | None:
-    """Whose runs are on a thread; None if there are none."""
+    """The owner of the runs on a thread; None if there are none."""
     sql = (
         "select owner from tokenweir_runs where thread = %s "
         "and not (undone and status not in ('pending', 'running')) order by seq limit 1"

@@ -1,4 +1,4 @@
-"""Runs, threads and assistants as rows. No I/O."""
+"""Converts runs, threads and assistants from and to rows. No I/O."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 def run_of(row: tuple[Any, ...]) -> Run:
-    """A run from the columns ``claims.RUN``: what was asked once, and how it stands."""
+    """A run from the columns ``claims.RUN``: its record as created, and its current state."""
     record, status, epoch, server, stopping, undone, error, updated_at, turn = row
     run = _run(record)
     run.status, run.attempt, run.server = status, epoch, server or ""
@@ -42,10 +42,10 @@ def thread_of(row: tuple[Any, ...]) -> Thread:
 
 
 def assistant_of(record: bytes) -> Assistant:
-    """An assistant."""
+    """An assistant from its record."""
     return _assistant(record)
 
 
 def searchable(metadata: Mapping[str, Any]) -> Jsonb:
-    """Metadata as Postgres can search it, which takes no NUL in texts: U+FFFD is in its place."""
+    """Metadata in the form that Postgres searches; U+FFFD replaces NUL, which it refuses."""
     return Jsonb(_NUL.sub(rb"\1\\ufffd", encode(metadata)), dumps=lambda value: value)

@@ -1,6 +1,6 @@
-"""The tables of the home in Postgres, by version: a newer server brings older tables up to date.
+"""The tables of the home in Postgres, by version: a newer server migrates older tables.
 
-LangGraph's saver and its key-value store have tables and versions of their own.
+LangGraph's saver and its key-value store have their own tables and versions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["VERSION", "DatabaseError", "prepare"]
 
 
 class DatabaseError(TokenweirError):
-    """Raised when a database cannot hold a server's data."""
+    """Raised if a database cannot hold a server's data."""
 
 
 _FIRST = f"""
@@ -76,31 +76,31 @@ create index on tokenweir_runs (thread, turn);
 """
 
 _PLACES = "alter table tokenweir_servers add column place text not null default ''"
-"""What people know a server by; an older one, which may still run, leaves it empty."""
+"""The name that users see for a server; older servers, which may still run, leave it empty."""
 
 _MIGRATIONS = (_FIRST, _TURNS, _PLACES)
-"""What brings the tables from each version to the next; from 0, which has none.
+"""The migration from each version to the next, from 0, which has no tables.
 
-Each after the first only adds: older servers go on beside the newer one that has brought it.
+All but the first only add things, so that older servers can still run next to a newer one.
 """
 
 VERSION = len(_MIGRATIONS)
-"""The version that this server works with."""
+"""The version of this server."""
 
 _LOCK = 0x746F6B65
-"""Names the advisory lock of whoever changes the tables."""
+"""The advisory lock for changing the tables."""
 
 
 async def prepare(database: Database) -> None:
-    """Make the tables, or bring them up to date. Several servers may do so at once.
+    """Create the tables, or migrate them. Several servers may call this at the same time.
 
     Raises:
-        DatabaseError: If a newer server has brought them further than this one knows.
+        DatabaseError: If a newer server has migrated them further.
     """
     connection = await database.connect()
     async with connection:
-        # Not by waiting for the lock in Postgres: whoever has it may build an index concurrently,
-        # which waits for every statement that runs, and for that one, too.
+        # Poll instead of waiting for the lock in Postgres: its holder may build an index
+        # concurrently, which waits for all running statements, and thus for the waiting one.
         while not (await _one(connection, f"select pg_try_advisory_lock({_LOCK})")):  # noqa: ASYNC110
             await asyncio.sleep(0.05)  # another process has it
         await connection.execute("set lock_timeout = 0")
@@ -110,9 +110,9 @@ async def prepare(database: Database) -> None:
         found = await _one(connection, "select coalesce(max(version), 0) from tokenweir_version")
         if found > VERSION:
             raise DatabaseError(
-                f"the tables in this database have version {found}, and this server knows them up "
-                f"to {VERSION}: a newer Tokenweir has been here. Start that one, or another "
-                "database"
+                f"the tables in this database have version {found}, but this server knows only "
+                f"versions up to {VERSION}: a newer Tokenweir has migrated them. Start that "
+                "version, or use another database"
             )
         for version in range(found, VERSION):
             async with connection.transaction():

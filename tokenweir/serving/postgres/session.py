@@ -1,7 +1,7 @@
-"""One connection by which a server shows that it lives, and hears what the others say.
+"""A connection that shows that a server is alive, and receives the others' notifications.
 
-It holds an advisory lock, which Postgres lets go as soon as the process is dead: others need not
-wait for the lease then. It listens, and is never used for anything else.
+It holds an advisory lock, which Postgres releases as soon as the process is dead, so others need
+not wait for the lease to expire. It listens for notifications, and has no other use.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from tokenweir.serving.problems import StoreError
 __all__ = ["CLASS", "Session"]
 
 CLASS = 0x7477
-"""The first half of the advisory locks of servers; the second is the number of the session."""
+"""The first half of the servers' advisory locks; the second is the session's number."""
 
 _RETRY = 0.2
-"""Seconds until a connection that broke is tried anew."""
+"""Seconds until a broken connection is opened again."""
 
 _ALIVE = f"""
 select id from tokenweir_servers s where lease_until > now() and (
-    -- A lock that went with a restart of Postgres says nothing of the server.
+    -- A lock lost by a restart of Postgres does not mean that the server is dead.
     locked_at < pg_postmaster_start_time() or exists (
         select 1 from pg_locks l where l.locktype = 'advisory' and l.classid = {CLASS}
         and l.objid = s.session and l.database = (
@@ -39,13 +39,13 @@ _logger = logging.getLogger("tokenweir.serving")
 
 
 class Session:
-    """Signs of life of the servers in this process, and the news from all.
+    """Heartbeats of the servers in this process, and notifications from all servers.
 
     Attributes:
-        ALIVE: A query for the ids of the servers that live.
-        number: What Postgres knows this process by; another one after a connection broke.
-        problem: Why the connection is not there just now; None if it is.
-        servers: How many servers live, as was seen at the last sign of life.
+        ALIVE: A query for the ids of live servers.
+        number: The number of this connection in Postgres; it changes when the connection breaks.
+        problem: Why there is no connection at the moment; None if there is one.
+        servers: The number of live servers at the last heartbeat.
     """
 
     ALIVE = _ALIVE
@@ -60,14 +60,14 @@ class Session:
         self._tasks: list[asyncio.Task[None]] = []
 
     def hear(self, hearer: Callable[[str], None]) -> None:
-        """Have a function called with each word that ``Database.tell`` says anywhere.
+        """Call a function with each word that a server sends by ``Database.tell``.
 
-        And with "" when words may have been missed.
+        It is called with "" when words may have been lost.
         """
         self._hearers.append(hearer)
 
     async def open(self) -> None:
-        """Begin to listen. Raises StoreError."""
+        """Start to listen. Raises StoreError."""
         with told():
             connection = await self._connect()
         loop = asyncio.get_running_loop()
@@ -77,14 +77,14 @@ class Session:
         ]
 
     async def close(self) -> None:
-        """Listen no more: what the servers of this process hold is anybody's."""
+        """Stop listening: any server may claim the runs that this process holds."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
     async def heartbeat(self, server: str) -> None:
-        """A server of this process lives. Raises StoreError."""
+        """Renew the lease of a server in this process. Raises StoreError."""
         self._servers.add(server)
         rows = await self._database.rows(
             "insert into tokenweir_servers (id, session, lease_until, locked_at, place) values "
@@ -104,21 +104,21 @@ class Session:
         self.servers = int(rows[0][0])
 
     async def leave(self, server: str) -> None:
-        """A server of this process is dead. Raises StoreError."""
+        """End the lease of a server in this process. Raises StoreError."""
         self._servers.discard(server)
         await self._database.rows(
             "delete from tokenweir_servers where id = %s returning 1", (server,)
         )
 
     async def _live(self) -> None:
-        """Four signs of life in each lease."""
+        """Send four heartbeats per lease."""
         while True:
             await asyncio.sleep(self._database.lease / 4)
             for server in list(self._servers):
                 try:
                     await self.heartbeat(server)
                 except StoreError as error:
-                    _logger.warning("no sign of life could be given: %s", error.__cause__)
+                    _logger.warning("this server's heartbeat failed: %s", error.__cause__)
 
     async def _connect(self) -> Connection:
         connection = await self._database.connect()
@@ -155,7 +155,7 @@ class Session:
                 raise
             except (psycopg.Error, StoreError) as error:
                 if self.problem is None:
-                    _logger.error("the connection to Postgres broke, trying again: %s", error)
+                    _logger.error("the connection to Postgres broke; reconnecting: %s", error)
                 self.problem = " ".join(str(error).split())
             if connection is not None:
                 with contextlib.suppress(psycopg.Error):

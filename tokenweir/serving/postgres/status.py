@@ -1,4 +1,4 @@
-"""How a service of several servers is: which live, what waits, what is oldest."""
+"""The state of a service of several servers: live servers, waiting runs, oldest runs."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class ServerStatus:
 
     Attributes:
         place: Its machine and process.
-        alive: Whether its runs are its own; if not, others take them over.
-        lease: Seconds until it is taken for dead without a sign of life.
-        runs: How many runs it holds.
+        alive: Whether it is alive; if not, others take over its runs.
+        lease: Seconds until its lease expires without a heartbeat.
+        runs: The number of runs that it holds.
     """
 
     place: str
@@ -64,12 +64,12 @@ class Status:
     """The whole service.
 
     Attributes:
-        servers: Those that live first. A dead one stays for an hour.
-        runs: Runs by status, those that are over and kept among them.
-        waiting: Runs that are due, and wait for a server or their thread's turn.
+        servers: The servers, live ones first. A dead one is listed for an hour.
+        runs: Runs by status, including ended runs that are kept.
+        waiting: Runs that are due, and wait for a server or for their turn on their thread.
         later: Runs that are not due.
-        oldest_waiting: Seconds for which the oldest of those that wait has been due.
-        oldest_running: Seconds since the oldest that runs was due; 0 if none does.
+        oldest_waiting: Seconds since the oldest waiting run became due; 0 if none waits.
+        oldest_running: Seconds since the oldest running run became due; 0 if none runs.
         threads: Threads that are kept.
     """
 
@@ -83,13 +83,13 @@ class Status:
 
 
 def counts_of(row: tuple[Any, ...], by_status: dict[str, int]) -> Counts:
-    """What ``COUNTS`` gives, as a store tells it."""
+    """A row of ``COUNTS`` as the store's counts."""
     servers, waiting, _, oldest, _, threads = row
     return Counts(by_status, waiting, threads, servers, oldest or 0.0)
 
 
 def status_of(url: str) -> Status:
-    """Ask a database for it. Raises DatabaseError."""
+    """Read the status from a database. Raises DatabaseError."""
     try:
         with psycopg.connect(url, connect_timeout=5) as connection:
             row = connection.execute(COUNTS).fetchone()

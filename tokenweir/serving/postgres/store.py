@@ -1,6 +1,6 @@
 """The store in Postgres: runs, for the clients and workers of all servers.
 
-Whatever changes a thread and its runs locks the thread's row first, and then the runs'.
+A transaction that changes a thread and its runs locks the thread's row first, then the runs'.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ from tokenweir.serving.running.store_rules import (
 __all__ = ["PostgresStore"]
 
 _LOOK = 0.5
-"""Seconds after which a worker looks for runs that became due, or whose servers died."""
+"""Seconds after which a worker polls for runs that became due, or whose servers died."""
 
 _WAIT = 1.0
-"""Seconds after which whoever waits for a run looks by himself."""
+"""Seconds after which a waiter polls the store even without a notification."""
 
 _BEGIN = "thread:"
-"""What servers tell each other of when a run of a thread begins: this, and the thread's id."""
+"""Prefix of the notification that a run of a thread has begun; the thread's id follows."""
 
 _SHOWN = 10.0
-"""Seconds for which a run that was undone is kept, so that readers see its end. It is hidden."""
+"""Seconds for which an undone run is kept, hidden, so that readers see its end."""
 
 _OPEN = "status in ('pending', 'running')"
 _THERE = f"not (r.undone and not r.{_OPEN})"
@@ -84,7 +84,7 @@ class PostgresStore(PostgresRecords):
         self._news.tell_soon("work")
 
     async def _admit(self, connection: Connection, run: Run, limits: Limits) -> None:
-        """Check a new run, and make its thread, or lock it."""
+        """Check that a new run is allowed; create its thread, or lock and update it."""
         sql = (
             "select count(*) filter (where due <= now()), count(*) filter (where due > now()) "
             f"from tokenweir_runs where owner = %s and {_OPEN} and status = 'pending'"
@@ -106,7 +106,7 @@ class PostgresStore(PostgresRecords):
             await put_thread(connection, thread, new=False)
 
     async def _thread_for(self, connection: Connection, run: Run, limits: Limits) -> Thread | None:
-        """The thread of a new run, locked; None if it has none."""
+        """The thread of a new run, locked; None if a temporary run has none."""
         try:
             return await self._lock(connection, run.thread_id, run.owner)
         except NotFoundError:
@@ -117,7 +117,7 @@ class PostgresStore(PostgresRecords):
                 raise
         await self._check_threads(connection, run.owner, limits)
         await put_thread(connection, Thread(id=run.thread_id, owner=run.owner), new=True)
-        return await self._lock(connection, run.thread_id, run.owner)  # another one's meanwhile?
+        return await self._lock(connection, run.thread_id, run.owner)  # fails if it is not ours
 
     async def run(self, run_id: str, owner: str) -> Run:
         sql = f"select {RUN} from tokenweir_runs r where id = %s and owner = %s and {_THERE}"
@@ -168,7 +168,7 @@ class PostgresStore(PostgresRecords):
             if last.final:
                 return last
             if self._stopped:
-                raise CutOffError("the server is stopping; the run goes on")
+                raise CutOffError("the server is stopping; the run continues")
             await place.wait(_WAIT)
 
     async def latest(self, thread_id: str, owner: str) -> Run | None:
@@ -183,11 +183,11 @@ class PostgresStore(PostgresRecords):
             if run is not None:
                 return run
             if self._stopped:
-                raise CutOffError("the server is stopping; the run goes on")
+                raise CutOffError("the server is stopping; the run continues")
             await place.wait(_WAIT)
 
     def _tell_of(self, thread_id: str) -> None:
-        """Something has begun on a thread."""
+        """Notify waiters that a run of a thread has begun."""
         self._news.about(_BEGIN + thread_id)
         self._news.tell_soon("ended", _BEGIN + thread_id)
 
@@ -204,7 +204,7 @@ class PostgresStore(PostgresRecords):
         )
         if not await self._database.rows(sql, (undo, now(), run_id, owner)):
             await self.run(run_id, owner)
-            raise NotFoundError(f"run {run_id} is over")
+            raise NotFoundError(f"run {run_id} has already ended")
         self._news.about_work()
         self._news.tell_soon("work")
 
@@ -215,7 +215,7 @@ class PostgresStore(PostgresRecords):
             if row is None:
                 raise NotFoundError(f"there is no run {run_id}")
             if row[0]:
-                raise ConflictError("the run is not over; cancel it first")
+                raise ConflictError("the run has not ended; cancel it first")
             self._log.size -= await _remove(connection, [run_id])
 
     # Workers
@@ -272,7 +272,7 @@ class PostgresStore(PostgresRecords):
             )
             held = await (await connection.execute(sql, (run.id, hold.epoch))).fetchone()
             if held is None:
-                raise LostError(f"run {run.id} is another worker's now")
+                raise LostError(f"run {run.id} was claimed by another worker")
             if held[0] and not outcome.undone:
                 return False
             ended: dict[str, Any] = {"status": outcome.status, "ended_at": now()}
@@ -307,7 +307,7 @@ class PostgresStore(PostgresRecords):
     async def _settle(
         self, connection: Connection, run: Run, thread: Thread, outcome: Outcome
     ) -> None:
-        """A thread after a run of its has ended."""
+        """Update a thread after one of its runs has ended."""
         sql = (
             f"select exists (select 1 from tokenweir_runs where thread = %s and {_OPEN} "
             "and due <= now())"
@@ -328,7 +328,7 @@ class PostgresStore(PostgresRecords):
         self._stopped = True
         self._news.about_all()
 
-    # Keeping
+    # Retention and statistics
 
     async def counts(self) -> Counts:
         async with self._database.connection() as connection:
@@ -340,7 +340,7 @@ class PostgresStore(PostgresRecords):
         return counts_of(row, by_status)
 
     async def old_runs(self, limit: int, offset: int = 0) -> Sequence[Run]:
-        """As ``Store`` has it, for one server at a time: it is enough that one forgets them."""
+        """See ``Store``; only one server gets them, as it is enough if one deletes them."""
         if not await self._is_eldest():
             return []
         sql = (
@@ -350,7 +350,7 @@ class PostgresStore(PostgresRecords):
         return [run_of(row) for row in await self._database.rows(sql, (limit, offset))]
 
     async def _tidy(self) -> None:
-        """Remove what was undone a moment ago, and servers that have long been dead."""
+        """Remove runs undone some time ago, and servers that have long been dead."""
         async with self._database.transaction() as connection:
             found = await connection.execute(
                 f"select id from tokenweir_runs where undone and not {_OPEN} "
@@ -366,7 +366,7 @@ class PostgresStore(PostgresRecords):
 
 
 async def _remove(connection: Connection, runs: list[str]) -> int:
-    """Remove runs and their events, within a transaction; how many bytes."""
+    """Remove runs and their events in a transaction; return their size in bytes."""
     size = 0
     for table, column in (
         ("runs", "id"),

@@ -1,4 +1,4 @@
-"""The order in which a thread's runs have begun, as SQL."""
+"""The order in which a thread's runs begin, as SQL."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _SHOWN = "not (r.undone and r.status not in ('pending', 'running'))"
 
 
 async def number(connection: Connection, run: str, thread: str) -> int:
-    """Give a run that begins its turn, within a transaction that has its thread's lock; the turn.
+    """Give a run its turn when it begins, in a transaction that has locked its thread; return it.
 
-    A run without a thread is the first of its own.
+    A run without a thread has turn 1.
     """
     sql = "update tokenweir_threads set turns = turns + 1 where id = %s returning turns"
     row = await (await connection.execute(sql, (thread,))).fetchone()
@@ -32,7 +32,7 @@ async def last(database: Database, thread: str, owner: str) -> Run | None:
 
 
 async def first_after(database: Database, thread: str, owner: str, turn: int) -> Run | None:
-    """The first run of a thread that has begun after another one. Turn 0 is none."""
+    """The thread's first run with a greater turn; 0 for the first of all."""
     sql = f"{_BEGUN} and {_SHOWN} order by turn limit 1"
     return _one(await database.rows(sql, (thread, owner, max(turn, 0))))
 

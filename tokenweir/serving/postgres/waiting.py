@@ -1,4 +1,4 @@
-"""Waiting for an event, so many seconds at most."""
+"""Waits for an event with a timeout."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["is_set_within"]
 
 
 async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait until an event is set, so many seconds at most; whether it is.
+    """Wait until an event is set, for so many seconds at most; return whether it is.
 
-    Before Python 3.12 ``asyncio.wait_for`` is not cancelled if the event is set in the same moment:
-    a loop around it would go on for ever.
+    Before Python 3.12, ``asyncio.wait_for`` swallows a cancellation if the event is set at the same
+    time, so a loop around it would never end.
     """
     if event.is_set():
         return True

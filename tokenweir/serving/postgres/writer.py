@@ -1,4 +1,4 @@
-"""Writes the events of one run, for the worker that holds it: into memory, and behind that away."""
+"""Writes the events of one run for its worker: into memory, and from there to Postgres."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["PostgresWriter"]
 
 
 class _Log(Protocol):
-    """What carries the events of all writers away."""
+    """The log, which saves the events of all writers."""
 
     @property
     def full(self) -> bool: ...
@@ -24,11 +24,11 @@ class _Log(Protocol):
     async def ready(self) -> None: ...
 
     def wrote(self, writer: PostgresWriter, size: int, *, urgent: bool) -> None:
-        """An event of so many bytes waits to be written."""
+        """Note that an event of so many bytes waits to be written."""
         ...
 
     def hurry(self, writer: PostgresWriter) -> None:
-        """What waits of a writer is to be written at once."""
+        """Write a writer's waiting events at once."""
         ...
 
 
@@ -39,8 +39,8 @@ class PostgresWriter:
         run: The run's id.
         tail: Its newest events, for readers in this process.
         waiting: Events that are not in Postgres yet.
-        last_saved: The id of the last event that is.
-        lost: Whether the run is another worker's, or over.
+        last_saved: The id of the last event in Postgres.
+        lost: Whether another worker has claimed the run, or it has ended.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class PostgresWriter:
         kept: int,
         first: int,
     ) -> None:
-        """``kept`` is the greatest id in Postgres; the next event's is ``first`` + 1."""
+        """``kept`` is the greatest id in Postgres; the next event gets ``first`` + 1."""
         self.run = run
         self.epoch = epoch
         self.kept = kept
@@ -63,14 +63,14 @@ class PostgresWriter:
         self._log = log
         self._on_lost = on_lost
         self._unsaved: deque[int] = deque()
-        """Ids of durable events that are not in Postgres yet."""
+        """The ids of durable events that are not in Postgres yet."""
         self._savers: list[tuple[int, asyncio.Future[None]]] = []
 
     def append(
         self, kind: str, body: bytes, *, envelope: Envelope | None = None, durable: bool = False
     ) -> Event:
         if self.lost:
-            raise LostError(f"run {self.run} is another worker's now")
+            raise LostError(f"run {self.run} was claimed by another worker")
         tail = self.tail
         event = tail.add(kind, body, envelope)
         self.waiting.append(event)
@@ -90,7 +90,7 @@ class PostgresWriter:
 
     async def saved(self) -> None:
         if self.lost:
-            raise LostError(f"run {self.run} is another worker's now")
+            raise LostError(f"run {self.run} was claimed by another worker")
         if not self.waiting:
             return
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -101,7 +101,7 @@ class PostgresWriter:
     # For the log
 
     def are_saved(self, last: Event) -> None:
-        """The events up to one of them are in Postgres."""
+        """Note that the events up to this one are in Postgres."""
         tail, unsaved = self.tail, self._unsaved
         self.last_saved = last.id
         while unsaved and unsaved[0] <= last.id:
@@ -117,31 +117,31 @@ class PostgresWriter:
         self._savers = left
 
     def fail(self) -> None:
-        """Postgres cannot be reached: whoever waits need not wait any longer."""
+        """Raise StoreError in all waiters, as Postgres cannot be reached."""
         for _, waiting in self._savers:
             if not waiting.done():
                 waiting.set_exception(StoreError())
         self._savers.clear()
 
     def close(self) -> None:
-        """Write no more. Readers see what they may, and look for the rest in Postgres."""
+        """Stop writing. Readers see the visible events, and read further ones from Postgres."""
         self.lost = True
         self.waiting.clear()
         for _, waiting in self._savers:
             if not waiting.done():
-                waiting.set_exception(LostError(f"run {self.run} is another worker's now"))
+                waiting.set_exception(LostError(f"run {self.run} was claimed by another worker"))
         self._savers.clear()
         self.tail.end()
 
     def lose(self) -> None:
-        """The run is another worker's."""
+        """Stop writing, as another worker has claimed the run."""
         if not self.lost:
             self.close()
             if self._on_lost is not None:
                 self._on_lost()
 
     def last_events(self, last: list[tuple[str, bytes]]) -> list[Event]:
-        """The events with which the run ends, for nobody to see before ``ended``."""
+        """The events that end the run; ``ended`` makes them visible."""
         made = list[Event]()
         number = self.tail.last
         for kind, body in last:
@@ -150,7 +150,7 @@ class PostgresWriter:
         return made
 
     def ended(self, events: list[Event]) -> None:
-        """The last events are in Postgres."""
+        """Make the last events visible, as they are in Postgres."""
         assert events[-1].kind == END
         for event in events:
             self.tail.add(event.kind, event.body)
