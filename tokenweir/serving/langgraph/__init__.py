@@ -1,1 +1,1 @@
-"""LangGraph's API, for its own clients."""
+"""LangGraph's API, for LangGraph's clients."""

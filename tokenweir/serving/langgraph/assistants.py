@@ -1,4 +1,4 @@
-"""Assistants on LangGraph's API: each graph has one, under a fixed id and under its name."""
+"""Assistants in LangGraph's API. Each graph has a default one, under a fixed id and its name."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class _Assistants:
 
     @Operation("POST", "/assistants/search", gives=list[dict[str, Any]], sets=PAGES)
     async def search(self, request: Request, body: schema.AssistantSearch) -> Response:
-        """List assistants. Each graph has one of its own."""
+        """List assistants. Each graph has a default one."""
         found, total = await self._found(request, body)
         headers = body.headers(total)
         page = only([_shown(each) for each in found], body.select)
@@ -88,7 +88,7 @@ class _Assistants:
 
     @Operation("PATCH", _ONE)
     async def update(self, request: Request, body: schema.AssistantChange) -> schema.Assistant:
-        """Change an assistant. A graph's own cannot be changed."""
+        """Change an assistant. A graph's default one cannot be changed."""
         changed = _changed(await self._own(request), body)
         changed.version += 1
         await self._runs.store.save_assistant(changed)
@@ -96,7 +96,7 @@ class _Assistants:
 
     @Operation("DELETE", _ONE, refuses=(404, 422))
     async def delete(self, request: Request) -> None:
-        """Forget an assistant. A graph's own cannot be forgotten."""
+        """Delete an assistant. A graph's default one cannot be deleted."""
         await self._runs.store.delete_assistant((await self._own(request)).id)
 
     @Operation("GET", f"{_ONE}/graph")
@@ -111,7 +111,7 @@ class _Assistants:
 
     @Operation("GET", f"{_ONE}/schemas")
     async def schemas(self, request: Request) -> schema.GraphSchemas:
-        """Read the JSON schemas of what the graph takes, holds and gives."""
+        """Read the JSON schemas of the graph's input, state and output."""
         known = await self._assistant(request)
         found = await asyncio.to_thread(_schemas, self._runs.graphs[known.graph])
         return schema.GraphSchemas(graph_id=known.graph, **msgspec.structs.asdict(found))
@@ -136,7 +136,7 @@ class _Assistants:
     async def _own(self, request: Request) -> Assistant:
         known = await self._assistant(request)
         if known.own:
-            raise InvalidError("a graph's own assistant cannot be changed; create another")
+            raise InvalidError("a graph's default assistant cannot be changed; create another")
         return known
 
     async def _graph(self, request: Request) -> Any:
@@ -159,7 +159,7 @@ class _Assistants:
 
 
 def _changed(known: Assistant, body: schema.AssistantChange) -> Assistant:
-    """An assistant with what a body says. Raises TooBigError."""
+    """An assistant with the changes in a body. Raises TooBigError."""
     metadata = dict(body.metadata or {})
     metadata.pop("created_by", None)
     changed = msgspec.structs.replace(
@@ -171,19 +171,20 @@ def _changed(known: Assistant, body: schema.AssistantChange) -> Assistant:
         metadata={**known.metadata, **metadata},
     )
     if len(encode(_shown(changed))) > _LARGEST:
-        raise TooBigError(f"an assistant has at most {_LARGEST} bytes")
+        raise TooBigError(f"an assistant may have at most {_LARGEST} bytes as JSON")
     return changed
 
 
 _LARGEST = 64 << 10
-"""Bytes of an assistant as JSON: it stays in memory, and its metadata is part of every token's."""
+"""The size limit of an assistant as JSON, in bytes: it stays in memory, and each token of its runs
+carries its metadata."""
 
 _EDGE = ("source", "target", "data", "conditional")
-"""The only keys that RemoteGraph takes."""
+"""The only keys that RemoteGraph accepts."""
 
 
 def _schemas(graph: Any) -> schema.Schemas:
-    """JSON schemas of what a graph takes and gives; null where there is none, or none to be had."""
+    """JSON schemas of a graph's input, state and output; null where unknown."""
     builder = getattr(graph, "builder", None)
     return schema.Schemas(
         input_schema=_schema(graph, getattr(builder, "input_schema", None), "input"),
@@ -199,13 +200,13 @@ def _schema(graph: Any, kind: Any, name: str | None) -> Any:
         if name is not None:
             return getattr(graph, f"get_{name}_jsonschema")()
         return TypeAdapter(kind).json_schema() if kind is not None else None
-    except Exception as error:  # noqa: BLE001 - a type that pydantic cannot describe as a whole
+    except Exception as error:  # noqa: BLE001 - pydantic cannot describe the type as a whole
         _logger.info("the schema of %s: %s", kind, error)
         return _by_field(kind)
 
 
 def _by_field(kind: Any) -> Any:
-    """A schema made field by field: pydantic takes no ``typing.TypedDict`` before Python 3.12."""
+    """A schema by field: pydantic does not accept ``typing.TypedDict`` before Python 3.12."""
     try:
         hints = get_type_hints(kind, include_extras=True)
     except (NameError, TypeError):
@@ -214,7 +215,7 @@ def _by_field(kind: Any) -> Any:
     for name, hint in hints.items():
         try:
             properties[name] = TypeAdapter(hint).json_schema()
-        except Exception:  # noqa: BLE001 - as above, of one field
+        except Exception:  # noqa: BLE001 - pydantic cannot describe this field
             properties[name] = {"title": name}
     return {"title": getattr(kind, "__name__", ""), "type": "object", "properties": properties}
 

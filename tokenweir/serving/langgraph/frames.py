@@ -1,7 +1,7 @@
-"""A run's events as LangGraph's clients read them: server-sent events, one JSON document each.
+"""Writes a run's events for LangGraph's clients: server-sent events, one JSON document each.
 
-Plain code without I/O. ``messages`` mode is cumulative on the wire: what came so far is added up
-here, and partial messages that lie before the reader's cursor are added up without being sent.
+No I/O. On the wire, the mode ``messages`` is cumulative: each event has the message so far. Chunks
+before the reader's cursor are therefore added up, too, but not sent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DROPPED = ("tool_call_chunks", "chunk_position")
 
 def wire_modes(given: Any, default: str = "values") -> list[str]:
     """The stream modes of a request, one name or a list. Raises InvalidError."""
-    if given is None or given == []:  # React's hook names none when nothing of it is looked at
+    if given is None or given == []:  # React's hook sends [] if nothing of the stream is used
         return [default]
     names = given if isinstance(given, list) else [given]
     unknown = [name for name in names if not isinstance(name, str) or name not in _MODES]
@@ -34,17 +34,17 @@ def wire_modes(given: Any, default: str = "values") -> list[str]:
 
 
 def recorded_modes(modes: Iterable[str]) -> list[str]:
-    """What a run must record for these modes."""
+    """The modes that a run must record to serve these modes."""
     return list(dict.fromkeys(_RECORDED.get(mode, mode) for mode in modes))
 
 
 def wire_names(modes: Iterable[str]) -> list[str]:
-    """Recorded modes as they are called on the wire."""
+    """The wire names of recorded modes."""
     return ["messages-tuple" if mode == "messages" else mode for mode in modes]
 
 
 class Frames:
-    """Encodes the events of one run for one reader."""
+    """Writes the events of one run for one reader."""
 
     def __init__(
         self,
@@ -54,9 +54,9 @@ class Frames:
     ) -> None:
         """
         Args:
-            modes: What to send.
-            after: The reader's cursor: events up to it are taken in, and not sent.
-            number: Makes the id that is sent of an event's own.
+            modes: The modes to send.
+            after: The reader's cursor: events up to it are taken in, but not sent.
+            number: Maps an event's id to the id that is sent.
         """
         self._number = number
         self._wanted = _ALWAYS | {mode for mode in modes if mode != "messages"}
@@ -67,11 +67,11 @@ class Frames:
 
     @property
     def start(self) -> int:
-        """The id after which the record has to be read for this."""
+        """The id after which the record must be read."""
         return 0 if self._partial else self._after
 
     def encode(self, events: Iterable[Event]) -> bytes:
-        """What to send for these events; b"" if nothing."""
+        """The bytes for these events; b"" if there are none."""
         found: list[bytes] = []
         for event in events:
             mode, bar, namespace = event.kind.partition("|")
@@ -115,7 +115,7 @@ def _frame(kind: str, data: bytes, id: int | None = None) -> bytes:
 
 
 def _begun(message: dict[str, Any]) -> dict[str, Any]:
-    """A whole message from its first chunk; decoded values are shared, so it is a copy."""
+    """A message made from its first chunk; a copy, as decoded values are shared."""
     begun = {name: value for name, value in message.items() if name not in _DROPPED}
     if begun.get("type") == "AIMessageChunk":
         begun["type"] = "ai"
@@ -125,7 +125,7 @@ def _begun(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _added(known: dict[str, Any], chunk: dict[str, Any]) -> dict[str, Any]:
-    """A message with one more chunk."""
+    """A message with one more chunk added."""
     added = dict(known)
     added["content"] = _content(known.get("content"), chunk.get("content"))
     for name in ("additional_kwargs", "response_metadata"):
@@ -164,7 +164,7 @@ _KEPT = ("type", "index", "id")
 
 
 def _merged(known: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    """Text is added up, the rest is replaced, as far as a reader of partial messages needs it."""
+    """Concatenate texts and replace other values, as readers of partial messages need it."""
     merged = dict(known)
     for name, value in more.items():
         before = merged.get(name)
@@ -176,7 +176,7 @@ def _merged(known: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 
 def _joined(known: dict[Any, Any], chunks: list[dict[str, Any]]) -> dict[Any, Any]:
-    """The pieces of tool calls, by their index."""
+    """The tool calls with more pieces added, by index."""
     joined = dict(known)
     for chunk in chunks:
         before = joined.get(chunk.get("index")) or {"name": "", "args": "", "id": None}

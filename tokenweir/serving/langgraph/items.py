@@ -1,4 +1,4 @@
-"""LangGraph's key-value store on LangGraph's API: what graphs have as their ``store``."""
+"""LangGraph's key-value store in LangGraph's API: the ``store`` of graphs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Items:
 
     @Operation("PUT", "/store/items", refuses=(422, 503))
     async def put(self, request: Request, body: schema.NewItem) -> None:
-        """Keep a value under a namespace and a key, in place of what was there."""
+        """Save a value under a namespace and a key, replacing an older one."""
         with _named():
             await self._of(request).aput(tuple(body.namespace or ()), body.key, body.value)
 
@@ -41,7 +41,7 @@ class _Items:
         "GET",
         "/store/items",
         gives=schema.Item,
-        also={204: "It is not there."},
+        also={204: "There is no such item."},
         refuses=(422, 503),
     )
     async def get(self, request: Request, query: schema.ItemQuery) -> schema.Item | None:
@@ -52,7 +52,7 @@ class _Items:
 
     @Operation("DELETE", "/store/items", refuses=(422, 503))
     async def delete(self, request: Request, body: schema.ItemPlace) -> None:
-        """Forget an item."""
+        """Delete an item."""
         with _named():
             await self._of(request).adelete(tuple(body.namespace or ()), body.key)
 
@@ -84,7 +84,7 @@ class _Items:
 
 @contextmanager
 def _named() -> Iterator[None]:
-    """Tell of a namespace that cannot be one."""
+    """Raise LangGraph's error for an invalid namespace as InvalidError."""
     try:
         yield
     except InvalidNamespaceError as error:

@@ -1,7 +1,8 @@
-"""LangGraph's API, as ``langgraph_sdk``, ``RemoteGraph`` and the npm client speak it.
+"""LangGraph's API, as used by ``langgraph_sdk``, ``RemoteGraph`` and the npm client.
 
 The routes are in five modules: assistants, threads, threads' streams, runs, items. Checked against
-langgraph-sdk 0.4.14 and langgraph 1.2.22. Not offered: crons, webhooks, versions of assistants.
+langgraph-sdk 0.4.14 and langgraph 1.2.22. Crons, webhooks and versions of assistants are not
+offered.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ def routes(service: Service) -> list[BaseRoute]:
 
 
 _NOT_OFFERED = {
-    "/runs/crons": "crons; have a scheduler of yours start runs",
-    "/runs/crons/{rest:path}": "crons; have a scheduler of yours start runs",
-    "/threads/{thread_id}/runs/crons": "crons; have a scheduler of yours start runs",
+    "/runs/crons": "crons; let a scheduler of your own start runs",
+    "/runs/crons/{rest:path}": "crons; let a scheduler of your own start runs",
+    "/threads/{thread_id}/runs/crons": "crons; let a scheduler of your own start runs",
     "/assistants/{assistant_id}/versions": "versions of assistants; create another assistant",
     "/assistants/{assistant_id}/latest": "versions of assistants; create another assistant",
 }
-"""What LangGraph's clients can ask for that is not there. Answered with 404: clients try what is
-answered with 5xx again and again."""
+"""Features of LangGraph's clients that are missing here. They are answered with 404, as clients
+retry after 5xx."""
 
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]

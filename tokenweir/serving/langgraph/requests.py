@@ -1,4 +1,4 @@
-"""What a client of LangGraph's API asks a run to do, read from the body of its request. No I/O."""
+"""Reads the body of a client's request for a run in LangGraph's API. No I/O."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from tokenweir.serving.running.records import Assistant, RunRequest
 __all__ = ["Asked", "asked_of"]
 
 _DURING = {None: "sync", True: "async", False: "exit"}
-"""The durability that the older ``checkpoint_during`` asks for."""
+"""The durability for values of the older ``checkpoint_during``."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One run that somebody asks for.
+    """A run that a client asks for.
 
     Attributes:
-        request: What to do.
-        assistant_id: Whose config to add.
+        request: What to run.
+        assistant_id: The assistant whose config is used.
         strategy: What to do when the thread is busy.
         metadata: Kept with the run.
         after_seconds: How long to wait first.
-        makes_thread: Whether a thread that is not there is made.
-        keeps: Whether the thread of a run without one stays.
+        makes_thread: Whether a missing thread is created.
+        keeps: Whether the thread is kept if it is created for this run.
         leaves: Whether the run stops when the connection that started it ends.
     """
 
@@ -44,9 +44,9 @@ def asked_of(body: RunCreate, assistant: Assistant, also: str | None = None) -> 
     """Read a body.
 
     Args:
-        body: As LangGraph's clients send it.
-        assistant: The one that it names.
-        also: A stream mode to record besides those asked for.
+        body: The body, as LangGraph's clients send it.
+        assistant: The assistant that it names.
+        also: One more stream mode to record.
     """
     modes = wire_modes(body.stream_mode)
     place = body.checkpoint

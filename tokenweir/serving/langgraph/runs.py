@@ -1,6 +1,6 @@
-"""Runs on LangGraph's API: stream, create, wait, join, list, get, cancel, delete.
+"""Runs in LangGraph's API: stream, create, wait, join, list, get, cancel, delete.
 
-What a request asks for is read in ``requests.py``.
+``requests.py`` reads the bodies of requests.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from tokenweir.serving.service import Service
 __all__ = ["routes"]
 
 _HEARTBEAT = b": heartbeat\n"
-"""Without an empty line: the npm client 2.0.0 would take that for an event."""
+"""Without an empty line, which the npm client 2.0.0 would take for an event."""
 
 _IN_PATHS = "!$&'()*+,;=:@~"
-"""What stands for itself in a segment of a path, besides letters, digits and ``-._``."""
+"""Characters that need no escape in a path segment, besides letters, digits and ``-._``."""
 
 
 _PLACES = {
-    "Location": "The path at which to read the run on.",
+    "Location": "The path at which to continue reading the run.",
     "Content-Location": "The path of the run.",
 }
 _ALONE, _ON_THREAD, _ONE = (
@@ -71,11 +71,11 @@ class _Handlers:
     @_alone("/runs/stream")
     @_on_thread(f"{_ON_THREAD}/stream")
     async def stream(self, request: Request, body: schema.RunCreate) -> EventStream:
-        """Start a run, and stream it.
+        """Start a run and stream it.
 
-        A run without a thread is on one of its own, which goes when the run ends. Events:
-        `metadata` first, then one per mode and part, `error` if the run fails. Names of subgraphs'
-        events go on with `|` and the namespace.
+        A run without a thread gets a temporary one, which is deleted when the run ends. The first
+        event is `metadata`; then comes one per mode and part; `error` if the run fails. Events of
+        subgraphs have `|` and the namespace added to their names.
         """
         asked = await self._asked(request, body)
         run = await self._start(request, asked)
@@ -85,9 +85,9 @@ class _Handlers:
     @_alone("/runs/wait", gives=Any)
     @_on_thread(f"{_ON_THREAD}/wait", gives=Any)
     async def wait(self, request: Request, body: schema.RunCreate) -> EventStream:
-        """Start a run, and wait for its end: the last values, or `__error__`.
+        """Start a run and wait for its end: the last values, or `__error__`.
 
-        A run without a thread is on one of its own, which goes when the run ends. White space
+        A run without a thread gets a temporary one, which is deleted when the run ends. White space
         before the values keeps the connection alive.
         """
         asked = await self._asked(request, body, also="values")
@@ -97,9 +97,9 @@ class _Handlers:
     @_alone("/runs", gives=schema.Run)
     @_on_thread(_ON_THREAD, gives=schema.Run)
     async def create(self, request: Request, body: schema.RunCreate) -> Response:
-        """Start a run, and do not wait.
+        """Start a run without waiting.
 
-        A run without a thread is on one of its own, which goes when the run ends.
+        A run without a thread gets a temporary one, which is deleted when the run ends.
         """
         run = await self._start(request, await self._asked(request, body))
         return Response(encode(_shown(run)), media_type=JSON, headers=_headers(run, "stream"))
@@ -108,8 +108,8 @@ class _Handlers:
     async def create_several(
         self, request: Request, body: list[schema.RunCreate]
     ) -> list[schema.Run]:
-        """Start several runs, each on a thread of its own, and do not wait."""
-        several = [await self._asked(request, each) for each in body]  # all or none
+        """Start several runs, each on its own thread, without waiting."""
+        several = [await self._asked(request, each) for each in body]  # check all before starting
         runs = [await self._start(request, asked) for asked in several]
         return [_shown(run) for run in runs]
 
@@ -126,7 +126,7 @@ class _Handlers:
             owner, ids=ids, thread_id=body.thread_id, status=status
         )
         for run in found:
-            with contextlib.suppress(NotFoundError):  # over meanwhile
+            with contextlib.suppress(NotFoundError):  # it has ended in the meantime
                 await self._runs.cancel(run.id, owner, undo=query.action == "rollback")
 
     @Operation("GET", _ON_THREAD)
@@ -146,7 +146,7 @@ class _Handlers:
 
     @Operation("DELETE", _ONE, refuses=(404, 409))
     async def delete(self, request: Request) -> None:
-        """Forget a run that is over, with its events."""
+        """Delete a run that has ended, with its events."""
         run = await self._run(request)
         await self._runs.forget(run.id, run.owner)
 
@@ -160,9 +160,9 @@ class _Handlers:
     async def join_stream(
         self, request: Request, query: schema.StreamQuery, headers: schema.LastEventId
     ) -> EventStream:
-        """Stream a run that has begun, from its beginning, from an id, or from now.
+        """Stream a run from its beginning, from after an id, or from now on.
 
-        A run that is not there is told as the event `error`, with status 200.
+        If there is no such run, the answer is an event `error`, with status 200.
         """
         try:
             run = await self._run(request)
@@ -234,7 +234,7 @@ class _Handlers:
         )
 
     def _values(self, run: Run, leave: Callable[[], None] | None) -> EventStream:
-        """The final values, when there are any; white space before them keeps proxies patient."""
+        """The final values; white space before them keeps proxies from timing out."""
 
         async def values() -> AsyncIterator[bytes]:
             ended, found = await self._runs.result(run.id, run.owner)
@@ -251,7 +251,7 @@ async def _once(data: bytes) -> AsyncIterator[bytes]:
 
 
 def _headers(run: Run, what: str) -> dict[str, str]:
-    """Paths without a host: clients put them behind the URL that they know."""
+    """Paths without a host: clients append them to the URL that they know."""
     place = f"/threads/{quote(run.thread_id, safe=_IN_PATHS)}/runs/{run.id}"
     return {
         "Content-Location": f"/runs/{run.id}" if run.temporary else place,

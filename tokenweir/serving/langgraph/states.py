@@ -1,4 +1,4 @@
-"""The state of a thread as clients of LangGraph's API read it. No I/O."""
+"""The state of a thread in the form of LangGraph's API. No I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["checkpoint_of", "config_of", "no_state", "selected", "shown_state"]
 
 
 def shown_state(snapshot: Any, thread: Thread) -> State:
-    """A ``StateSnapshot`` as clients read it."""
+    """A ``StateSnapshot`` in the API's form."""
     checkpoint = checkpoint_of(snapshot.config, thread)
     parent = checkpoint_of(snapshot.parent_config, thread)
     return State(
@@ -55,7 +55,7 @@ def _interrupt(each: Any) -> Interrupt:
 
 
 def checkpoint_of(config: Any, thread: Thread) -> Checkpoint | None:
-    """The place that a config names, as clients give it back."""
+    """The checkpoint in a config, in the form that clients send back."""
     configurable = (config or {}).get("configurable")
     if not configurable:
         return None
@@ -67,18 +67,18 @@ def checkpoint_of(config: Any, thread: Thread) -> Checkpoint | None:
 
 
 def config_of(thread: Thread, place: Place | None = None) -> Any:
-    """The config of a place in a thread; of its newest state if no place is named."""
+    """The config of a checkpoint in a thread; of the newest one if none is named."""
     configurable: dict[str, Any] = {"thread_id": thread.id}
     if place is not None and place.checkpoint_ns:
         configurable["checkpoint_ns"] = place.checkpoint_ns
     if place is not None and place.checkpoint_id:
         configurable["checkpoint_id"] = place.checkpoint_id
-        configurable.setdefault("checkpoint_ns", "")  # LangGraph does not do without
+        configurable.setdefault("checkpoint_ns", "")  # LangGraph requires it
     return {"configurable": configurable}
 
 
 def no_state(checkpoint: Checkpoint | None = None, metadata: dict[str, Any] | None = None) -> State:
-    """The state of a thread on which nothing ran."""
+    """The state of a thread without runs."""
     return State(
         values={},
         next=[],
@@ -94,7 +94,7 @@ def no_state(checkpoint: Checkpoint | None = None, metadata: dict[str, Any] | No
 
 
 def selected(state: State, names: list[str] | None) -> State | dict[str, Any]:
-    """The fields of a state that were asked for: ``next``, or ``values.topic``; all if none."""
+    """The requested fields of a state, such as ``next`` or ``values.topic``; all by default."""
     if not names:
         return state
     there = msgspec.structs.asdict(state)

@@ -1,4 +1,4 @@
-"""A thread's stream on LangGraph's API: what its runs stream, one run after another."""
+"""A thread's stream in LangGraph's API: the streams of its runs, one after another."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MODES = ("run_modes", "lifecycle", "state_update")
 
 
 def routes(service: Service) -> list[BaseRoute]:
-    """The route of threads' streams."""
+    """The routes of threads' streams."""
     return routes_of(_Handlers(service), "Threads")
 
 
@@ -41,8 +41,8 @@ class _Handlers:
     ) -> EventStream:
         """Stream a thread's runs, one after another, without end.
 
-        From now on, or from after `Last-Event-ID`. The events are those of the runs' own streams;
-        `metadata` with the status `run_done` says that a run is over.
+        It starts now, or after `Last-Event-ID`. The events are those of the runs' own streams; an
+        event `metadata` with the status `run_done` marks the end of a run.
         """
         modes = [name for part in query.stream_mode for name in part.split(",")]
         if not set(modes) <= set(_MODES):
@@ -61,7 +61,7 @@ class _Handlers:
         return EventStream(parts, self._service.limits)
 
     async def _now(self, thread_id: str, owner: str) -> int:
-        """The number of the last event that there is."""
+        """The number of the last event so far."""
         latest = await self._service.runs.store.latest(thread_id, owner)
         if latest is None:
             return 0
@@ -71,7 +71,7 @@ class _Handlers:
 
 
 class _ThreadFrames:
-    """The events of one run among those of its thread, numbered as such."""
+    """Writes the events of one run with their numbers in its thread."""
 
     def __init__(self, run: Run, modes: Sequence[str], since: int) -> None:
         asked = run.request.asked or wire_names(run.request.modes)
@@ -83,7 +83,7 @@ class _ThreadFrames:
         self._frames = Frames(wanted, self._after, partial(seq, run.turn, part=0))
 
     def encode(self, events: list[Event]) -> list[bytes]:
-        """What to send for these events."""
+        """The documents to send for these events."""
         part, last = self._frames.encode(events), events[-1]
         if last.kind == END and last.id > self._after:
             over = encode({"status": "run_done", "run_id": self._run.id})

@@ -1,4 +1,4 @@
-"""Threads on LangGraph's API: create, get, search, update, copy, delete; state, history."""
+"""Threads in LangGraph's API: create, get, search, update, copy, delete; state, history."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = ["routes"]
 
 _ONE = "/threads/{thread_id}"
 _States: TypeAlias = list[State] | list[dict[str, Any]]
-"""States, whole or with the fields that were asked for."""
+"""States, whole or with the requested fields."""
 
 
 def routes(service: Service) -> list[BaseRoute]:
@@ -99,7 +99,7 @@ class _Threads:
 
     @Operation("POST", "/threads/prune")
     async def prune(self, request: Request, body: schema.ThreadsAsked) -> schema.ThreadsPruned:
-        """Forget several threads, and stop their runs."""
+        """Delete several threads, and stop their runs."""
         owner = self._service.owner(request)
         pruned = 0
         for thread_id in dict.fromkeys(body.thread_ids or ()):
@@ -123,13 +123,13 @@ class _Threads:
 
     @Operation("DELETE", _ONE)
     async def delete(self, request: Request) -> None:
-        """Forget a thread, and stop its runs."""
+        """Delete a thread, and stop its runs."""
         thread_id, owner = request.path_params["thread_id"], self._service.owner(request)
         await self._runs.forget_thread(thread_id, owner)
 
     @Operation("POST", f"{_ONE}/copy")
     async def copy(self, request: Request) -> schema.Thread:
-        """Create a thread with the state and the history of another."""
+        """Create a copy of a thread, with its state and history."""
         thread_id, owner = request.path_params["thread_id"], self._service.owner(request)
         return _shown(await self._runs.copy_thread(thread_id, owner))
 
@@ -146,7 +146,7 @@ class _Threads:
         """Read the thread's state at a checkpoint, which may be a subgraph's."""
         thread = await self._thread(request)
         found = await self._state(thread, body.checkpoint, subgraphs=bool(body.subgraphs))
-        # RemoteGraph reads these keys of a thread that has no state yet, too.
+        # RemoteGraph reads these keys even if the thread has no state yet.
         empty = Checkpoint(thread_id=thread.id, checkpoint_ns="", checkpoint_id=None)
         return selected(found or no_state(empty, metadata={}), body.select)
 
@@ -157,14 +157,14 @@ class _Threads:
         example={"values": {"topic": "cats"}, "as_node": "write_joke"},
     )
     async def update_state(self, request: Request, body: schema.StateChange) -> schema.StateChanged:
-        """Change the state as a node would."""
+        """Update the state as a node would."""
         place = body.checkpoint or Place()
         if body.checkpoint_id:
             place = msgspec.structs.replace(place, checkpoint_id=body.checkpoint_id)
         async with self._locked(request) as thread:
             graph = self._graph(thread)
             if graph is None:
-                raise InvalidError("this thread belongs to no graph yet: start a run on it first")
+                raise InvalidError("this thread has no graph yet: start a run on it first")
             if thread.status == "busy":
                 raise ConflictError("the thread is busy with a run; wait for it, or cancel it")
             try:
@@ -173,9 +173,9 @@ class _Threads:
                 )
             except StoreError:
                 raise
-            except Exception as error:  # noqa: BLE001 - reducers fail in ways of their own
+            except Exception as error:  # noqa: BLE001 - reducers raise errors of any kind
                 said = scrubbed(str(error))
-                raise InvalidError(f"the state cannot be updated so: {said}") from None
+                raise InvalidError(f"the state cannot be updated: {said}") from None
             await self._refresh(thread, graph)
         checkpoint = checkpoint_of(made, thread)
         return schema.StateChanged(
@@ -186,13 +186,13 @@ class _Threads:
 
     @Operation("GET", f"{_ONE}/history", gives=_States)
     async def read_history(self, request: Request, query: schema.HistoryQuery) -> list[Any]:
-        """Read the thread's states so far, newest first."""
+        """Read the thread's past states, newest first."""
         asked = schema.HistoryAsked(limit=query.limit, before=query.before)
         return await self.history(request, asked)
 
     @Operation("POST", f"{_ONE}/history", gives=_States)
     async def history(self, request: Request, body: schema.HistoryAsked) -> list[Any]:
-        """Read the thread's states so far, newest first."""
+        """Read the thread's past states, newest first."""
         thread = await self._thread(request)
         graph = self._graph(thread)
         if graph is None:
@@ -206,7 +206,7 @@ class _Threads:
         )
         try:
             return [selected(shown_state(each, thread), body.select) async for each in history]
-        except ValueError as error:  # keys of metadata that the checkpointer does not take
+        except ValueError as error:  # the checkpointer does not accept some metadata key
             raise InvalidError(f"there is no such history: {error}") from None
 
     # Inside
@@ -216,7 +216,7 @@ class _Threads:
         return await self._runs.thread(request.path_params["thread_id"], owner)
 
     def _locked(self, request: Request) -> AbstractAsyncContextManager[Thread]:
-        """The thread, to be changed within the context; no run of it begins or ends meanwhile."""
+        """A thread to change within the context; meanwhile no run of it begins or ends."""
         owner = self._service.owner(request)
         return self._runs.store.locked(request.path_params["thread_id"], owner)
 
@@ -237,7 +237,7 @@ class _Threads:
         return shown_state(snapshot, thread)
 
     async def _apply(self, thread: Thread, steps: list[schema.Superstep]) -> None:
-        """Bring a thread to a state by updates, as another server's history tells them."""
+        """Apply updates to a thread, such as another server's history."""
         graph = self._graph(thread)
         if graph is None:
             raise InvalidError("supersteps need graph_id, the name of a graph here")
@@ -246,7 +246,7 @@ class _Threads:
             await graph.abulk_update_state(config_of(thread), updates)
         except (InvalidError, StoreError):
             raise
-        except Exception as error:  # noqa: BLE001 - reducers fail in ways of their own
+        except Exception as error:  # noqa: BLE001 - reducers raise errors of any kind
             raise InvalidError(f"supersteps cannot be applied: {scrubbed(str(error))}") from None
         await self._refresh(thread, graph)
 

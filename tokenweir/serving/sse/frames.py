@@ -1,4 +1,4 @@
-"""A run's events written as plain server-sent events. No I/O."""
+"""Writes a run's events as plain server-sent events. No I/O."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tokenweir.streaming.filters import Filter
 __all__ = ["Frames"]
 
 _SAMPLE = b'"-"'
-"""Any text: where it is found in a record, the text of each token goes."""
+"""A sample text; the text of each token takes its place in a record."""
 
 
 class Frames:
@@ -23,11 +23,11 @@ class Frames:
 
     Args:
         run: The run.
-        only: Which tokens are written.
-        after: Events up to this id are only looked at for what the end will tell.
-        part: With it ``after`` is where a sum ends (``running/compaction.py``) of which so many
-            parts are written already.
-        greeted: Whether ``hello`` has been written; if not, ``encode`` begins with it.
+        only: The filter that tokens must pass.
+        after: Events up to this id are not sent, but looked at for what the end event reports.
+        part: If set, ``after`` is the last event of a compact replay (``running/compaction.py``)
+            of which the reader has so many parts.
+        greeted: Whether ``hello`` has been written; if not, ``encode`` writes it first.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class Frames:
         self._tokens: dict[Envelope, tuple[bytes, bytes] | None] = {}
 
     def hello(self, last: int) -> bytes:
-        """The first event of a connection: which run this is, and how far it has come.
+        """The first event of a connection: the run, and how far it has come.
 
         Args:
-            last: The id of the run's newest event: what comes up to it was there already.
+            last: The id of the run's newest event; events up to it are a replay.
         """
         run = self._run
         record = {
@@ -70,10 +70,10 @@ class Frames:
         return self._frame(_place(self._after, self._part), "run", record)
 
     def encode(self, events: list[Event]) -> bytes:
-        """What to write for these events; b"" if nothing.
+        """The bytes for these events; b"" if there are none.
 
-        Begins with ``hello``. Of a run that was over already that waits for something more to
-        tell: without that there is nothing to come back for.
+        ``hello`` comes first. If the run had ended already, it is held back until there is another
+        event to send: without one, the client has no reason to reconnect.
         """
         part = b"".join(map(self.feed, events))
         if self._greeted:
@@ -85,7 +85,7 @@ class Frames:
         return self.hello(self._newest) + part
 
     def feed(self, event: Event) -> bytes:
-        """An event as bytes; b"" for what simple clients are not told."""
+        """An event as bytes; b"" if simple clients do not get it."""
         if event.envelope is not None and not self._looks_at_chunks:
             return self._token(event, event.envelope)
         kind = event.kind
@@ -99,9 +99,9 @@ class Frames:
         if kind == "error":
             return self._frame(place, "error", {"type": "error", "cause": None, **event.value})
         if kind == END:
-            # After an error there is nothing to add: that was the last event.
+            # An error was the last event; nothing follows it.
             return b"" if self._failed else self._frame(place, "end", self._end(event))
-        # Of what was added up the tokens that do not pass were left out.
+        # A compact replay has been filtered already.
         record = record_of(event, None if event.part else self._only)
         if record is None:
             return b""
@@ -112,7 +112,7 @@ class Frames:
         return event.part <= self._part if event.part else event.id <= self._after
 
     def _token(self, event: Event, envelope: Envelope) -> bytes:
-        """As the record of such an event would be written, without making it for each token."""
+        """Write a token like other records, without making the record for each token."""
         if self._is_known(event) or event.body == b'""':
             return b""
         try:
@@ -148,7 +148,7 @@ class Frames:
     def _end(self, event: Event) -> Record:
         run = self._run
         status = event.value["status"]
-        at = event.value.get("ended_at") or run.updated_at  # of runs of former versions
+        at = event.value.get("ended_at") or run.updated_at  # older versions had no ended_at
         began, ended = map(datetime.fromisoformat, (run.created_at, at))
         waits = self._interrupts.values() if status == "interrupted" else ()
         return {
@@ -161,5 +161,5 @@ class Frames:
 
 
 def _place(id: int, part: int) -> bytes:
-    """The place of an event in its run: ``7``; ``6.2`` for the second part of the sum up to 7."""
+    """The event's place in its run: ``7``; ``6.2`` for part 2 of a compact replay up to 7."""
     return b"%d.%d" % (id - 1, part) if part else b"%d" % id

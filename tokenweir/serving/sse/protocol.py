@@ -1,16 +1,16 @@
 """Plain server-sent events: graphs for ``curl -N``, browsers' ``EventSource``, the client module.
 
-- ``GET /graphs``, ``GET /graphs/{name}``: which graphs there are, and what they take.
+- ``GET /graphs``, ``GET /graphs/{name}``: the graphs, and their inputs.
 - ``GET /graphs/{name}/picture.svg`` and ``picture.mermaid``.
 - ``GET /graphs/{name}/events?topic=cats&only=tag:joke`` starts a run and streams its events.
-- ``POST /graphs/{name}/events`` the same, with a JSON body.
+- ``POST /graphs/{name}/events`` does the same, with a JSON body.
 - ``GET /runs/{id}/events`` follows a run from its beginning, or from after ``Last-Event-ID``.
 - ``POST /runs/{id}/cancel`` stops a run.
 
-An event's id names its run and its place there, ``RUN:7``. So an ``EventSource`` that comes back
-with ``Last-Event-ID`` to the address that started a run goes on with that run. Events are named
-``run`` (first on each connection), ``token``, ``node``, ``custom``, ``remove``, and, last, ``end``
-or ``error``; their data are the records of ``tokenweir run --json``.
+An event's id names its run and its place there, ``RUN:7``. An ``EventSource`` that reconnects with
+``Last-Event-ID`` to the address that started a run therefore continues with that run. Events are
+named ``run`` (first on each connection), ``token``, ``node``, ``custom``, ``remove``, and, last,
+``end`` or ``error``; their data are the records of ``tokenweir run --json``.
 """
 
 from __future__ import annotations
@@ -55,19 +55,19 @@ __all__ = ["ForeignPageError", "routes"]
 
 _TAG = "Plain server-sent events"
 _RETRY = b"retry: 1000\n\n"
-"""Milliseconds after which a browser comes back: soon, as the run goes on meanwhile."""
+"""Milliseconds after which a browser reconnects; it is short, as the run continues meanwhile."""
 
 _MODES = ["messages", "custom", "tasks"]
 
 
 class ForeignPageError(ServingError):
-    """Raised for what another site's page may not do without asking first, as CORS has it."""
+    """Raised for requests of other sites' pages that CORS lets through without a preflight."""
 
     status = 403
 
 
 _PLACE = {"Content-Location": "The path of the run."}
-_OVER = {204: "The run is over and all of it was read: an `EventSource` stays away."}
+_OVER = {204: "The run has ended and all of it was read: `EventSource` stops reconnecting."}
 _streams = partial(Operation, sets=_PLACE, also=_OVER)
 
 
@@ -85,34 +85,34 @@ class _Protocol:
     def _runs(self) -> Runs:
         return self._service.runs
 
-    # What there is
+    # Graphs
 
     @Operation("GET", "/graphs")
     async def graphs(self, request: Request) -> Graphs:
-        """List the graphs, and what they take."""
+        """List the graphs and their inputs."""
         found = await asyncio.to_thread(lambda: [self._described(name) for name in self._names()])
         return Graphs(graphs=found)
 
     @Operation("GET", "/graphs/{name}")
     async def graph(self, request: Request) -> Graph:
-        """Read what a graph takes."""
+        """Read a graph's input keys."""
         return await asyncio.to_thread(self._described, self._service.graph_of(request))
 
     @Operation("GET", "/graphs/{name}/picture.svg", gives=str, kinds=["image/svg+xml"])
     async def svg(self, request: Request) -> Response:
-        """Read a picture of a graph."""
+        """Draw a graph as SVG."""
         picture = await self._picture(request, "svg")
         return Response(picture, media_type="image/svg+xml")
 
     @Operation("GET", "/graphs/{name}/picture.mermaid", gives=str, kinds=["text/plain"])
     async def mermaid(self, request: Request) -> Response:
-        """Read a graph as Mermaid's text."""
+        """Draw a graph as Mermaid text."""
         return PlainTextResponse(await self._picture(request, "mermaid"))
 
     async def _picture(self, request: Request, kind: Kind) -> str | bytes:
         name = self._service.graph_of(request)
         if (name, kind) not in self._pictures:
-            # Drawing a large graph takes long: not in the loop that serves tokens.
+            # Drawing a large graph takes long, so it must not block the event loop.
             drawn = await asyncio.to_thread(draw, self._runs.graphs[name], kind)
             self._pictures[name, kind] = drawn
         return self._pictures[name, kind]
@@ -135,10 +135,10 @@ class _Protocol:
     async def start(
         self, request: Request, query: EventsQuery, headers: LastEventId
     ) -> EventStream | Response:
-        """Start a run and stream it; or go on with the one that `Last-Event-ID` names.
+        """Start a run and stream it, or continue the one that `Last-Event-ID` names.
 
-        Events are `run`, then `token`, `node`, `custom`, `remove`, and last `end` or `error`. Their
-        ids name the run and the place in it.
+        The events are `run`, then `token`, `node`, `custom`, `remove`, and last `end` or `error`.
+        Their ids name the run and the place in it.
         """
         return await self.run(request, query, headers, EventsAsked())
 
@@ -151,12 +151,12 @@ class _Protocol:
     async def run(
         self, request: Request, query: EventsQuery, headers: LastEventId, body: EventsAsked
     ) -> EventStream | Response:
-        """Start a run and stream it; or go on with the one that `Last-Event-ID` names.
+        """Start a run and stream it, or continue the one that `Last-Event-ID` names.
 
-        What the URL says goes over what the body says.
+        The URL overrides the body.
         """
         name = self._service.graph_of(request)
-        if request.method == "HEAD":  # what only looks starts nothing
+        if request.method == "HEAD":  # HEAD starts no run
             return Response(media_type="text/event-stream")
         if known := _place(headers):
             run = await self._known(request, known.run, name)
@@ -166,7 +166,7 @@ class _Protocol:
         given = parse(query.input, "input") if query.input else body.input
         if query.input_keys:
             if not isinstance(given or {}, dict):
-                raise InvalidError("keys in the URL go over an input that is an object, not this")
+                raise InvalidError("input keys in the URL need an input that is an object")
             keys = await self._service.input_keys(name)
             given = {**(given or {}), **from_text(name, keys, query.input_keys)}
         thread = body.thread_id if query.thread_id is None else query.thread_id
@@ -195,24 +195,24 @@ class _Protocol:
     ) -> EventStream | Response:
         """Follow a run from its beginning, or from after `Last-Event-ID`.
 
-        From the beginning each message that is there already comes as one event. Those have ids
-        such as `RUN:199.2`, and what comes live is added to them; `replay=full` gives every event.
+        From the beginning, each message so far comes as one event; such events have ids like
+        `RUN:199.2`. Live events are added to it. `replay=full` sends every event instead.
         """
         run = await self._runs.get(request.path_params["id"], self._service.owner(request))
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
         known = _place(headers)
         if known and known.run not in ("", run.id):
-            raise InvalidError(f"Last-Event-ID is of another run, {known.run}")
+            raise InvalidError(f"Last-Event-ID belongs to another run, {known.run}")
         return await self._stream(request, run, query, known)
 
     @Operation("POST", "/runs/{id}/cancel")
     async def cancel(self, request: Request) -> Cancelled:
-        """Stop a run, if it is not over."""
+        """Stop a run, if it has not ended."""
         owner = self._service.owner(request)
         run = await self._runs.get(request.path_params["id"], owner)
         if not run.final:
-            with contextlib.suppress(NotFoundError):  # over meanwhile
+            with contextlib.suppress(NotFoundError):  # it has ended in the meantime
                 await self._runs.cancel(run.id, owner, wait=True)
             run = await self._runs.get(run.id, owner)
         return Cancelled(run=run.id, status=run.status)
@@ -220,7 +220,7 @@ class _Protocol:
     async def _known(self, request: Request, run_id: str, graph: str) -> Run:
         run = await self._runs.get(run_id, self._service.owner(request))
         if run.request.graph != graph:
-            raise NotFoundError(f"run {run_id} is of another graph, {run.request.graph}")
+            raise NotFoundError(f"run {run_id} belongs to another graph, {run.request.graph}")
         return run
 
     async def _stream(
@@ -246,11 +246,11 @@ class _Protocol:
         events: EventReader
         if late or known.part:
             events = LateReader(log, run.id, only, known.id or None)
-        else:  # from the beginning, as interrupts from before that place are told at the end
+        else:  # from the beginning, as the end event reports earlier interrupts, too
             events = log.follow(run.id)
         parts = EventParts(events, frames.encode)
         if run.final:
-            # A browser comes back after the end, too; only 204 makes it stay away.
+            # A browser reconnects even after the end; only 204 stops it.
             first = await anext(parts, b"")
             if not first:
                 return Response(status_code=204)
@@ -265,9 +265,9 @@ class _Protocol:
 
 
 class _Place(NamedTuple):
-    """After which event to go on, or with ``part`` in the sum up to that one.
+    """The event to continue after; with ``part``, within a compact replay up to that event.
 
-    ``run`` is "" for a run that the address names.
+    ``run`` is "" if the URL names the run.
     """
 
     run: str
@@ -284,14 +284,14 @@ def _place(headers: LastEventId) -> _Place | None:
 
 
 def _own_page(request: Request, owner: str) -> None:
-    """Refuse what another site's page sends without a preflight: runs cost money."""
+    """Refuse requests of other sites' pages that had no preflight, as runs cost money."""
     headers = request.headers
-    # No page has the key; and the guard let an origin in that is this server's or a listed one.
+    # Pages do not have the key; and the guard has checked any Origin header.
     if owner or "origin" in headers:
         return
     site = headers.get("sec-fetch-site")
     if site is None:
-        # No browser; or one that does not say, as none does to http://192.168.1.5.
+        # Not a browser; or one that omits the header, as all do for http://192.168.1.5.
         browser = headers.get("user-agent", "").startswith("Mozilla/")
         place = headers.get("referer", "").partition("://")[2].partition("/")[0]
         own = not browser or place == headers.get("host")
@@ -300,5 +300,5 @@ def _own_page(request: Request, owner: str) -> None:
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if not own and (request.method != "POST" or kind != "application/json"):
         raise ForeignPageError(
-            "pages of other origins start runs by POST with JSON, as client.js does"
+            "pages of other origins must start runs by POST with JSON, as client.js does"
         )

@@ -1,4 +1,4 @@
-"""What plain server-sent events' routes take and give."""
+"""Requests and responses of the routes for plain server-sent events."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ __all__ = [
 ]
 
 _Thread: TypeAlias = Annotated[
-    str | None, said("A thread to run on, which is made if it is not there.")
+    str | None, said("The thread to run on; it is created if it does not exist.")
 ]
 _Leaving: TypeAlias = Annotated[
-    Literal["continue", "cancel"] | None, said("What becomes of the run if the connection ends.")
+    Literal["continue", "cancel"] | None, said("What happens to the run if the connection ends.")
 ]
 
 
 class Graph(Struct, kw_only=True):
-    """A graph. `input` is null if it does not say what it takes."""
+    """A graph. `input` is null if its input is not known."""
 
     name: str
     input: list[Key] | None
@@ -38,7 +38,7 @@ class Graph(Struct, kw_only=True):
 
 
 class Graphs(Struct, kw_only=True):
-    """The graphs that are here."""
+    """The graphs of this server."""
 
     graphs: list[Graph]
 
@@ -51,8 +51,8 @@ class FollowQuery(Struct, kw_only=True):
     replay: Annotated[
         Literal["compact", "full"] | None,
         said(
-            "How to tell what a run said before: each message added up, in one event, or every "
-            "event. Every event for readers who name one with `Last-Event-ID`."
+            "How to replay earlier events: `compact` sends each message so far as one event, "
+            "`full` sends every event. With `Last-Event-ID`, every event is sent."
         ),
     ] = None
 
@@ -70,15 +70,15 @@ class EventsQuery(FollowQuery, kw_only=True):
 class LastEventId(Struct, kw_only=True):
     last_event_id: Annotated[
         Annotated[str, Meta(pattern=r"^(.*:)?[0-9]{1,18}(\.[0-9]{1,9})?$")] | None,
-        said("The id of the last event that came, such as RUN:7: go on after it."),
+        said("The id of the last event received, such as RUN:7: continue after it."),
     ] = field(default=None, name="Last-Event-ID")
 
 
 class EventsAsked(Struct, kw_only=True, forbid_unknown_fields=True):
-    """A run to be. The graph's own keys go into "input"."""
+    """A run to start. The graph's own keys go into "input"."""
 
     input: Annotated[Any, said("The graph's input.")] = None
-    command: Annotated[Command | None, said("Instead of an input.")] = None
+    command: Annotated[Command | None, said("A command instead of an input.")] = None
     config: Config | None = None
     context: Annotated[Any, said("For graphs with a context schema.")] = None
     only: Annotated[str | None, said("Which model calls are recorded.")] = None
@@ -87,7 +87,7 @@ class EventsAsked(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Cancelled(Struct, kw_only=True):
-    """The run that was stopped."""
+    """The stopped run."""
 
     run: str
     status: str

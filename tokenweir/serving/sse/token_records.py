@@ -1,9 +1,8 @@
-"""A run's events as the records that ``tokenweir run --json`` writes, with the same keys. No I/O.
+"""Turns a run's events into the records of ``tokenweir run --json``, with the same keys. No I/O.
 
-A token's record has one key more: ``task``, which tells apart what one node writes several times.
-
-Events hold messages as plain data; the command line has them as objects. Both protocols for simple
-clients (plain SSE and OpenAI's) are made of these records.
+A token's record has one more key, ``task``, which tells apart several messages of one node. Events
+have messages as plain data, the command line has them as objects. Both protocols for simple
+clients (plain SSE and OpenAI's) use these records.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ _NODE_STATES = {"input": "started", "error": "failed", "interrupts": "waiting"}
 
 
 def record_of(event: Event, only: Callable[[Any, Any], bool] | None = None) -> Record | None:
-    """The record of one event, or None for what simple clients are not told.
+    """The record of one event; None if simple clients do not get it.
 
     Args:
         event: An event of a run.
-        only: Asked with the metadata and the message of a token; what it refuses is left out.
+        only: Called with the metadata and message of a token; returns whether it passes.
 
     Returns:
         Records of the types ``token``, ``message``, ``remove``, ``custom`` and ``node``.
@@ -47,20 +46,20 @@ def _token(
     namespace: Sequence[str],
     only: Callable[[Any, Any], bool] | None,
 ) -> Record | None:
-    # Nobody knows any more which call a void message came from, so no filter is asked.
+    # A retraction does not say which call the message came from, so the filter cannot judge it.
     void = isinstance(message, dict) and message.get("type") == "remove"
     if not void and only is not None and not only(metadata, message):
         return None
     record = token_record(message, metadata, namespace)
     if record is not None and not void:
-        # The task that runs the node, as in the records of nodes: a node may run several at once.
+        # The task tells apart parallel runs of a node, as in the records of nodes.
         place = str(metadata.get("langgraph_checkpoint_ns") or "").rpartition("|")[2]
         record["task"] = place.partition(":")[2] or None
     return record
 
 
 def _node(task: Mapping[str, Any], namespace: Sequence[str]) -> Record:
-    """A node began, or came to its end; as LangGraph's ``tasks`` mode tells it."""
+    """The record of a node's start or end, from LangGraph's ``tasks`` mode."""
     state = next((said for key, said in _NODE_STATES.items() if task.get(key)), "finished")
     if "input" in task or "triggers" in task:
         state = "started"

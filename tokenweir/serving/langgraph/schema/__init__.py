@@ -1,6 +1,6 @@
-"""What LangGraph's API takes and gives, as ``langgraph_sdk.schema`` has it.
+"""Requests and responses of LangGraph's API, as in ``langgraph_sdk.schema``.
 
-Requests are decoded into these types, answers are made of them, and the description is generated
-from them. A field that a request may leave out may also be null. Fields that are not here are
-ignored, as LangGraph's own server does.
+Requests are decoded into these types, responses are made of them, and the API description is
+generated from them. A field that a request may omit may also be null. Unknown fields are ignored,
+as in LangGraph's own server.
 """

@@ -1,4 +1,4 @@
-"""What the routes of assistants take and give."""
+"""Requests and responses of the routes for assistants."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Assistant(Struct, kw_only=True):
 
 
 class AssistantChange(Struct, kw_only=True):
-    """What to change."""
+    """What to change in an assistant."""
 
     name: str | None = None
     description: str | None = None
@@ -49,15 +49,15 @@ class AssistantChange(Struct, kw_only=True):
 
 
 class AssistantCreate(AssistantChange, kw_only=True):
-    """What an assistant is made of."""
+    """An assistant to create."""
 
     graph_id: Annotated[str, said("The graph's name.")]
-    assistant_id: Annotated[str | None, said("Its id; made if not told.")] = None
+    assistant_id: Annotated[str | None, said("Its id; generated if omitted.")] = None
     if_exists: Literal["raise", "do_nothing"] | None = "raise"
 
 
 class AssistantSearch(Page, kw_only=True):
-    """Which assistants."""
+    """Which assistants to list."""
 
     graph_id: str | None = None
     name: Annotated[str | None, said("Part of the name.")] = None
@@ -69,7 +69,7 @@ class AssistantSearch(Page, kw_only=True):
 
 class GraphQuery(Struct, kw_only=True):
     xray: Annotated[
-        bool | Annotated[int, Meta(ge=0, le=999)], said("How far to look into subgraphs.")
+        bool | Annotated[int, Meta(ge=0, le=999)], said("How many levels of subgraphs to show.")
     ] = False
 
 
@@ -81,11 +81,11 @@ class Drawn(Struct, kw_only=True):
 
 
 class SubgraphsQuery(Struct, kw_only=True):
-    recurse: Annotated[bool, said("Also what is below the subgraphs.")] = False
+    recurse: Annotated[bool, said("Also the subgraphs of subgraphs.")] = False
 
 
 class Schemas(Struct, kw_only=True):
-    """JSON schemas of what a graph takes, holds and gives; null where there is none."""
+    """JSON schemas of a graph's input, state and output; null where unknown."""
 
     input_schema: dict[str, Any] | None
     output_schema: dict[str, Any] | None
@@ -95,6 +95,6 @@ class Schemas(Struct, kw_only=True):
 
 
 class GraphSchemas(Schemas, kw_only=True):
-    """JSON schemas of what a graph takes, holds and gives; null where there is none."""
+    """JSON schemas of a graph's input, state and output; null where unknown."""
 
     graph_id: str

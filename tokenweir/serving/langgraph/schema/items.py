@@ -1,4 +1,4 @@
-"""What the routes of the key-value store take and give."""
+"""Requests and responses of the routes for the key-value store."""
 
 from __future__ import annotations
 
@@ -41,44 +41,42 @@ class ItemPlace(Struct, kw_only=True):
 
 
 class NewItem(ItemPlace, kw_only=True):
-    """An item to be kept."""
+    """An item to save."""
 
     value: dict[str, Any]
-    index: Annotated[Any, said("Not used: there is no index for searches by meaning.")] = None
+    index: Annotated[Any, said("Ignored: semantic search is not supported.")] = None
 
 
 class ItemQuery(Struct, kw_only=True):
-    """Where an item is, in a URL."""
+    """Where an item is, for a URL."""
 
     key: str
     namespace: Annotated[str, said("Its labels, joined by dots.")] = ""
 
 
 class ItemSearch(Page, kw_only=True):
-    """Which items."""
+    """Which items to list."""
 
     namespace_prefix: list[str] | None = None
-    filter: Annotated[dict[str, Any] | None, said("What their values must have.")] = None
-    query: Annotated[str | None, said("Not used: there is no index for searches by meaning.")] = (
-        None
-    )
+    filter: Annotated[dict[str, Any] | None, said("What their values must match.")] = None
+    query: Annotated[str | None, said("Ignored: semantic search is not supported.")] = None
 
 
 class Items(Struct, kw_only=True):
-    """Items that were found."""
+    """The items found."""
 
     items: list[Item]
 
 
 class NamespaceSearch(Page, kw_only=True):
-    """Which namespaces."""
+    """Which namespaces to list."""
 
     prefix: list[str] | None = None
     suffix: list[str] | None = None
-    max_depth: Annotated[Depth | None, said("Cut off behind so many labels.")] = None
+    max_depth: Annotated[Depth | None, said("Cut off after so many labels.")] = None
 
 
 class Namespaces(Struct, kw_only=True):
-    """Namespaces that were found."""
+    """The namespaces found."""
 
     namespaces: list[list[str]]

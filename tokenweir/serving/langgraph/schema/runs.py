@@ -1,4 +1,4 @@
-"""What the routes of runs take and give."""
+"""Requests and responses of the routes for runs."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ _Mode: TypeAlias = Literal[
     "events",
 ]
 _Nodes: TypeAlias = Annotated[Literal["*"] | list[str] | None, said("Nodes; `*` for all.")]
-_Leaves: TypeAlias = Annotated[bool, said("Whether the run stops if this connection does.")]
+_Leaves: TypeAlias = Annotated[bool, said("Whether the run stops if this connection ends.")]
 _Undoing: TypeAlias = Annotated[
     Literal["interrupt", "rollback"],
-    said("`rollback` undoes the run, too: its checkpoints go, and its record."),
+    said("`rollback` also undoes the run: it removes its checkpoints and its record."),
 ]
 
 
 class RunCreate(Struct, kw_only=True):
-    """A run to be."""
+    """A run to start."""
 
     assistant_id: Annotated[str, said("A graph's name, or an assistant's id.")]
-    input: Annotated[Any, said("The graph's input; null to go on from the state.")] = None
-    command: Annotated[Command | None, said("Instead of an input.")] = None
+    input: Annotated[Any, said("The graph's input; null to continue from the state.")] = None
+    command: Annotated[Command | None, said("A command instead of an input.")] = None
     stream_mode: _Mode | list[_Mode] | None = "values"
     stream_subgraphs: Annotated[bool | None, said("Also the events of subgraphs.")] = False
     only: Annotated[
@@ -62,21 +62,21 @@ class RunCreate(Struct, kw_only=True):
     metadata: Metadata = None
     interrupt_before: _Nodes = None
     interrupt_after: _Nodes = None
-    checkpoint: Annotated[Place | None, said("Where to start from.")] = None
+    checkpoint: Annotated[Place | None, said("The checkpoint to start from.")] = None
     checkpoint_id: str | None = None
     multitask_strategy: Annotated[
         Literal["enqueue", "reject", "interrupt", "rollback"] | None,
         said("What to do while the thread is busy."),
     ] = "enqueue"
     if_not_exists: Annotated[
-        Literal["reject", "create"] | None, said("If there is no such thread.")
+        Literal["reject", "create"] | None, said("What to do if there is no such thread.")
     ] = "reject"
     on_disconnect: Annotated[
-        Literal["continue", "cancel"] | None, said("If the connection ends.")
+        Literal["continue", "cancel"] | None, said("What to do if the connection ends.")
     ] = "continue"
     on_completion: Annotated[
         Literal["delete", "keep"] | None,
-        said("What becomes of a thread that was made for this run alone."),
+        said("What happens to a thread that was created for this run."),
     ] = "delete"
     durability: Annotated[
         Literal["sync", "async", "exit"] | None, said("When checkpoints are written.")
@@ -85,7 +85,7 @@ class RunCreate(Struct, kw_only=True):
         bool | None, said("The older name: true is `async`, false is `exit`.")
     ] = None
     after_seconds: Annotated[
-        Annotated[float, Meta(ge=0, le=86_400)] | None, said("Wait so long first.")
+        Annotated[float, Meta(ge=0, le=86_400)] | None, said("How long to wait first.")
     ] = None
     webhook: Annotated[None, said("This server does not offer webhooks; join the run instead.")] = (
         None
@@ -103,15 +103,15 @@ class Run(Struct, kw_only=True):
     status: RunStatus
     metadata: dict[str, Any]
     multitask_strategy: str
-    kwargs: Annotated[dict[str, Any], said("What it was asked to do.")]
+    kwargs: Annotated[dict[str, Any], said("What the run was asked to do.")]
 
 
 class RunsQuery(Page, kw_only=True):
-    status: Annotated[str | None, said("Only those with this status.")] = None
+    status: Annotated[str | None, said("Only runs with this status.")] = None
 
 
 class RunsAsked(Struct, kw_only=True):
-    """Which runs that are not over: by id, or by status."""
+    """Which unfinished runs to stop: by id, or by status."""
 
     thread_id: str | None = None
     run_ids: list[str] | None = None
@@ -123,7 +123,7 @@ class UndoQuery(Struct, kw_only=True):
 
 
 class CancelQuery(UndoQuery, kw_only=True):
-    wait: Annotated[bool, said("Answer when it is over.")] = False
+    wait: Annotated[bool, said("Whether to answer only when the run has ended.")] = False
 
 
 class JoinQuery(Struct, kw_only=True):
@@ -132,7 +132,7 @@ class JoinQuery(Struct, kw_only=True):
 
 class StreamQuery(JoinQuery, kw_only=True):
     stream_mode: Annotated[
-        list[str], said("Which events; all that the run was asked for if not told.")
+        list[str], said("Which events to send; without it, those that the run was asked for.")
     ] = field(default_factory=list)
 
 
@@ -140,7 +140,7 @@ class LastEventId(Struct, kw_only=True):
     last_event_id: Annotated[
         Annotated[str, Meta(pattern="^(-1|[0-9]{1,18})$")] | None,
         said(
-            "The id of the last event that came: go on after it. -1 for all events. "
-            "Without it, only what comes from now on."
+            "The id of the last event received: continue after it. -1 for all events. "
+            "Without it, only events from now on."
         ),
     ] = field(default=None, name="Last-Event-ID")

@@ -1,4 +1,4 @@
-"""What the routes of threads take and give."""
+"""Requests and responses of the routes for threads."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ __all__ = [
 
 
 class Checkpoint(Struct, kw_only=True):
-    """A place in a thread."""
+    """A checkpoint in a thread."""
 
     thread_id: str
     checkpoint_ns: str
@@ -52,14 +52,14 @@ class Checkpoint(Struct, kw_only=True):
 
 
 class Interrupt(Struct, kw_only=True):
-    """What a node asks, and waits for an answer to."""
+    """A question of a node that waits for an answer."""
 
     id: str
     value: Any
 
 
 class Thread(Struct, kw_only=True):
-    """A conversation, or whatever the graph's state is: runs on it go on from each other."""
+    """A thread, such as a conversation: each run on it continues from the state of the last."""
 
     thread_id: str
     created_at: Time
@@ -69,12 +69,12 @@ class Thread(Struct, kw_only=True):
     status: ThreadStatus
     config: dict[str, Any]
     values: Annotated[Any, said("The state; null before the first run.")]
-    interrupts: Annotated[dict[str, Any], said("By task.")]
+    interrupts: Annotated[dict[str, Any], said("The interrupts by task.")]
     error: Any
 
 
 class Update(Struct, kw_only=True):
-    """A change of the state, as a node would make it."""
+    """An update of the state, as a node would make it."""
 
     values: Any = None
     command: Command | None = None
@@ -82,28 +82,28 @@ class Update(Struct, kw_only=True):
 
 
 class Superstep(Struct, kw_only=True):
-    """Changes that are made at once."""
+    """Updates that are made in one step."""
 
     updates: list[Update]
 
 
 class ThreadCreate(Struct, kw_only=True):
-    """A thread to be."""
+    """A thread to create."""
 
-    thread_id: Annotated[str | None, said("Its id; made if not told.")] = None
+    thread_id: Annotated[str | None, said("Its id; generated if omitted.")] = None
     metadata: Metadata = None
     graph_id: Annotated[str | None, said("The graph that it is for.")] = None
     if_exists: Literal["raise", "do_nothing"] | None = "raise"
-    supersteps: Annotated[list[Superstep] | None, said("Changes that bring it to a state.")] = None
+    supersteps: Annotated[list[Superstep] | None, said("Updates for its initial state.")] = None
 
 
 class ThreadSearch(Page, kw_only=True):
-    """Which threads."""
+    """Which threads to list."""
 
     ids: list[str] | None = None
     status: str | None = None
     metadata: Metadata = None
-    values: Annotated[dict[str, Any] | None, said("Of the state.")] = None
+    values: Annotated[dict[str, Any] | None, said("Values that the state must have.")] = None
     sort_by: (
         Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"] | None
     ) = "created_at"
@@ -115,26 +115,26 @@ class ThreadSearch(Page, kw_only=True):
 
 
 class ThreadChange(Struct, kw_only=True):
-    """What to change."""
+    """What to change in a thread."""
 
-    metadata: Annotated[dict[str, Any] | None, said("Added to what is there.")] = None
+    metadata: Annotated[dict[str, Any] | None, said("Merged into the metadata.")] = None
 
 
 class ThreadsAsked(Struct, kw_only=True):
-    """Which threads to forget."""
+    """Which threads to delete."""
 
     thread_ids: list[str] | None = None
     strategy: Literal["delete"] | None = "delete"
 
 
 class ThreadsPruned(Struct, kw_only=True):
-    """How many threads were forgotten."""
+    """How many threads were deleted."""
 
     pruned_count: Count
 
 
 class Task(Struct, kw_only=True):
-    """A node that runs next, or ran."""
+    """A node that ran, or runs next."""
 
     id: str
     name: str
@@ -142,12 +142,12 @@ class Task(Struct, kw_only=True):
     error: str | None
     interrupts: list[Interrupt]
     checkpoint: Checkpoint | None
-    state: Annotated[State | None, said("Of a subgraph, if it was asked for.")]
+    state: Annotated[State | None, said("The subgraph's state, if requested.")]
     result: Any
 
 
 class State(Struct, kw_only=True):
-    """What a thread held at a checkpoint."""
+    """The state of a thread at a checkpoint."""
 
     values: Any
     next: Annotated[list[str], said("The nodes that run next.")]
@@ -167,7 +167,7 @@ class StateQuery(Struct, kw_only=True):
 
 
 class StateAsked(Struct, kw_only=True):
-    """Which state; a checkpoint may be a subgraph's."""
+    """Which state to read; a checkpoint may be a subgraph's."""
 
     checkpoint: Place | None = None
     subgraphs: Annotated[bool | None, said("Also the states of subgraphs.")] = False
@@ -175,16 +175,16 @@ class StateAsked(Struct, kw_only=True):
 
 
 class StateChange(Struct, kw_only=True):
-    """A change of the state."""
+    """An update of the state."""
 
-    values: Annotated[Any, said("What the node would give.")] = None
-    as_node: Annotated[str | None, said("The node.")] = None
+    values: Annotated[Any, said("The node's result.")] = None
+    as_node: Annotated[str | None, said("The node to update as.")] = None
     checkpoint: Place | None = None
     checkpoint_id: str | None = None
 
 
 class StateChanged(Struct, kw_only=True):
-    """The checkpoint that was made."""
+    """The new checkpoint."""
 
     checkpoint: Checkpoint | None
     configurable: Checkpoint | None
@@ -198,11 +198,11 @@ class Before(Place, kw_only=True):
 
 
 class HistoryQuery(Limited, kw_only=True):
-    before: Annotated[str | None, said("The id of a checkpoint: only older ones.")] = None
+    before: Annotated[str | None, said("A checkpoint's id: only older states.")] = None
 
 
 class HistoryAsked(Limited, kw_only=True):
-    """Which states."""
+    """Which states to read."""
 
     before: Annotated[str | Before | None, said("A checkpoint, or its id: only older ones.")] = None
     metadata: Metadata = None
@@ -211,7 +211,7 @@ class HistoryAsked(Limited, kw_only=True):
 
     @property
     def place(self) -> Place | None:
-        """The checkpoint that only older ones are asked for than, if any."""
+        """The checkpoint in ``before``, if any."""
         if isinstance(self.before, str):
             return Place(checkpoint_id=self.before)
         found = self.before and (self.before.configurable or self.before)
@@ -221,5 +221,5 @@ class HistoryAsked(Limited, kw_only=True):
 class ThreadStreamQuery(Struct, kw_only=True):
     stream_mode: Annotated[
         list[str],
-        said("`run_modes`: all that the runs stream; `lifecycle`; `state_update`."),
+        said("`run_modes` for all that the runs stream; `lifecycle`; `state_update`."),
     ] = field(default_factory=lambda: ["run_modes"])
