@@ -1,6 +1,6 @@
-"""The application: graphs, keys and limits put together, and the routes of all protocols.
+"""The application: combines graphs, keys and limits with the routes of all protocols.
 
-``create_app`` gives an ASGI application for any server; ``tokenweir serve`` runs it with uvicorn.
+``create_app`` makes an ASGI application for any server; ``tokenweir serve`` runs it with uvicorn.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ _PROTOCOLS = (
     sse_protocol,
     page,
 )
-"""The modules of this room that speak to clients: each has ``routes(service)``."""
+"""The modules with routes for clients: each has ``routes(service)``."""
 
 _logger = logging.getLogger("tokenweir.serving")
 
 _NOT_IN_NAMES = "/\\:?#%"
-"""Servers and proxies decode %2F before they look for the route, browsers take \\ for /, and some
-clients put a name into a URL as it is."""
+"""Servers and proxies decode %2F before they match routes, browsers treat \\ as /, and some clients
+put names into URLs without escaping them."""
 
 _EXPOSED = ["Content-Location", "Location", "X-Pagination-Total", "X-Pagination-Next"]
-"""What pages of other origins may read of an answer's headers."""
+"""The response headers that pages of other origins may read."""
 
 _SWEEP = 60.0
-"""Seconds between looks for what need not be kept any more."""
+"""Seconds between sweeps of old runs and threads."""
 
 
 def create_app(
@@ -79,25 +79,26 @@ def create_app(
 
     Args:
         graphs: The graphs by name. Each gets the server's checkpointer in place of its own.
-        home: Opens where runs are kept, when the server starts (``data_folder(path, graphs)``);
-            in memory if None.
-        keys: API keys; a request must carry one of them, and sees only what was made with it. No
-            keys: everybody may do everything.
-        cors: Origins (``https://app.example``) whose pages may call; ``*`` for all. None unless
-            told.
-        limits: What the server takes on.
+        home: Opens the storage when the server starts (``data_folder(path, graphs)``); in memory
+            if None.
+        keys: API keys. A request must carry one of them, and sees only what was created with it.
+            Without keys, all requests may do everything.
+        cors: Origins (``https://app.example``) whose pages may call; ``*`` for all. None by
+            default.
+        limits: The limits of the server.
         local: Answer only requests for a loopback host, so that no page can reach the server by
-            having its own name resolve to this machine. Not with keys, which protect better.
-        guards: What no reader and no state gets (``tokenweir.guard``), of all graphs. What a guard
-            forbids ends the run, as an error; or in its replacement, with which the answer ends.
+            a host name that resolves to this machine. Has no use with keys, which protect better.
+        guards: Forbid texts in all graphs (``tokenweir.guard``); no reader and no state gets
+            them. A forbidden text ends the run with an error, or ends the answer with a
+            replacement.
 
     Returns:
-        The application. Runs left unfinished are taken up when its lifespan starts; when it ends,
-        the running ones may finish for ``limits.drain_seconds``. An application that mounts this
-        one, at whatever path, must run this lifespan: ``app.router.lifespan_context``.
+        The application. When its lifespan starts, unfinished runs are resumed; when it ends,
+        running ones may finish for ``limits.drain_seconds``. An application that mounts this
+        one, at any path, must run this lifespan: ``app.router.lifespan_context``.
 
     Raises:
-        EmptyKeyError: If one of the keys has no character.
+        EmptyKeyError: If a key is empty.
         GraphNameError: If a graph's name cannot be part of a URL.
         TypeError: If a guard's function is asynchronous.
     """
@@ -105,13 +106,13 @@ def create_app(
     stops = check_guards(guards)
     limits, keys, origins = limits or Limits(), list(keys), list(cors)
     if not all(key.strip() for key in keys):
-        raise EmptyKeyError("an API key is empty; leave it out, or say what it is")
+        raise EmptyKeyError("an API key is empty; leave it out, or give its text")
 
     service = Service(limits, keyed=bool(keys))
 
     @contextlib.asynccontextmanager
     async def lifespan(outermost: Any) -> AsyncIterator[None]:
-        """``outermost`` is the application that is served, which may only have this one mounted."""
+        """``outermost`` is the served application, which may be another one that mounts this."""
         async with (home or in_memory)() as kept, Runs(graphs, kept, limits, stops) as runs:
             service.started = runs
             sweeping = asyncio.ensure_future(_sweep(runs))
@@ -143,7 +144,7 @@ def create_app(
 
 
 def protocol_routes(service: Service) -> list[BaseRoute]:
-    """The routes of all protocols, and of their description."""
+    """The routes of all protocols, and of the API description."""
     routes = [route for protocol in _PROTOCOLS for route in protocol.routes(service)]
     return [*routes, *docs_page.routes(service, routes)]
 
@@ -152,8 +153,8 @@ def _check_names(graphs: Iterable[str]) -> None:
     for name in graphs:
         if name in ("", ".", "..") or not name.isprintable() or set(name) & set(_NOT_IN_NAMES):
             raise GraphNameError(
-                f"a graph cannot be called {name!r}: the name stands in URLs, and in GRAPH:TAG. "
-                f"Call it without {' '.join(_NOT_IN_NAMES)} and what cannot be seen: "
+                f"a graph cannot be called {name!r}, as names are part of URLs and of GRAPH:TAG. "
+                f"Use a name without {' '.join(_NOT_IN_NAMES)} and invisible characters: "
                 "name=my_graph.py:graph, or another key in langgraph.json."
             )
 
@@ -162,8 +163,8 @@ async def _sweep(runs: Runs) -> None:
     while True:
         try:
             await sweep(runs)
-        except Exception as error:  # a full disk, say: the next time it may go
-            _logger.error("what is old could not be removed", exc_info=error)
+        except Exception as error:  # such as a full disk: try again next time
+            _logger.error("old runs and threads could not be deleted", exc_info=error)
         await asyncio.sleep(_SWEEP)
 
 

@@ -1,8 +1,7 @@
-"""From a client's conversation to a graph's input: for protocols whose clients send all of it.
+"""Turns a client's conversation into a graph's input, for protocols that send all of it. No I/O.
 
-A graph with ``messages`` gets what its thread does not have yet; a graph over plain state gets the
-last message of the user, as its one text key or, written as a JSON object, as all of its keys.
-No I/O.
+A graph with ``messages`` gets the messages that its thread lacks. A graph over plain state gets the
+user's last message, as its only text key or, if it is a JSON object, as all of its keys.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ __all__ = ["answers", "has_messages", "input_of", "refusal", "unseen"]
 
 
 def has_messages(keys: list[Key] | None) -> bool:
-    """Whether a graph takes a conversation; so it is taken if it does not say."""
+    """Whether a graph takes a conversation; True if its input is not known."""
     return keys is None or any(key["name"] == MESSAGES for key in keys)
 
 
@@ -31,7 +30,7 @@ def input_of(graph: str, keys: list[Key] | None, messages: list[Any]) -> Any:
     """A graph's input from a conversation.
 
     Raises:
-        InvalidError: If the conversation does not say what the graph needs; with its keys.
+        InvalidError: If the conversation does not give what the graph needs; it names the keys.
     """
     if keys is None or has_messages(keys):
         try:
@@ -56,15 +55,15 @@ def input_of(graph: str, keys: list[Key] | None, messages: list[Any]) -> Any:
 
 
 def unseen(messages: Sequence[Mapping[str, Any]], thread: Thread | None) -> list[dict[str, Any]]:
-    """What of a client's conversation its thread does not have yet.
+    """The messages of a client's conversation that its thread lacks.
 
-    What models said before is the thread's own matter: a client shows more of it than the state
-    keeps. A conversation that ends with a message of the user that the thread has is asked for
-    again: what came behind it goes.
+    Messages of the assistant are left out: the thread has them, and clients show more of them
+    than the state keeps. If the conversation ends with a user's message that the thread has, it
+    is to be answered again: that message comes back, and later ones are removed.
 
     Args:
-        messages: In OpenAI's form, each with an ``id``.
-        thread: None if there is none yet; then all of the conversation is new.
+        messages: Messages in OpenAI's form, each with an ``id``.
+        thread: The thread; if None, all messages are new.
     """
     values = thread.values if thread is not None else None
     there = values.get(MESSAGES) if isinstance(values, Mapping) else None
@@ -84,12 +83,12 @@ def unseen(messages: Sequence[Mapping[str, Any]], thread: Thread | None) -> list
 
 
 def answers(thread: Thread | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The answers to a thread's interrupts, by the interrupts' ids.
+    """The answers to a thread's interrupts, by interrupt id.
 
     Args:
         thread: The thread, if there is one.
-        given: Answers by id; those to nothing that waits are left out. An approval of one of
-            several tool calls has the id of its interrupt, a colon, and its number.
+        given: Answers by id; those to no waiting interrupt are left out. If an interrupt asks
+            about several tool calls, the ids are the interrupt's, a colon, and a number.
     """
     found: dict[str, Any] = {}
     for each in (thread.interrupts if thread is not None else {}).values():
@@ -106,7 +105,7 @@ def answers(thread: Thread | None, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refusal(thread: Thread | None, id: str) -> Any:
-    """The answer that refuses what an interrupt asks for: False, or a refusal of each tool call."""
+    """The answer that refuses an interrupt: False, or the rejection of each of its tool calls."""
     for each in (thread.interrupts if thread is not None else {}).values():
         for interrupt in each:
             if interrupt["id"] == id and (requests := _requests(interrupt)):

@@ -1,6 +1,6 @@
-"""The server's description: ``/openapi.json`` for programs, ``/docs`` for people.
+"""The API description: ``/openapi.json`` for programs, ``/docs`` for people.
 
-The page is HTML made here, without scripts and without anything from elsewhere: it works offline.
+The page is static HTML without scripts or external resources, so it works offline.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = ["routes"]
 
 
 def routes(service: Service, others: list[BaseRoute]) -> list[BaseRoute]:
-    """The routes of the description; they need no key. ``others`` are described as well."""
+    """The routes of the description, which need no key. ``others`` are described, too."""
     room = _Description(keys=service.keyed)
     room.described = [*others, *(made := routes_of(room, "Server"))]
     return made
 
 
 class _Description:
-    """Made when it is first asked for, and in a thread: it takes a tenth of a second."""
+    """Built on the first request, in a thread, as it takes a tenth of a second."""
 
     described: list[BaseRoute]
 
@@ -48,14 +48,14 @@ class _Description:
 
     @Operation("GET", "/openapi.json")
     async def openapi(self, request: Request) -> dict[str, Any]:
-        """Read this description, a document in OpenAPI 3.1."""
+        """Read this API description as a document in OpenAPI 3.1."""
         prefix = request.scope.get("root_path", "")
         document = await asyncio.to_thread(lambda: self.document)
         return {**document, "servers": [{"url": prefix or "/"}]}
 
     @Operation("GET", "/docs", gives=str, kinds=["text/html"])
     async def docs(self, request: Request) -> Response:
-        """Show this description, to be read."""
+        """Show this API description as a page."""
         return HTMLResponse(await asyncio.to_thread(lambda: self.page), headers=_HEADERS)
 
 

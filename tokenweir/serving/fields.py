@@ -1,4 +1,4 @@
-"""How the fields of requests and answers say what they mean."""
+"""The descriptions of fields of requests and responses."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ __all__ = ["said"]
 
 
 def said(text: str) -> Meta:
-    """What a field means, for the description and for the error that tells of a wrong value."""
+    """A field's description, for the API description and for errors about wrong values."""
     return Meta(description=text)

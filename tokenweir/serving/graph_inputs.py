@@ -1,6 +1,6 @@
-"""What a graph takes, as far as it says so: for clients that send text where a graph has keys.
+"""The keys of a graph's input, for clients that send text.
 
-Made from the types of the graph's input schema, as JSON Schema. No I/O.
+They are derived from the types of the graph's input schema, by JSON Schema. No I/O.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tokenweir.serving.problems import InvalidError
 __all__ = ["MESSAGES", "Key", "empty_input", "from_text", "keys_of"]
 
 MESSAGES = "messages"
-"""The key that holds a conversation; LangGraph takes one string for it, too."""
+"""The key of a conversation; LangGraph also accepts a single string for it."""
 
 
 class _Key(TypedDict):
@@ -37,13 +37,13 @@ class Key(_Key, total=False):
 
 
 def keys_of(graph: Any) -> list[Key] | None:
-    """The keys of a graph's input in order, or None if the graph does not say."""
+    """The keys of a graph's input in order; None if they are not known."""
     schema = getattr(getattr(graph, "builder", None), "input_schema", None)
     if not isinstance(schema, type):
         return None
     try:
         hints = typing.get_type_hints(schema)
-    except (NameError, TypeError):  # a type that is only imported for type checkers
+    except (NameError, TypeError):  # a type that is imported only for type checkers
         hints = dict(getattr(schema, "__annotations__", {}))
     fields = getattr(schema, "model_fields", None)
     if isinstance(fields, Mapping):
@@ -57,10 +57,10 @@ def keys_of(graph: Any) -> list[Key] | None:
 
 
 def from_text(graph: str, keys: list[Key] | None, texts: Mapping[str, str]) -> dict[str, Any]:
-    """An input from texts by key, as a URL or a form has them.
+    """An input from texts by key, as in a URL or a form.
 
     Raises:
-        InvalidError: For a key that the graph does not have, or a text that cannot be its value.
+        InvalidError: For an unknown key, or a text that is no valid value of its key.
     """
     if keys is None:
         return dict(texts)
@@ -77,10 +77,10 @@ def from_text(graph: str, keys: list[Key] | None, texts: Mapping[str, str]) -> d
 
 
 def empty_input(graph: str, keys: list[Key]) -> dict[str, Any]:
-    """The input of a graph if none was given: ``{}``, if no key must be there.
+    """The input of a graph if a request has none: ``{}``, if no key is required.
 
     Raises:
-        InvalidError: If a key must be there.
+        InvalidError: If a key is required.
     """
     needed = [key["name"] for key in keys if key["required"]]
     if not needed:
@@ -115,20 +115,20 @@ def _key(name: str, schema: Mapping[str, Any], required: bool) -> Key:
 
 
 def _schema(hint: Any) -> dict[str, Any]:
-    """The JSON Schema of one type; {} where there is none.
+    """The JSON Schema of one type; {} if it has none.
 
-    Key by key, as pydantic makes none of a whole ``typing.TypedDict`` before Python 3.12.
+    pydantic cannot make one of a whole ``typing.TypedDict`` before Python 3.12.
     """
     try:
         schema = TypeAdapter(hint).json_schema()
-    except Exception:  # noqa: BLE001 - users' types fail in ways of their own
+    except Exception:  # noqa: BLE001 - users' types raise errors of any kind
         return {}
     return _resolved(schema, schema)
 
 
 def _resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
-    """A schema without a reference, and without the alternative of null."""
-    for _ in range(8):  # references may go round in circles
+    """A schema with references resolved, and without null as an alternative."""
+    for _ in range(8):  # references may be cyclic
         reference = schema.get("$ref")
         if isinstance(reference, str) and reference.startswith("#/$defs/"):
             rest = {key: value for key, value in schema.items() if key != "$ref"}

@@ -1,7 +1,7 @@
-"""The tags of a graph's models, as far as its code shows them: what ``graph:tag`` may be.
+"""The tags of a graph's models, as far as its code shows them: the possible ``graph:tag``.
 
-Nodes are functions that call models which they have from around them, or runnables that hold them.
-Both are looked through; models that are made while the graph runs cannot be known.
+Nodes are functions whose models come from their closure or globals, or runnables that contain
+models. Both are searched; models that are created while the graph runs cannot be found.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from langgraph.pregel import Pregel
 __all__ = ["tags_in"]
 
 _MOST = 2000
-"""Values looked at; a function may have a whole program around it."""
+"""The most values to visit; a function may refer to a whole program."""
 
 _DEEP = 6
 _NOT_OURS = ("langsmith:", "seq:", "graph:")
-"""Tags that LangChain and LangGraph give or understand themselves."""
+"""Prefixes of tags that LangChain and LangGraph add or interpret themselves."""
 
 
 def tags_in(graph: Any) -> list[str]:
-    """The tags in the order in which they are found, none twice."""
+    """The distinct tags, in the order in which they are found."""
     found: dict[str, None] = {}
     seen: set[int] = set()
     left = [(graph, 0)]
@@ -52,7 +52,7 @@ def _tags_of(value: Any) -> list[str]:
 
 
 def _below(value: Any) -> Iterator[Any]:
-    """What a value holds that may call models."""
+    """The values inside a value that may call models."""
     if isinstance(value, Pregel):
         for node in value.nodes.values():
             yield node.bound
@@ -72,19 +72,19 @@ def _below(value: Any) -> Iterator[Any]:
     elif isinstance(value, FunctionType):
         yield from _around(value)
     elif isinstance(value, Runnable):
-        # RunnableLambda, and LangGraph's own of nodes.
+        # RunnableLambda, and LangGraph's runnable of nodes.
         for name in ("func", "afunc"):
             if (function := vars(value).get(name)) is not None:
                 yield function
 
 
 def _around(function: FunctionType) -> Iterator[Any]:
-    """What a function has from around it: models, and functions that may have some."""
+    """The models that a function refers to, and functions that may have some."""
     if (wrapped := getattr(function, "__wrapped__", None)) is not None:
         yield wrapped
     try:
         around = inspect.getclosurevars(function)
-    except ValueError:  # a variable that has no value yet
+    except ValueError:  # an unbound variable
         return
     for value in (*around.nonlocals.values(), *around.globals.values()):
         if isinstance(value, (Runnable, FunctionType, MethodType, functools.partial)):

@@ -1,4 +1,4 @@
-"""What every protocol works with: the runs, the limits, and whose a request is."""
+"""What all protocols share: the runs, the limits, and the owner of a request."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["Service"]
 
 @dataclass
 class Service:
-    """What a protocol works with.
+    """What all protocols share.
 
     Attributes:
-        limits: What the server takes on.
+        limits: The limits of the server.
         keyed: Whether requests must carry an API key.
-        started: The runs while the application's lifespan lasts; None before and after.
+        started: The runs during the application's lifespan; None before and after.
     """
 
     limits: Limits
@@ -32,7 +32,7 @@ class Service:
 
     @property
     def runs(self) -> Runs:
-        """Starts, follows, cancels runs; knows the graphs. Raises TooBusyError if not started."""
+        """The runs and the graphs. Raises TooBusyError if the server has not started."""
         if self.started is None:
             raise TooBusyError(
                 "the server has not started: an application that mounts this one must run its "
@@ -41,11 +41,11 @@ class Service:
         return self.started
 
     def owner(self, request: Request) -> str:
-        """Whose request it is; "" where there are no API keys. Give it to every call of runs."""
+        """The owner of a request; "" without API keys. Pass it to every call of runs."""
         return owner_of(request.scope)
 
     def graph_of(self, request: Request) -> str:
-        """The graph that is named in a request's path. Raises NotFoundError if it is not here."""
+        """The graph in a request's path. Raises NotFoundError if there is none."""
         name: str = request.path_params["name"]
         if name not in self.runs.graphs:
             there = ", ".join(self.runs.graphs)
@@ -53,13 +53,13 @@ class Service:
         return name
 
     async def input_keys(self, graph: str) -> list[Key] | None:
-        """The keys of a graph's input, as ``keys_of`` finds them; found once."""
+        """The keys of a graph's input, from ``keys_of``; cached."""
         if graph not in self._keys:
             return await asyncio.to_thread(self.find_input_keys, graph)
         return self._keys[graph]
 
     def find_input_keys(self, graph: str) -> list[Key] | None:
-        """As ``input_keys``, in a thread that may wait."""
+        """The same as ``input_keys``, blocking."""
         if graph not in self._keys:
             self._keys[graph] = keys_of(self.runs.graphs[graph])
         return self._keys[graph]

@@ -158,7 +158,7 @@ def test_an_empty_key_is_refused(tmp_path: Path) -> None:
     )
     assert ended.returncode == 1
     said = ended.stderr.splitlines()[-1]
-    assert said == "tokenweir: an API key is empty; leave it out, or say what it is"
+    assert said == "tokenweir: an API key is empty; leave it out, or give its text"
 
 
 def test_a_data_folder_does_not_tell_its_keys(

@@ -241,7 +241,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"messages": []}, "messages must be a list of objects, not empty"),
     ({"messages": [1]}, "messages must be a list of objects"),
     ({"n": 2}, "n must be 1"),
-    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "a graph has tools"),
+    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "a graph has its own tools"),
     ({"model": "repeat"}, "write the user's message as JSON"),
     ({"model": "joke_poem", "messages": [{"role": "system", "content": "a"}]}, "takes topic"),
 ]

@@ -1,1 +1,1 @@
-"""AG-UI, as ``@ag-ui/client`` and CopilotKit speak it."""
+"""AG-UI, as used by ``@ag-ui/client`` and CopilotKit."""

@@ -1,8 +1,8 @@
-"""A run's events written as AG-UI's. No I/O.
+"""Writes a run's events as AG-UI's. No I/O.
 
-Nodes are steps, subgraphs subagents. The state without ``messages`` is told whole once, then what
-changes of it; the messages of the state when the run has ended, so that a client has in the end
-what the graph has, and no more.
+Nodes are steps, subgraphs are subagents. The state without ``messages`` is sent once as a whole,
+then as changes. The messages of the state are sent when the run has ended, so that the client ends
+up with exactly what the graph has.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tokenweir.serving.running.records import Run
 __all__ = ["Frames"]
 
 _ASKED = {"reason": "reason", "message": "message", "tool_call_id": "toolCallId"}
-"""What an interrupt's value may say of itself, and what the protocol calls it."""
+"""The keys that an interrupt's value may have, with their names in the protocol."""
 
 
 class Frames:
@@ -30,9 +30,9 @@ class Frames:
 
     Args:
         run: The run.
-        ids: ``threadId`` and ``runId``, as the client calls them.
-        before: The client's messages; None for a client that is to be told them.
-        said: What the user said, for a graph that keeps no messages.
+        ids: The client's ``threadId`` and ``runId``.
+        before: The client's messages; None if the client has to be sent them.
+        said: The user's message, for a graph that keeps no messages.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class Frames:
         self.encode = self._tokens.encode
 
     def begin(self) -> bytes:
-        """What comes before all events."""
+        """What to write before all events."""
         more: dict[str, Any] = {"metadata": {"tokenweir": {"run": self._run.id}}}
         if self._said is not None:
             more["input"] = {**self._ids, "messages": [self._said], "tools": [], "context": []}
         return self._writer.start(self._ids, **more)
 
     def _other(self, event: Event) -> bytes:
-        """What is written for an event that is no token."""
+        """What to write for an event that is not a token."""
         kind = event.kind
         if self._failed:
             return b""
@@ -109,7 +109,7 @@ class Frames:
             return self._writer.fail("The run took too long." if status == "timeout" else status)
         asked = [*self._interrupts.values()] if status == "interrupted" else []
         written = self._writer.parts.close()
-        # Of a run that was stopped the state says more than was recorded.
+        # After a stopped run, the state has more than was recorded.
         whole = status == "success" or asked
         if whole and self._messages is not None and self._run.request.only is None:
             written += self._writer.messages(for_client(self._messages))
@@ -139,7 +139,7 @@ class Frames:
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What has changed, as a JSON Patch of whole keys."""
+    """The changes as a JSON Patch of whole keys."""
     found: list[dict[str, Any]] = []
     for name in {**before, **after}:
         path = "/" + str(name).replace("~", "~0").replace("/", "~1")

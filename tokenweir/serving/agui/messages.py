@@ -1,4 +1,4 @@
-"""Messages between AG-UI's form and that of graphs. No I/O."""
+"""Converts messages between AG-UI's form and the graphs'. No I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool"
 
 
 def for_graph(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A client's messages in OpenAI's form, without what only clients show."""
+    """A client's messages in OpenAI's form, without those that only clients show."""
     found = []
     for message in messages:
         role = message.get("role")
@@ -34,7 +34,7 @@ def for_graph(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def for_client(messages: Sequence[Any]) -> list[dict[str, Any]]:
-    """A state's messages, as JSON has them, in AG-UI's form."""
+    """A state's messages, as JSON values, in AG-UI's form."""
     found = []
     for message in messages:
         role = _ROLES.get(message.get("type", "")) if isinstance(message, Mapping) else None
@@ -64,7 +64,7 @@ def _content(content: Any) -> Any:
 
 
 def _block(part: Mapping[str, Any]) -> dict[str, Any]:
-    """A part of a client's message as LangChain has it."""
+    """A part of a client's message as a content block of LangChain."""
     source = part.get("source")
     if not isinstance(source, Mapping):
         return dict(part)
@@ -76,7 +76,7 @@ def _block(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _part(block: Any) -> Any:
-    """The same, back."""
+    """A content block of LangChain as a part of a client's message."""
     if not isinstance(block, Mapping) or not ("base64" in block or "url" in block):
         return block
     data = "base64" in block

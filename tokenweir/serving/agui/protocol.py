@@ -1,10 +1,10 @@
 """AG-UI: each graph is an agent, for ``@ag-ui/client``'s ``HttpAgent`` and for CopilotKit.
 
 - ``POST /agui/{graph}`` runs a graph on a thread, and streams the run's events.
-- ``POST /agui/{graph}/connect`` tells what a thread holds, and goes on with what runs on it.
+- ``POST /agui/{graph}/connect`` sends what a thread has, and streams its unfinished run.
 
-A run goes on for some seconds when its client has left, so that a page can be loaded again; then it
-is stopped. A new run on a thread stops the one before it.
+A run continues for some seconds after its client disconnects, so that a reloaded page can
+reconnect; then it is stopped. A new run on a thread stops the one before it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["routes"]
 
 _MODES = ["messages", "custom", "tasks", "values"]
 _MOST_RUNS = 100
-"""Of a thread whose graph keeps no messages, the newest that a client is told again."""
+"""The most runs that are sent again for a thread whose graph keeps no messages; the newest ones."""
 
 _EXAMPLE = {
     "threadId": "thread-1",
@@ -57,8 +57,8 @@ class _Protocol:
     async def run(self, request: Request, query: AgUiQuery, body: RunAgentInput) -> EventStream:
         """Run a graph on a thread, and stream the run.
 
-        A graph with `messages` gets what its thread does not have yet; a graph over plain state
-        gets the user's last message as its one text key or, written as a JSON object, as all of
+        A graph with `messages` gets the messages that its thread lacks. A graph over plain state
+        gets the user's last message, as its only text key or, if it is a JSON object, as all of
         its keys. `resume` answers the thread's interrupts.
         """
         name, owner = self._service.graph_of(request), self._service.owner(request)
@@ -88,10 +88,10 @@ class _Protocol:
 
     @Operation("POST", "/agui/{name}/connect", refuses=(404, 422, 503), example=_EXAMPLE)
     async def connect(self, request: Request, query: AgUiQuery, body: RunAgentInput) -> EventStream:
-        """Tell what a thread holds, and go on with what runs on it.
+        """Send what a thread has, and stream its unfinished run.
 
-        Starts nothing. The thread's last run comes from its beginning, behind the messages that
-        were there before it; where the graph keeps no messages, all of the thread's runs come.
+        This starts no run. The thread's last run is sent from its beginning, after the messages
+        before it. If the graph keeps no messages, all of the thread's runs are sent.
         """
         name, owner = self._service.graph_of(request), self._service.owner(request)
         check_id("threadId", body.thread_id)
@@ -111,7 +111,7 @@ class _Protocol:
     def _input(
         self, name: str, keys: list[Key] | None, body: RunAgentInput, thread: Thread | None
     ) -> Any:
-        """What the graph gets: what the user says, and what the client has changed of the state."""
+        """The graph's input: the user's message, and what the client has changed in the state."""
         there = (thread.values if thread is not None else None) or {}
         names = {key["name"] for key in keys or ()} - {MESSAGES}
         state = body.state if isinstance(body.state, Mapping) else {}
@@ -131,7 +131,7 @@ class _Protocol:
 
 
 def _frames(run: Run, *, keeps: bool) -> Frames:
-    """The frames of a run for a client that knows nothing of it."""
+    """The frames of a run for a client that has nothing of it."""
     ids = {"threadId": run.thread_id, "runId": run.id}
     if keeps:
         return Frames(run, ids, None)
@@ -146,14 +146,14 @@ def _frames(run: Run, *, keeps: bool) -> Frames:
 
 
 async def _nothing(thread_id: str, run_id: str) -> AsyncIterator[bytes]:
-    """What is told of a thread on which nothing ran: the protocol asks for a run."""
+    """The answer for a thread without runs: the protocol requires a run."""
     writer = AgUi()
     yield writer.start({"threadId": thread_id, "runId": run_id or thread_id})
     yield writer.finish({"type": "success"})
 
 
 def _command(thread: Thread | None, body: RunAgentInput) -> Command | None:
-    """The answers to the thread's interrupts, if the client gives some. Raises InvalidError."""
+    """The client's answers to the thread's interrupts; None if there are none."""
     if body.resume:
         given = {
             entry.interrupt_id: entry.payload
@@ -163,7 +163,9 @@ def _command(thread: Thread | None, body: RunAgentInput) -> Command | None:
         }
         found = answers(thread, given)
         if unknown := given.keys() - found.keys():
-            raise InvalidError(f"nothing on this thread waits for {', '.join(sorted(unknown))}")
+            raise InvalidError(
+                f"no interrupt of this thread has the id {', '.join(sorted(unknown))}"
+            )
         return {"resume": found}
     command = (body.forwarded_props or {}).get("command")
     if isinstance(command, Mapping) and command.get("resume") is not None:

@@ -1,4 +1,4 @@
-"""What AG-UI's routes take. Fields that are not named here are left alone."""
+"""The requests of AG-UI's routes. Unknown fields are ignored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class AgUiQuery(Struct, kw_only=True):
     ] = None
     on_disconnect: Annotated[
         Literal["continue", "cancel"] | None,
-        said("What becomes of the run if the connection ends. Null: it is stopped in a while."),
+        said("What happens to the run if the connection ends. Null: it is stopped after a while."),
     ] = None
 
 
@@ -31,12 +31,12 @@ class ResumeEntry(Struct, kw_only=True, rename="camel"):
 
 
 class RunAgentInput(Struct, kw_only=True, rename="camel"):
-    """What an agent is to do."""
+    """A run of an agent to start."""
 
-    thread_id: Annotated[str, said("The thread to run on, which is made if it is not there.")]
+    thread_id: Annotated[str, said("The thread to run on; created if it does not exist.")]
     run_id: str = ""
     messages: Annotated[list[dict[str, Any]], said("The conversation, in AG-UI's form.")] = []
-    state: Annotated[Any, said("The graph's state as the client has it; changes are taken.")] = None
+    state: Annotated[Any, said("The client's state; its changes are applied.")] = None
     tools: Annotated[list[Any], said("For graphs that take `tools`.")] = []
     context: Annotated[list[Any], said("For graphs that take `context`.")] = []
     forwarded_props: Annotated[

@@ -1,7 +1,7 @@
-"""Which nodes of a run are at work, told as AG-UI's steps and subagents. No I/O.
+"""Reports the running nodes of a run as AG-UI's steps and subagents. No I/O.
 
-The protocol allows one step of a name at a time, and a node may run many times at once: its step
-lasts from the first to the last of them.
+The protocol allows only one open step per name, but a node may run many times in parallel. Its step
+lasts from the start of the first task to the end of the last.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ __all__ = ["Steps"]
 
 
 class Steps:
-    """Takes what LangGraph's ``tasks`` mode tells."""
+    """Takes the events of LangGraph's ``tasks`` mode."""
 
     def __init__(self) -> None:
         self._steps: dict[tuple[str, str], set[str]] = {}
-        """By owner and node: the tasks that are at work."""
+        """By owner and node: the running tasks."""
         self._subagents: dict[str, bool] = {}
-        """By the task that a subgraph runs in; True while it is at work."""
+        """By the task that a subgraph runs in; True while it is running."""
 
     def feed(self, task: Mapping[str, Any], namespace: Sequence[str]) -> bytes:
-        """What to write for a task that begins or has ended."""
+        """What to write when a task starts or ends."""
         owner = namespace[-1].rpartition(":")[2] if namespace else ""
         step = owner, str(task.get("name"))
         if "input" in task or "triggers" in task:
@@ -44,13 +44,13 @@ class Steps:
         return written
 
     def reset(self) -> bytes:
-        """The run begins again at its last checkpoint. Subagents go on: their ids are the same."""
+        """End the steps, as the run is resumed. Subagents continue, as their ids are the same."""
         written = b"".join(_step("STEP_FINISHED", step) for step in reversed(self._steps))
         self._steps.clear()
         return written
 
     def end(self) -> bytes:
-        """End all that is at work, as the run has ended."""
+        """End all steps and subagents, as the run has ended."""
         at_work = [owner for owner, works in self._subagents.items() if works]
         return b"".join(self._close(owner, {}) for owner in reversed(at_work)) + self.reset()
 

@@ -1,1 +1,1 @@
-"""The AI SDK's UI message stream, as ``useChat`` speaks it."""
+"""The AI SDK's UI message stream, as used by ``useChat``."""

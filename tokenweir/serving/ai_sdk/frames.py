@@ -1,7 +1,7 @@
-"""A run's events written as the AI SDK's UI message stream. No I/O.
+"""Writes a run's events as the AI SDK's UI message stream. No I/O.
 
-Each step of the graph is a step of the message. A message goes on when its interrupts are answered:
-then several runs make it, and each gets frames of its own around one writer.
+Each step of the graph is a step of the message. When its interrupts are answered, a message
+continues; then it consists of several runs, each with its own frames around one writer.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ __all__ = ["Frames"]
 class Frames:
     """Writes the events of one run for one reader.
 
-    Args:
-        writer: Writes the message.
-        run: The run.
-        message_id: The message's id.
-        begins: Whether the message begins with this run, as far as the reader knows.
-        ends: Whether it ends with it.
-        void: Messages that are known to have become void.
+    writer: Writes the message.
+    run: The run.
+    message_id: The message's id.
+    begins: Whether this run begins the message for the reader.
+    ends: Whether this run ends the message.
+    void: The ids of messages known to be retracted.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class Frames:
         self.encode = EventTokens(writer.parts, self._other, void=void).encode
 
     def begin(self) -> bytes:
-        """What comes before all events."""
+        """What to write before all events."""
         run = self._run
         about = {"run": run.id, "thread": run.thread_id, "graph": run.request.graph}
         if self._begins:
@@ -61,11 +60,11 @@ class Frames:
         for asked, value in resume.items() if isinstance(resume, Mapping) else ():
             if not (isinstance(value, Mapping) and "decisions" in value):
                 written += self._writer.answered(asked, value)
-        # A page that sends answers by itself would send them again, were they in the last step.
+        # In the last step, a page that sends answers automatically would send them again.
         return written + (self._writer.step() if resume else b"")
 
     def _other(self, event: Event) -> bytes:
-        """What is written for an event that is no token."""
+        """What to write for an event that is not a token."""
         kind = event.kind
         if self._failed:
             return b""

@@ -1,4 +1,4 @@
-"""What a chat page's messages say: to the graph, and in answer to interrupts. No I/O."""
+"""Reads the messages of a chat page: as a graph's input, and as answers to interrupts. No I/O."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tokenweir.serving.ai_sdk.schema import UIMessage
 __all__ = ["answers_in", "for_graph", "outputs_in"]
 
 INTERRUPT = "interrupt"
-"""The tool that an interrupt is shown as."""
+"""The name of the tool that an interrupt is shown as."""
 
 
 def for_graph(messages: Iterable[UIMessage]) -> list[dict[str, Any]]:
-    """The messages in OpenAI's form; of the assistant's, what was said."""
+    """The messages in OpenAI's form; of the assistant's, only the text."""
     found = []
     for message in messages:
         blocks = [block for part in message.parts if (block := _block(part)) is not None]
@@ -27,7 +27,7 @@ def for_graph(messages: Iterable[UIMessage]) -> list[dict[str, Any]]:
 
 
 def answers_in(message: UIMessage) -> dict[str, Any]:
-    """The answers to interrupts in a message of the assistant, by what they answer."""
+    """The answers to interrupts in an assistant's message, by interrupt id."""
     found: dict[str, Any] = {}
     for part in message.parts:
         approval = part.get("approval")
@@ -39,7 +39,7 @@ def answers_in(message: UIMessage) -> dict[str, Any]:
 
 
 def outputs_in(message: UIMessage) -> list[dict[str, Any]]:
-    """The results of tools that the page has called itself, in OpenAI's form."""
+    """The results of tools that the page has called, in OpenAI's form."""
     found = []
     for part in message.parts:
         kind, state = str(part.get("type")), part.get("state")
@@ -55,7 +55,7 @@ def outputs_in(message: UIMessage) -> list[dict[str, Any]]:
 
 
 def _decision(part: Mapping[str, Any], approval: Mapping[str, Any]) -> Any:
-    """An approval as an interrupt takes it, or as LangChain's middleware does."""
+    """An approval in the form for interrupts, or for LangChain's middleware."""
     approved = approval.get("approved") is True
     if part.get("toolName") == INTERRUPT:
         return approved
@@ -67,7 +67,7 @@ def _decision(part: Mapping[str, Any], approval: Mapping[str, Any]) -> Any:
 
 
 def _block(part: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A part of a message as LangChain has it; None if it says nothing to a graph."""
+    """A part of a message as a content block of LangChain; None if graphs do not use it."""
     if part.get("type") == "text" and isinstance(part.get("text"), str):
         return {"type": "text", "text": part["text"]}
     url, media = part.get("url"), part.get("mediaType")

@@ -1,4 +1,4 @@
-"""What the AI SDK's routes take. Fields that are not named here are left alone."""
+"""The requests of the AI SDK's routes. Unknown fields are ignored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["ChatAsked", "ChatQuery", "UIMessage"]
 
 _Leaving: TypeAlias = Annotated[
     Literal["continue", "cancel"] | None,
-    said("What becomes of the run if the connection ends. Null: it is stopped in a while."),
+    said("What happens to the run if the connection ends. Null: it is stopped after a while."),
 ]
 
 
@@ -26,7 +26,7 @@ class ChatQuery(Struct, kw_only=True):
 
 
 class UIMessage(Struct, kw_only=True):
-    """A message of the AI SDK's. `parts` are as `useChat` has them."""
+    """A message of the AI SDK, with the `parts` of `useChat`."""
 
     role: Literal["user", "assistant", "system"]
     id: str = ""
@@ -34,14 +34,14 @@ class UIMessage(Struct, kw_only=True):
 
 
 class ChatAsked(Struct, kw_only=True, rename="camel"):
-    """What `useChat` sends; with what its transport's `body` adds."""
+    """The request of `useChat`, with what its transport's `body` adds."""
 
-    id: Annotated[str, said("The chat, which is a thread, and made if it is not there.")]
+    id: Annotated[str, said("The chat, which is a thread; created if it does not exist.")]
     messages: list[UIMessage]
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
     message_id: str | None = None
     input: Annotated[
-        dict[str, Any] | None, said("More of the graph's input, over what the user says.")
+        dict[str, Any] | None, said("Further input of the graph; overrides the user's message.")
     ] = None
     only: Annotated[str | None, said("Which model calls are recorded.")] = None
     config: Config | None = None

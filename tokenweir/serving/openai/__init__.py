@@ -1,1 +1,1 @@
-"""OpenAI's protocol: each graph is a model."""
+"""OpenAI's chat protocol: each graph is a model."""

@@ -1,12 +1,12 @@
-"""A graph's run as one answer in OpenAI's chat protocol. No I/O.
+"""Turns a graph's run into one answer in OpenAI's chat protocol. No I/O.
 
-A run may hold several model calls, and some at once; an answer is one text. So the text of the call
-that began first passes as it comes; calls beside it wait for its end and follow after an empty
-line. Tool calls that the graph answers by itself are its own matter: they pass in the extra field
-``tokenweir`` only, and those that nobody answered are handed to the client when the run ends.
+A run may have several model calls, some in parallel, but an answer is one text. The text of the
+call that began first is therefore sent as it comes; parallel calls wait for its end, and follow
+after an empty line. Tool calls that the graph answers itself are sent only in the extra field
+``tokenweir``; those without a result are handed to the client when the run ends.
 
-The protocol has no words for a message that became void. A whole answer is without it. In a stream,
-a chunk names it in ``tokenweir.remove``, and the text that replaces it follows after an empty line.
+The protocol cannot express a retraction. A complete answer leaves out retracted messages. In a
+stream, a chunk names them in ``tokenweir.remove``, and the replacement follows after an empty line.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _NO_USAGE: Usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 
 
 
 class Answer:
-    """Takes the records of a run, and makes chunks of an answer, and the whole answer.
+    """Takes the records of a run, and makes the chunks of an answer, and the complete answer.
 
     Args:
         id: The answer's id.
-        model: The model's name, as the client asked for it.
-        created: When it was asked, in seconds since 1970.
+        model: The model's name, as the client gave it.
+        created: The time of the request, in seconds since 1970.
     """
 
     def __init__(self, id: str, model: str, created: int) -> None:
@@ -51,11 +51,11 @@ class Answer:
         self._answered: set[str] = set()
 
     def start(self) -> dict[str, Any]:
-        """The first chunk: who speaks."""
+        """The first chunk, with the role."""
         return self._chunk({"role": "assistant", "content": ""})
 
     def feed(self, record: Record) -> Iterator[dict[str, Any]]:
-        """The chunks that a record makes."""
+        """The chunks for a record."""
         kind = record["type"]
         if kind == "remove":
             yield from self._remove(record["id"])
@@ -71,10 +71,10 @@ class Answer:
             yield from self._token(record)
 
     def end(self, text: str = "") -> Iterator[dict[str, Any]]:
-        """The last chunks: what still waited, tool calls that nobody answered, why it ended.
+        """The last chunks: texts that still wait, unanswered tool calls, and the finish reason.
 
         Args:
-            text: What to say if no model said anything: the graph's output.
+            text: The answer if no model wrote a text: the graph's output.
         """
         self._live = None
         yield from self._next(everything=True)
@@ -89,12 +89,12 @@ class Answer:
         yield self._chunk({}, finish=self._finish)
 
     def usage(self) -> dict[str, Any]:
-        """The chunk after the last, for clients that asked for usage."""
+        """The chunk after the last one, for clients that asked for usage."""
         counted = self._usage or _NO_USAGE
         return {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": counted}
 
     def whole(self) -> Completion:
-        """The whole answer, after ``end``."""
+        """The complete answer, after ``end``."""
         calls = self._open_calls()
         text = _joined(self._text)
         said = Said(content=text or (None if calls else ""))
@@ -107,14 +107,15 @@ class Answer:
 
     @property
     def speaking(self) -> object:
-        """The call whose next text goes straight on, until this is another; None if none does."""
+        """The call that is speaking, or None; ``around`` is valid until this changes."""
         return self._live if self._live is not None and self._live == self._spoke else None
 
     def around(self, record: Record) -> dict[str, Any] | None:
-        """The chunk of a token that is text alone, of the call that is speaking.
+        """The chunk of a token that is only text of the call that is speaking; None for other
+        tokens.
 
-        For those who write many such tokens, which differ in their text alone: what is not given to
-        ``feed`` is not in ``whole``. None for other tokens.
+        For callers that write many such tokens, which differ only in their text. Tokens that are
+        not passed to ``feed`` are missing in ``whole``.
         """
         more = ("reasoning", "tool_calls", "usage", "finish_reason")
         if record["type"] != "token" or any(record.get(each) for each in more):
@@ -123,12 +124,12 @@ class Answer:
             return None
         return self._chunk({"content": record["text"]}, record)
 
-    # What passes
+    # Sending
 
     def _token(self, record: Record) -> Iterator[dict[str, Any]]:
         call = _call_of(record)
         if record["type"] == "message" and call in self._over | {self._live} | set(self._waiting):
-            return  # said already, token by token
+            return  # it was sent token by token
         if self._live is None and call not in self._over:
             self._live = call
         if call != self._live and call not in self._over:
@@ -142,7 +143,7 @@ class Answer:
                 yield from self._next()
 
     def _remove(self, message_id: str | None) -> Iterator[dict[str, Any]]:
-        """A message is void: forget it, and let those speak that waited for its end."""
+        """Drop a retracted message, and continue with the calls that waited for it."""
         self._text = [said for said in self._text if said[0].id != message_id]
         self._reasoning = [said for said in self._reasoning if said[0].id != message_id]
         self._calls = {key: made for key, made in self._calls.items() if key[0].id != message_id}
@@ -155,7 +156,7 @@ class Answer:
             yield from self._next()
 
     def _node_ended(self, record: Record) -> Iterator[dict[str, Any]]:
-        """Tokens that nodes write by hand have no end of their own; their node's end is theirs."""
+        """End the calls of a node that has ended: tokens written by hand have no end event."""
         self._over.update(call for call in self._waiting if call.task == record["task"])
         if self._live is not None and self._live.task == record["task"]:
             self._over.add(self._live)
@@ -163,7 +164,7 @@ class Answer:
             yield from self._next()
 
     def _next(self, *, everything: bool = False) -> Iterator[dict[str, Any]]:
-        """Let the calls that waited speak, up to the first that is not over."""
+        """Send the calls that waited, up to the first that has not ended."""
         while self._waiting and self._live is None:
             call = next(iter(self._waiting))
             for record in self._waiting.pop(call):
@@ -185,7 +186,7 @@ class Answer:
         if delta or record.get("tool_calls"):
             yield self._chunk(delta, record)
 
-    # What is added up
+    # Collecting
 
     def _collect_calls(self, record: Record, call: _Call) -> None:
         for number, part in enumerate(record.get("tool_calls") or ()):
@@ -221,7 +222,7 @@ class Answer:
         record: Mapping[str, Any] | None = None,
         finish: str | None = None,
     ) -> dict[str, Any]:
-        # Many readers add up delta.content without looking whether it is there.
+        # Many clients add up delta.content without checking that it exists.
         delta = {"content": "", **delta}
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         chunk: dict[str, Any] = {**self._head, "object": "chat.completion.chunk"}
@@ -234,7 +235,7 @@ class Answer:
 
 
 class _Call(NamedTuple):
-    """What tells one model call from another: its message's id, else who writes."""
+    """Identifies a model call: by its message's id, else by task, node and tags."""
 
     id: str | None
     task: str | None
@@ -248,7 +249,7 @@ def _call_of(record: Record) -> _Call:
 
 
 def _joined(said: list[tuple[_Call, str]]) -> str:
-    """The texts of calls, with an empty line where another call goes on."""
+    """The texts of calls, with an empty line where the call changes."""
     parts: list[str] = []
     before: _Call | None = None
     for call, text in said:

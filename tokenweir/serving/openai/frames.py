@@ -1,6 +1,6 @@
-"""A run's events written as one answer in OpenAI's chat protocol. No I/O.
+"""Writes a run's events as one answer in OpenAI's chat protocol. No I/O.
 
-How records become chunks is ``answer.py``'s matter.
+``answer.py`` turns records into chunks.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ __all__ = ["Frames"]
 
 _EMPTY = b'""'
 _SAMPLE = b'"%s"' % uuid4().hex.encode()
-"""A text that is nowhere else: where it is found in a chunk, the text of each token goes."""
+"""A unique text; in a chunk, the text of each token takes its place."""
 
 
 class _Around(NamedTuple):
-    """What is written before and behind a text, while this call speaks; never, if it is None."""
+    """The bytes before and after a text, valid while ``call`` is speaking; never if it is None."""
 
     call: object
     head: bytes
@@ -37,8 +37,8 @@ class Frames:
     """Writes the events of one run for one client.
 
     Args:
-        answer: What takes the run's records.
-        wanted_tag: The tag whose tokens are the answer; None for those of all models.
+        answer: Takes the run's records.
+        wanted_tag: The tag whose tokens are the answer; None for the tokens of all models.
         usage: Whether the client asked for a chunk with the usage.
     """
 
@@ -51,11 +51,11 @@ class Frames:
         self._texts: dict[Envelope, _Around | None] = {}
 
     def begin(self) -> bytes:
-        """What comes before all events: who speaks."""
+        """What to send before all events: the role."""
         return _written(self._answer.start())
 
     def encode(self, events: list[Event]) -> bytes:
-        """What to send for these events; b"" if nothing. Nothing comes behind an error."""
+        """The bytes for these events; b"" if there are none. Nothing follows an error."""
         found: list[bytes] = []
         for event in events:
             if self._failed:
@@ -73,7 +73,7 @@ class Frames:
         return b"".join(found)
 
     def chunks(self, event: Event) -> Iterator[Mapping[str, Any]]:
-        """The chunks that an event makes; one with ``error`` is the last."""
+        """The chunks for an event; one with ``error`` is the last."""
         if event.kind == "error":
             self._failed = True
             value = event.value
@@ -91,7 +91,7 @@ class Frames:
             yield from self._answer.feed(record)
 
     def _text(self, event: Event, envelope: Envelope) -> bytes:
-        """A token whose like was written before: around its text nothing is made anew."""
+        """Write a token in a known envelope; the bytes around its text are reused."""
         around = self._texts[envelope]
         if around is None or event.body == _EMPTY:
             return b""
@@ -102,7 +102,7 @@ class Frames:
         return written
 
     def _around(self, event: Event, envelope: Envelope) -> _Around | None:
-        """What is written around the texts of an envelope; None if they do not pass."""
+        """The bytes around texts in an envelope; None if they do not pass the filter."""
         record = record_of(Event(event.id, event.kind, _SAMPLE, envelope), self._passes)
         if record is None:
             return None
@@ -113,7 +113,7 @@ class Frames:
         return _Around(self._answer.speaking, head, tail)
 
     def _passes(self, metadata: Any, message: Any) -> bool:
-        # Tools' results carry no tags, and tell which calls the graph has answered itself.
+        # Tool results carry no tags, but tell which calls the graph has answered itself.
         answered = isinstance(message, Mapping) and message.get("tool_call_id")
         return bool(answered) or self._only is None or self._only(metadata, message)
 

@@ -1,4 +1,4 @@
-"""What a graph gave, for answers where no model said anything: read from its updates. No I/O."""
+"""The graph's output, for answers without any model's text; read from its updates. No I/O."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["Outputs"]
 
 
 class Outputs:
-    """Takes the ``updates`` of a run."""
+    """Collects the ``updates`` of a run."""
 
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}
         self._interrupted = False
 
     def feed(self, event: Event) -> None:
-        """Take one update: what a node gave, or an interrupt."""
+        """Take one update: a node's result, or an interrupt."""
         for node, update in event.value.items():
             if node == "__interrupt__":
                 self._interrupted = True
@@ -29,15 +29,15 @@ class Outputs:
                     self._take(each)
 
     def text(self) -> str:
-        """The last texts of the graph's keys, in order; of ``messages`` the model's last."""
+        """The last text of each key of the state, in order; for ``messages``, the model's last."""
         return "\n\n".join(text for text in self._texts.values() if text)
 
     def trouble(self, status: str) -> str | None:
-        """Why there is no whole answer, if there is none."""
+        """Why there is no complete answer; None if there is one."""
         if self._interrupted:
             return (
-                "the graph waits for an answer to an interrupt, which OpenAI's protocol has no "
-                "way to give: use LangGraph's API, or POST /graphs/NAME/events"
+                "the graph waits for the answer to an interrupt, which OpenAI's protocol cannot "
+                "give: use LangGraph's API, or POST /graphs/NAME/events"
             )
         return "the run was cancelled" if status == "interrupted" else None
 

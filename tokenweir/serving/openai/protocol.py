@@ -3,11 +3,11 @@
 - ``GET /v1/models``, ``GET /v1/models/{id}``
 - ``POST /v1/chat/completions``, streamed or not
 
-A graph with ``messages`` gets the conversation; a graph over plain state gets the last message of
-the user, as its one text key or, written as a JSON object, as all of its keys. Sampling parameters
-belong to the models inside the graph and are not passed on. How a run becomes one answer is
-``frames.py``'s matter, and ``answer.py``'s. There is no resume in this protocol: who leaves,
-cancels.
+A graph with ``messages`` gets the conversation. A graph over plain state gets the user's last
+message, as its only text key or, if it is a JSON object, as all of its keys. Sampling parameters
+belong to the models inside the graph and are not passed on. ``frames.py`` and ``answer.py`` turn a
+run into one answer. The protocol cannot resume a stream: a run is cancelled when its client
+disconnects.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class _Protocol:
 
     @Operation("GET", "/v1/models")
     async def models(self, request: Request) -> Models:
-        """List the models: every graph, and every `graph:tag` that can be known."""
+        """List the models: every graph, and every `graph:tag` that is known."""
         if not self._names:
             for name, graph in self._runs.graphs.items():
                 self._names += [name, *(f"{name}:{each}" for each in tags_in(graph))]
@@ -80,12 +80,12 @@ class _Protocol:
     async def complete(
         self, request: Request, body: ChatRequest
     ) -> Completion | EventStream | Response:
-        """Run a graph, and answer with what its models say.
+        """Run a graph, and answer with the text of its models.
 
-        A graph with `messages` gets the conversation; a graph over plain state gets the user's last
-        message as its one text key or, written as a JSON object, as all of its keys. Sampling
-        parameters belong to the models inside the graph, and are not passed on. Streamed, the
-        events are chunks of the answer, and `[DONE]`.
+        A graph with `messages` gets the conversation. A graph over plain state gets the user's last
+        message, as its only text key or, if it is a JSON object, as all of its keys. Sampling
+        parameters belong to the models inside the graph, and are not passed on. A stream has the
+        chunks of the answer, then `[DONE]`.
         """
         graph, wanted_tag = self._graph_of(body.model)
         messages = [_checked(each) for each in body.messages]
@@ -108,7 +108,7 @@ class _Protocol:
     async def _whole(
         self, request: Request, run: Run, answer: Answer, frames: Frames
     ) -> Completion | Response:
-        """The answer when it is complete; the run is cancelled if the client leaves first."""
+        """The complete answer; the run is cancelled if the client disconnects first."""
 
         async def collect() -> Mapping[str, Any] | None:
             async for event in self._runs.follow(run.id):
@@ -123,19 +123,19 @@ class _Protocol:
             await asyncio.wait({collecting, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not collecting.done():
                 self._runs.cancel_soon(run)
-                return Response(status_code=499)  # nobody reads it
+                return Response(status_code=499)  # the client is gone
             failed = collecting.result()
         finally:
             for task in (collecting, leaving):
                 task.cancel()
             await asyncio.wait({collecting, leaving})
         if failed:
-            # The SDK would run the graph twice more, whatever it has done and cost.
+            # The SDK would run the graph twice more, with all its effects and costs.
             return JSONResponse(failed, 500, headers={"x-should-retry": "false"})
         return answer.whole()
 
     def _graph_of(self, model: str) -> tuple[str, str | None]:
-        """The graph that a model's name means, and the tag."""
+        """The graph and the tag in a model's name."""
         graphs = self._runs.graphs
         if model in graphs:
             return model, None
@@ -152,14 +152,14 @@ class _Protocol:
 
 
 def _checked(message: Message) -> dict[str, Any]:
-    """A message as LangChain takes it. Raises InvalidError if it says nothing."""
+    """A message for LangChain. Raises InvalidError if its content is missing."""
     if message.get("content") is None and message["role"] != "assistant":
         raise InvalidError(f"content is missing in a message of {message['role']}")
     return {"content": None, **message}
 
 
 async def _left(request: Request) -> None:
-    """Return when the client has left."""
+    """Return when the client has disconnected."""
     with contextlib.suppress(OSError):
         while (await request.receive())["type"] != "http.disconnect":
             pass

@@ -1,7 +1,7 @@
-"""What OpenAI's chat protocol takes and gives: requests are decoded into these types.
+"""Requests and responses of OpenAI's chat protocol.
 
-Fields that are not here, such as sampling parameters, are ignored. A field that a request may
-leave out may also be null.
+Unknown fields, such as sampling parameters, are ignored. A field that a request may omit may also
+be null.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ __all__ = [
 
 _Count: TypeAlias = Annotated[int, Meta(ge=0)]
 _Never: TypeAlias = Annotated[
-    None, said("A graph decides on it itself, and its answer has one shape: leave it out.")
+    None, said("Omit it: a graph decides this itself, and answers in one format.")
 ]
 _NoList: TypeAlias = Annotated[
     Annotated[list[Any], Meta(max_length=0)] | None,
-    said("Leave it out, as a graph has tools of its own."),
+    said("Omit it: a graph has its own tools."),
 ]
 
 
@@ -46,7 +46,7 @@ class Model(Struct, kw_only=True):
 
 
 class Models(Struct, kw_only=True):
-    """Every graph, and every `graph:tag` that can be known."""
+    """Every graph, and every `graph:tag` that is known."""
 
     object: Literal["list"] = "list"
     data: list[Model]
@@ -60,7 +60,7 @@ class Function(TypedDict):
 
 
 class ToolCall(TypedDict):
-    """A call that a model asks for."""
+    """A tool call of a model."""
 
     id: str | None
     type: Literal["function"]
@@ -72,11 +72,11 @@ class _Role(TypedDict):
 
 
 class Message(_Role, total=False):
-    """A message of a conversation. `content` may be null for the assistant's only."""
+    """A message of a conversation. Only the assistant's `content` may be null."""
 
     content: Annotated[
         str | list[dict[str, Any]] | None,
-        said("Text, or parts: `{type: text, text}` and what else the models take."),
+        said("Text, or parts: `{type: text, text}` and others that the models accept."),
     ]
     name: str | None
     tool_calls: list[ToolCall] | None
@@ -86,13 +86,13 @@ class Message(_Role, total=False):
 
 
 class StreamOptions(Struct, kw_only=True):
-    """How to stream."""
+    """Options of the stream."""
 
     include_usage: bool | None = False
 
 
 class ChatRequest(Struct, kw_only=True):
-    """A conversation to be gone on with."""
+    """A conversation to continue."""
 
     model: Annotated[str, said("A graph's name, or `graph:tag`.")]
     messages: Annotated[list[Message], Meta(min_length=1)]
@@ -107,7 +107,7 @@ class ChatRequest(Struct, kw_only=True):
 
 
 class Said(Struct, kw_only=True):
-    """What the graph's models said."""
+    """The answer of the graph's models."""
 
     role: Literal["assistant"] = "assistant"
     content: str | None
