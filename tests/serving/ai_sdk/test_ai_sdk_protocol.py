@@ -94,7 +94,7 @@ def test_tools_of_the_page(shared: Shared, http: httpx.Client) -> None:
     body = {"id": "plain-5", "messages": [user("hello"), said]}
     refused = http.post(f"{shared.url}/ai/chat", json=body)
     assert refused.status_code == 422
-    assert "answers nothing that waits" in refused.json()["detail"]
+    assert "answers no interrupt or tool call" in refused.json()["detail"]
 
 
 @pytest.mark.parametrize("asked", ["cancel", "continue"])

@@ -340,7 +340,7 @@ def test_what_did_not_begin_cannot_be_cancelled(server: Server) -> None:
     )
     assert found == [
         ["fail", "refused", "the server answered 422", 422],
-        ["refused", "the run did not begin: there is nothing to cancel"],
+        ["refused", "the run did not start, so there is nothing to cancel"],
         ["refused"],
     ]
 

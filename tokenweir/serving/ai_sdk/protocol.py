@@ -1,11 +1,11 @@
-"""The AI SDK's UI message stream, for ``useChat`` with its own transport: a chat is a thread.
+"""The AI SDK's UI message stream, for ``useChat`` with its default transport. A chat is a thread.
 
 - ``POST /ai/{graph}`` runs a graph on a chat, and streams the run as one message.
-- ``GET /ai/{graph}/{chat}/stream`` reads the message that is being written, from its beginning.
+- ``GET /ai/{graph}/{chat}/stream`` streams the unfinished message of a chat from its beginning.
 
-In the page: ``new DefaultChatTransport({api: "http://localhost:8000/ai/chat"})``. A run goes on for
-some seconds when its client has left, so that a page can be loaded again; then it is stopped. A new
-message on a chat stops the run before it.
+In the page: ``new DefaultChatTransport({api: "http://localhost:8000/ai/chat"})``. A run continues
+for some seconds after its client disconnects, so that a reloaded page can reconnect; then it is
+stopped. A new message on a chat stops the run before it.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ __all__ = ["routes"]
 
 _MODES = ["messages", "custom", "tasks"]
 _MOST_RUNS = 20
-"""That make one message: it is asked for an answer at most so often."""
+"""The most runs that make up one message; each answered interrupt adds one."""
 
 _UNREAD_SECONDS = 60.0
-"""For so long a message that is complete is still given to a reader whose connection was cut."""
+"""Seconds for which a complete message is still sent to a reader whose connection was cut."""
 
 _EXAMPLE = {
     "id": "chat-1",
@@ -61,9 +61,9 @@ class _Protocol:
     async def run(self, request: Request, query: ChatQuery, body: ChatAsked) -> EventStream:
         """Run a graph on a chat, and stream the run as one message.
 
-        A graph with `messages` gets what its thread does not have yet; a graph over plain state
-        gets the user's last message as its one text key or, written as a JSON object, as all of
-        its keys. Answers to interrupts in the last message make the run go on that asked.
+        A graph with `messages` gets the messages that its thread lacks. A graph over plain state
+        gets the user's last message, as its only text key or, if it is a JSON object, as all of
+        its keys. Answers to interrupts in the last message resume the interrupted run.
         """
         name, owner = self._service.graph_of(request), self._service.owner(request)
         check_id("id", body.id)
@@ -94,10 +94,10 @@ class _Protocol:
         "GET",
         "/ai/{name}/{chat}/stream",
         sets=_SETS,
-        also={204: "Nothing is being written."},
+        also={204: "There is no unfinished message."},
     )
     async def resume(self, request: Request, query: ChatQuery) -> EventStream | Response:
-        """Read the message that is being written on a chat, from its beginning."""
+        """Stream the unfinished message of a chat from its beginning."""
         name, owner = self._service.graph_of(request), self._service.owner(request)
         runs = await self._runs.newest(request.path_params["chat"], owner, name, limit=_MOST_RUNS)
         if not runs or not self._is_wanted(runs[0]):
@@ -128,28 +128,28 @@ class _Protocol:
             results = [each for each in given if _is_open(thread, each["tool_call_id"])]
             if not results:
                 raise InvalidError(
-                    "the last message is the assistant's, and answers nothing that waits"
+                    "the last message is the assistant's, but answers no interrupt or tool call"
                 )
         if has_messages(keys):
             return {**input_of(name, keys, [*unseen(said, thread), *results]), **more}
         return more or input_of(name, keys, said)
 
     async def _known(self, run: Run, writer: AiSdk, chain: list[Run]) -> Frames:
-        """The frames of a run that is one of a message's, for who reads it again."""
+        """The frames of one of a message's runs, for a client that reads it again."""
         return Frames(
             writer,
             run,
             chain[-1].id,
             begins=run is chain[-1],
             ends=run is chain[0],
-            void=await void_in(run, self._service.runs.log),  # which version 6 could not take back
+            void=await void_in(run, self._service.runs.log),  # version 6 cannot retract these
         )
 
     def _is_wanted(self, run: Run) -> bool:
-        """Whether a run is not over; or is, and whoever read it may not know all of it.
+        """Whether a run is unfinished, or has ended but a reader may not have all of it.
 
-        Of a run that a server began anew something was taken back, at which version 6 gives up: it
-        was sent the end, and asks again.
+        If a resumed run has retracted something, version 6 of the SDK gives up there, although the
+        end was sent to it; it asks again.
         """
         ends = self._runs.ends
         wanted = ends.is_recent if run.attempt > 1 else ends.is_news
@@ -157,7 +157,7 @@ class _Protocol:
 
 
 def _command(thread: Thread | None, body: ChatAsked) -> Command | None:
-    """The answers to the chat's interrupts in its last message, if it has some."""
+    """The answers to the chat's interrupts in its last message; None if there are none."""
     last = body.messages[-1] if body.messages else None
     if last is None or last.role != "assistant":
         return None
@@ -166,7 +166,7 @@ def _command(thread: Thread | None, body: ChatAsked) -> Command | None:
 
 
 def _is_open(thread: Thread | None, call_id: str) -> bool:
-    """Whether a thread has a tool call that nobody has answered."""
+    """Whether a thread has this tool call without a result."""
     values = thread.values if thread is not None else None
     there = values.get(MESSAGES) if isinstance(values, dict) else None
     asked = False

@@ -1,7 +1,7 @@
-"""The server's description in OpenAPI 3.1: all routes, what they take, give, and refuse.
+"""The API description in OpenAPI 3.1: all routes with requests, responses and errors.
 
-Made of the routes themselves and of the types that they decode and encode; see ``http/endpoints``.
-The same for every server: it names no graph.
+It is made from the routes and from the types that they decode and encode; see ``http/endpoints``.
+It names no graphs, so it is the same for every server.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _EVENTS = "text/event-stream"
 
 _TAGS = {
     "Runs": "LangGraph's API, for `langgraph_sdk`, `RemoteGraph` and the npm client.",
-    "Store": "LangGraph's API: what graphs keep, by namespace and key.",
+    "Store": "LangGraph's API: the key-value store of graphs.",
     "Threads": "LangGraph's API: conversations, their states and histories.",
     "Assistants": "LangGraph's API: graphs with a config.",
     "Event protocol": "LangGraph's newer protocol, for `client.threads.stream()`, "
@@ -46,7 +46,7 @@ _TAGS = {
     "AI SDK": "For `useChat` of Vercel's AI SDK: a chat is a thread.",
     "Plain server-sent events": "For `curl -N`, the browser's `EventSource`, and `client.js`.",
     "Server": "Health, and this description.",
-    "Page": "For people.",
+    "Page": "The page for users.",
 }
 
 _IN_PATHS = {
@@ -61,17 +61,17 @@ _IN_PATHS = {
 }
 
 _PROBLEMS = {
-    400: "The request is not understood.",
+    400: "The request is invalid.",
     401: "An API key is needed.",
     403: "Pages of this origin may not call, or the host is not this machine.",
-    404: "It is not there, or is another key's.",
-    408: "The body did not come to its end.",
-    409: "It is there already, or is busy.",
+    404: "It does not exist, or belongs to another key.",
+    408: "The body is incomplete.",
+    409: "It exists already, or is busy.",
     413: "The body is too large.",
-    422: "The request is not understood.",
-    429: "Too many runs of this key wait for their time.",
+    422: "The request is invalid.",
+    429: "Too many runs of this key are waiting for their time.",
     500: "The run failed.",
-    503: "Too many runs wait, or the server is stopping. Come back later.",
+    503: "Too many runs are waiting, or the server is stopping. Try again later.",
 }
 
 _KEYS = {
@@ -81,18 +81,18 @@ _KEYS = {
 
 
 class Event(Struct):
-    """One server-sent event. A stream is described by what each of its events is."""
+    """One server-sent event. A stream consists of such events."""
 
     data: Annotated[str, said("A JSON document.")]
-    event: Annotated[str | UnsetType, said("What kind of event.")] = UNSET
-    id: Annotated[str | UnsetType, said("Where to go on after it.")] = UNSET
+    event: Annotated[str | UnsetType, said("The kind of the event.")] = UNSET
+    id: Annotated[str | UnsetType, said("The id to continue after.")] = UNSET
 
 
 def describe(routes: Iterable[BaseRoute], *, keys: bool) -> dict[str, Any]:
     """The OpenAPI document.
 
     Args:
-        routes: The server's routes; those that are no ``Endpoint`` are left out.
+        routes: The server's routes; those that are not an ``Endpoint`` are left out.
         keys: Whether requests must carry an API key.
     """
     shared = _Shared()
@@ -107,7 +107,7 @@ def describe(routes: Iterable[BaseRoute], *, keys: bool) -> dict[str, Any]:
         "info": {
             "title": "Tokenweir",
             "version": __version__,
-            "description": "Graphs behind HTTP: the tokens their models write, as they come.",
+            "description": "Graphs over HTTP: streams the tokens of their models as they come.",
         },
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": said} for name, said in _TAGS.items()],
@@ -133,7 +133,7 @@ class _Shared:
         self.schemas: dict[str, Schema] = {}
 
     def schema(self, kind: Any) -> Schema:
-        """The schema of a type: of a class that has a name, a reference to it."""
+        """The schema of a type; for a class, a reference to it."""
         [found], named = msgspec.json.schema_components(
             [kind], ref_template="#/components/schemas/{name}"
         )
@@ -222,7 +222,7 @@ def _responses(route: Endpoint, path: str, shared: _Shared) -> Schema:
 
 
 def _refusals(route: Endpoint, path: str) -> set[int]:
-    """The statuses with which an operation may be refused."""
+    """The error statuses of an operation."""
     found = {403, 413}
     if not needs_no_key(path):
         found.add(401)

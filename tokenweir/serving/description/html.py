@@ -1,4 +1,4 @@
-"""An OpenAPI document as one HTML page: no scripts, nothing from elsewhere, light and dark."""
+"""An OpenAPI document as one HTML page: no scripts, no external resources, light and dark."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def page_of(document: Mapping[str, Any]) -> str:
 
 def _access(document: Mapping[str, Any]) -> str:
     if not document["security"]:
-        return "This server asks for no API key."
+        return "This server needs no API key."
     return _text("Send an API key as `x-api-key`, or as `Authorization: Bearer`.")
 
 
@@ -96,7 +96,7 @@ def _operation(
         yield "</ul>"
     if body := operation.get("requestBody"):
         [(kind, content)] = body["content"].items()
-        yield f"<h4>Body, {escape(kind)}{'' if body['required'] else ', may be left out'}</h4>"
+        yield f"<h4>Body, {escape(kind)}{'' if body['required'] else ', optional'}</h4>"
         yield f"<p>{_shape(content['schema'])}</p>"
         if "example" in content:
             yield f"<pre>{escape(_curl(method, path, content['example']))}</pre>"
@@ -125,7 +125,7 @@ def _schema(name: str, schema: Mapping[str, Any]) -> str:
 
 
 def _shape(schema: Mapping[str, Any]) -> str:
-    """A schema: its type, and below it its fields."""
+    """A schema: its type, followed by its fields."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f'<a href="#schema-{escape(name)}"><code>{escape(name)}</code></a>'
@@ -164,7 +164,7 @@ def _type(schema: Mapping[str, Any]) -> str:
 
 
 def _curl(method: str, path: str, example: Any) -> str:
-    # In the shell's single quotes, which an example holds none of.
+    # In single quotes of the shell; no example contains one.
     return (
         f"curl -N -X {method.upper()} http://localhost:2024{path} \\\n"
         f"  -H 'content-type: application/json' \\\n  -d '{json.dumps(example)}'"

@@ -1,1 +1,1 @@
-"""What all protocols share of HTTP: bodies, connections, streams, keys, health, refusals."""
+"""What all protocols share for HTTP: bodies, connections, streams, keys, health, errors."""

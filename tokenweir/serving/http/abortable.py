@@ -1,7 +1,7 @@
-"""Direct access to a connection, past the layers of middleware. uvicorn only.
+"""Direct access to a connection, bypassing middleware. It works with uvicorn only.
 
-The ``send`` that uvicorn passes to an application is a method of an object that has the
-connection's ``transport``. With another server the application works without both shortcuts.
+The ``send`` that uvicorn passes to an application is a method of an object with the connection's
+``transport``. With other servers, the application works without these two shortcuts.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ __all__ = ["abortable"]
 
 
 def abortable(app: ASGIApp) -> ASGIApp:
-    """Let an application drop connections by ``scope["tokenweir.abort"]``, if uvicorn can.
+    """Let an application drop a connection by ``scope["tokenweir.abort"]``, if uvicorn serves it.
 
-    And write parts of a response that has begun by ``scope["tokenweir.send"]``: past the layers of
-    middleware, which do nothing about them, for each token.
+    ``scope["tokenweir.send"]`` writes parts of a response that has begun without passing each
+    token through layers of middleware, which do nothing with it.
     """
 
     async def with_abort(scope: Scope, receive: Receive, send: Send) -> None:

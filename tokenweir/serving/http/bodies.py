@@ -1,7 +1,7 @@
-"""Requests' bodies and parameters, decoded into the types that a handler asks for.
+"""Decodes the bodies and parameters of requests into the types that a handler asks for.
 
-An error names the field and what it must be. That text is made from the field's JSON Schema, as
-the description is.
+An error names the field and what it must be, as its JSON Schema says; the API description is made
+from the same schema.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _NAMES = {
 
 
 async def read_body(request: Request, kind: type[T]) -> T:
-    """The body as JSON of a type; a missing body is an empty object.
+    """The body as JSON of a type; a missing body counts as an empty object.
 
     Raises:
         InvalidError: If it is not JSON, is nested too deep, or is not of the type.
-        ClientDisconnect: If it does not come to its end; the guard answers.
+        ClientDisconnect: If it is incomplete; the guard answers.
     """
     data = await request.body()
     body: T = parse(data if data.strip() else b"{}", "the body", kind)
@@ -48,8 +48,8 @@ def parse(data: bytes | str, what: str, kind: Any = Any) -> Any:
 
     Args:
         data: The JSON.
-        what: What it is, for the error's message.
-        kind: What it must be.
+        what: The name of the value, for the error.
+        kind: The type to decode.
 
     Raises:
         InvalidError: If it is not JSON, is nested too deep, or is not of the type.
@@ -61,7 +61,7 @@ def parse(data: bytes | str, what: str, kind: Any = Any) -> Any:
         raise InvalidError(_told(str(error), what, kind)) from None
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise InvalidError(f"{what} is not JSON: {error}") from None
-    # A body with few opening brackets cannot be deep, so most bodies are not walked through.
+    # A body with few opening brackets cannot be deep, so most bodies need no check.
     if data.count(b"[") + data.count(b"{") > _DEEP and _depth(value) > _DEEP:
         raise InvalidError(f"{what} is nested more than {_DEEP} deep")
     return value
@@ -70,11 +70,11 @@ def parse(data: bytes | str, what: str, kind: Any = Any) -> Any:
 def read_parameters(given: QueryParams | Headers, kind: type[S]) -> S:
     """Query parameters or headers as a Struct.
 
-    An empty one counts as missing, unless its field is any text. A field that is a dict takes all
-    parameters that no other field takes.
+    An empty value counts as missing, unless its field accepts any text. A field that is a dict
+    takes all parameters without a field of their own.
 
     Raises:
-        InvalidError: If one cannot be read as the type of its field.
+        InvalidError: If a value does not fit the type of its field.
     """
     values: dict[str, Any] = {}
     types = _types(kind)
@@ -103,7 +103,7 @@ def _types(kind: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def _depth(body: Any) -> int:
-    """How deep a value is nested. It goes level by level, as recursion would hit Python's limit."""
+    """The depth of a nested value, found level by level: recursion would hit Python's limit."""
     depth, level = 0, [body]
     while level and depth <= _DEEP:
         depth += 1
@@ -119,18 +119,18 @@ def _depth(body: Any) -> int:
     return depth
 
 
-# What is wrong, in words
+# Error texts
 
 
 def _told(error: str, what: str, kind: Any) -> str:
-    """An error of msgspec's for clients: which field, and what it must be."""
+    """An error of msgspec for clients: the field, and what it must be."""
     said, _, place = error.partition(" - at `$")
     place = place.rstrip("`").lstrip(".")
     missing = re.fullmatch("Object missing required field `(.+)`", said)
     unknown = re.fullmatch("Object contains unknown field `(.+)`", said)
     if missing:
         place = f"{place}.{missing[1]}".lstrip(".")
-    # Of a list with a wrong element, the field is told, and what the list must hold.
+    # For a wrong element of a list, name the list, and what it must hold.
     *above, last = re.findall(r"[^.\[\]]+|\[[^\]]*\]", place) or [""]
     field = place if not last.startswith("[") else place[: -len(last)]
     [schema], shared = msgspec.json.schema_components([kind], ref_template="{name}")
@@ -150,7 +150,7 @@ def _told(error: str, what: str, kind: Any) -> str:
 
 
 def _at(schema: Any, shared: dict[str, Any], path: list[str]) -> Any:
-    """The schema of a place in a value; None where it cannot be told."""
+    """The schema at a path in a value; None if it is ambiguous."""
     for step in filter(None, path):
         options = [_resolved(each, shared) for each in schema.get("anyOf", [schema])]
         below = [
@@ -169,7 +169,7 @@ def _resolved(schema: Any, shared: dict[str, Any]) -> Any:
 
 
 def _words(schema: Any, shared: dict[str, Any]) -> str:
-    """What a schema allows, but for null; "" where only its description can say it."""
+    """What a schema allows, besides null; "" if only its description can say it."""
     schema = _resolved(schema, shared)
     if "pattern" in schema or "maxItems" in schema:
         return ""

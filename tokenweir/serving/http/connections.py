@@ -1,10 +1,10 @@
-"""What connections may take before they have made a request: room, time, and bytes.
+"""Limits what connections may use before they have sent a request: room, time, and bytes.
 
-uvicorn waits for the end of a request's head for ever, and with httptools keeps as much of it as is
-sent. Nobody has shown a key by then. What is assumed of uvicorn's insides, with a test: its
-protocols have ``cycle``, the request that is being answered, with ``response_complete``, and
-``app``, which answers; they call ``on_response_complete``, and ``handle_websocket_upgrade`` gives
-the connection to another protocol. httptools' calls ``on_body`` and ``on_headers_complete``.
+uvicorn waits for the end of a request's head for ever, and with httptools buffers any amount of it,
+although no key was checked yet. This relies on some internals of uvicorn, which a test covers: its
+protocols have ``cycle``, the request in progress, with ``response_complete``, and ``app``, which
+answers it; they call ``on_response_complete``; ``handle_websocket_upgrade`` passes the connection
+to another protocol. httptools' protocol calls ``on_body`` and ``on_headers_complete``.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from tokenweir.serving.http.room import Room, address_of
 __all__ = ["protocol", "socket_protocol"]
 
 _MOST = 64 << 10
-"""Bytes of a request that are not its body, in one piece: its head, what is between the chunks of
-a body, what follows a body. As much as uvicorn's other parser, h11, takes."""
+"""The most bytes outside bodies in one piece: a request's head, what is between the chunks of a
+body, what follows a body. uvicorn's other parser, h11, has the same limit."""
 
 
 _REFUSED = 5.0
-"""Seconds that a connection without room has to make the request that is refused."""
+"""Seconds that a connection without room has to send the request that is refused."""
 
 
 def protocol(seconds: float, room: Room) -> type[asyncio.Protocol]:
-    """uvicorn's protocol, for its option ``http``.
+    """uvicorn's protocol with limits, for its option ``http``.
 
     Args:
-        seconds: How long a head may take from its first byte.
-        room: Who may be connected; all others are answered 503.
+        seconds: How long the head of a request may take from its first byte.
+        room: Decides which connections are served; others are answered 503.
     """
     base: Any = AutoHTTPProtocol
 
     class Careful(base):  # type: ignore[misc]
-        """Closes connections that take too long, or send what is no request."""
+        """Closes connections that take too long, or do not send a request."""
 
         _extra = 0
         _upgraded = False
@@ -52,7 +52,7 @@ def protocol(seconds: float, room: Room) -> type[asyncio.Protocol]:
             enters = room.enter(self, address_of(transport))
             if not enters:
                 self.app = _refuse
-            self._arm(self.timeout_keep_alive if enters else _REFUSED)  # nothing comes at all
+            self._arm(self.timeout_keep_alive if enters else _REFUSED)  # until the first byte
 
         def connection_lost(self, exc: Exception | None) -> None:
             room.leave(self)
@@ -73,7 +73,7 @@ def protocol(seconds: float, room: Room) -> type[asyncio.Protocol]:
             elif begins:
                 self._arm(seconds)
             if self._extra > _MOST and hasattr(self, "parser"):
-                self.logger.warning("A request's head, or what is around its body, is too large.")
+                self.logger.warning("The head of a request, or data around its body, is too large.")
                 self.transport.abort()
 
         def handle_websocket_upgrade(self, *event: Any) -> None:
@@ -83,7 +83,7 @@ def protocol(seconds: float, room: Room) -> type[asyncio.Protocol]:
                 self.transport.abort()
                 return
             super().handle_websocket_upgrade(*event)
-            # From here on the connection is the WebSocket's, which says when it is lost.
+            # From here on, the WebSocket's protocol owns the connection, and reports its loss.
             room.work(self)
             self.transport.get_protocol().on_lost = lambda: room.leave(self)
 
@@ -124,7 +124,7 @@ def protocol(seconds: float, room: Room) -> type[asyncio.Protocol]:
 
 
 def socket_protocol() -> type[asyncio.Protocol] | None:
-    """uvicorn's protocol of WebSockets, for its option ``ws``; None without ``websockets``."""
+    """uvicorn's WebSocket protocol with a hook, for option ``ws``; None without ``websockets``."""
     try:
         from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
     except ImportError:
@@ -132,7 +132,7 @@ def socket_protocol() -> type[asyncio.Protocol] | None:
     base: Any = WebSocketsSansIOProtocol
 
     class Careful(base):  # type: ignore[misc]
-        """Says when its connection is lost."""
+        """Calls ``on_lost`` when its connection is lost."""
 
         on_lost: Callable[[], None] | None = None
 
@@ -145,8 +145,8 @@ def socket_protocol() -> type[asyncio.Protocol] | None:
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    """The application of connections for which there is no room."""
-    said = "the server has as many connections as it can have, or as one address can; try again"
+    """The application for connections without room."""
+    said = "too many connections, in all or from this address; try again in a moment"
     headers = [(b"retry-after", b"1"), (b"connection", b"close")]
     code = "server_overloaded"
     await answer(send, 503, body_of(route_path(scope), 503, said, code=code), headers)

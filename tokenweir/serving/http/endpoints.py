@@ -1,15 +1,15 @@
-"""Routes that say what they take and give: path, types and summary stand in one place.
+"""Routes that describe themselves: path, types and summary are in one place.
 
-A handler is a method of a room, and its docstring is the operation's summary::
+A handler is a method of a class, and its docstring is the operation's summary::
 
     @Operation("POST", "/threads/search", sets=PAGES)
     async def search(self, request: Request, body: ThreadSearch) -> list[Thread]:
         '''List threads.'''
 
-Parameters called ``body``, ``query`` and ``headers`` have the types that the request is decoded
-into before the handler is called; a request that does not fit them is refused. What the handler
-returns is encoded as JSON, None becomes an answer without a body (204), and a response is sent as
-it is. The description in OpenAPI is made of the same types.
+The request is decoded into the types of the parameters ``body``, ``query`` and ``headers`` before
+the handler is called; a request that does not fit is refused. The handler's result is encoded as
+JSON; None becomes an answer without a body (204), and a response is sent as it is. The OpenAPI
+description is made from the same types.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 
 @dataclass(frozen=True)
 class Operation:
-    """What a handler does, as a decorator of the handler; it may have several.
+    """What a handler does, as a decorator; a handler may have several.
 
     Attributes:
         method: ``GET``, ``POST``, ``PATCH`` or ``DELETE``.
-        path: Where, as Starlette's routes have it.
-        gives: The type of the answer, where the handler's annotation does not say it.
+        path: The path, as for Starlette's routes.
+        gives: The type of the answer, if the handler's annotation does not give it.
         kinds: The answer's content types.
-        sets: The answer's headers, each with what it says.
-        also: Further answers, which have no body, by status, each with what it says.
-        refuses: Statuses of errors besides those that every operation may have. By default 404
-            where the path names something, and 422 where something is decoded.
-        example: A body that works, for people.
+        sets: The answer's headers, with descriptions.
+        also: Further statuses of answers without a body, with descriptions.
+        refuses: Statuses of errors, in addition to those of every operation. By default, 404 if
+            the path has parameters, and 422 if something is decoded.
+        example: A valid body, for readers.
     """
 
     method: str
@@ -64,14 +64,14 @@ class Operation:
 
 
 class Endpoint(Route):
-    """A route that does an operation.
+    """A route for an operation.
 
     Attributes:
-        operation: What it does.
-        tag: The part of the description that it stands in.
-        doc: What it does, in words.
-        takes: The types of ``body``, ``query`` and ``headers``; only of those that it has.
-        gives: The type of its answer.
+        operation: The operation.
+        tag: The section of the description.
+        doc: The handler's docstring.
+        takes: The types of ``body``, ``query`` and ``headers``, if the handler has them.
+        gives: The type of the answer.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Endpoint(Route):
 
 
 def routes_of(room: object, tag: str) -> list[BaseRoute]:
-    """The routes of a room's handlers, in the order in which they are written."""
+    """The routes of an object's handlers, in the order in which they are written."""
     return [
         Endpoint(operation, getattr(room, name), tag)
         for name, method in vars(type(room)).items()

@@ -1,4 +1,4 @@
-"""The parts of a streamed response that are made of a run's events, pulled or pushed. No I/O."""
+"""Encodes a run's events into the parts of a streamed response, pulled or pushed. No I/O."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["EventParts"]
 
 
 class EventParts:
-    """Encodes events as they come: for whoever iterates, and for whoever has them pushed.
+    """Encodes events as they come, for iteration or for a taker.
 
     Args:
-        events: What to encode; closed with this.
-        encode: Makes bytes of events, b"" of those that the client is not told. It may keep state:
-            it is given every event once, in order.
+        events: The events to encode; closed with this.
+        encode: Makes bytes of events, b"" for those that the client does not get. It may keep
+            state: it is called with every event once, in order.
     """
 
     def __init__(self, events: EventReader, encode: Callable[[list[Event]], bytes]) -> None:
@@ -27,7 +27,7 @@ class EventParts:
         return self
 
     async def __anext__(self) -> bytes:
-        """What has come since the last time, as one part; never empty."""
+        """The bytes since the last call, as one part; never empty."""
         while True:
             if part := self._encode(await self._events.__anext__()):
                 return part
@@ -37,11 +37,11 @@ class EventParts:
         await self._events.aclose()
 
     def push(self, taker: Taker[bytes]) -> None:
-        """Hand parts to a taker while ``__anext__`` waits, as a reader of events does."""
+        """Pass parts to a taker while ``__anext__`` waits, as readers of events do."""
         self._taker = taker
         self._events.push(self)
 
-    # As the taker of events
+    # As the taker of the reader's events
 
     @property
     def ready(self) -> bool:

@@ -1,9 +1,9 @@
-"""A response that streams: written as it comes, kept alive by comments, dropped if nobody reads.
+"""A streamed response: sent as it comes, kept alive by comments, dropped if the client is too slow.
 
-What the bytes are is the protocols' matter. Streams are many and their parts small, so there is no
-task and no timer for a part: one task writes, one waits for the client to leave, and one timer of
-the stream looks now and then at what the writer does. Parts that can be pushed do not even wake the
-task that writes, as long as the client reads.
+The protocols make the bytes. As there are many streams with small parts, parts have no tasks or
+timers of their own: per stream, one task writes, one waits for the client to disconnect, and one
+timer checks the writer in intervals. As long as the client reads, parts that can be pushed do not
+even wake the writing task.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ __all__ = ["EventStream"]
 class EventStream:
     """An ASGI response of server-sent events.
 
-    Memory stays bounded by what the socket's buffers hold and one part: the next part is asked for
-    when the last one has gone. A client that does not read for ``limits.slow_seconds`` (up to twice
-    that) loses its connection, and can come back with the last id it has. So does one whose run
-    does not end while the server does: only a stream that has ended is closed as such.
+    Memory is bounded by the socket's buffers and one part: the next part is requested when the
+    last one was sent. A client that stops reading for ``limits.slow_seconds`` (up to twice that)
+    is disconnected, and can reconnect with its last id. If the server stops before the run ends,
+    the connection is aborted: only a complete stream is closed normally.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class EventStream:
     ) -> None:
         """
         Args:
-            parts: Whole events, encoded; several at once are written at once. Closed at the end.
-                If they have ``push``, as ``EventParts`` has it, live ones are pushed.
-            limits: How long to wait, and how often to write the heartbeat on a silent stream.
+            parts: Encoded events; a part with several is written at once. Closed at the end. If
+                they have ``push``, like ``EventParts``, live ones are pushed.
+            limits: How long to wait for the client, and the interval of heartbeats.
             begun: What to write before the parts.
-            headers: More headers of the response.
-            on_leave: Called when the client left, or was dropped, before the end.
-            heartbeat: Written when nothing was for ``limits.heartbeat_seconds``; b"" for none.
+            headers: Additional headers of the response.
+            on_leave: Called if the client disconnects, or is dropped, before the end.
+            heartbeat: Written after ``limits.heartbeat_seconds`` of silence; b"" for none.
         """
         self._parts = parts
         self._begun = begun
@@ -64,7 +64,7 @@ class EventStream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         writer = _Writer(scope.get("tokenweir.send", send), self._heartbeat)
-        # Who is not uvicorn may need a task around what it is asked to send.
+        # Servers other than uvicorn may expect ``send`` to be called in a task.
         pushed = "tokenweir.abort" in scope
         writing = asyncio.ensure_future(self._write(writer, send, pushed=pushed))
         leaving = asyncio.ensure_future(_left(receive))
@@ -82,7 +82,7 @@ class EventStream:
             if self._on_leave is not None and not cut:
                 self._on_leave()
             if (cut or watch.given_up.done()) and "tokenweir.abort" in scope:
-                # Closing alone would wait until all that was written has been read.
+                # Closing it would wait until the client has read all that was written.
                 scope["tokenweir.abort"]()
                 await asyncio.sleep(0)
             if error is not None and not isinstance(error, (OSError, CutOffError)):
@@ -114,11 +114,11 @@ class EventStream:
 
 
 class _Writer:
-    """Writes parts, and heartbeats between them; knows since when it is at it.
+    """Writes parts, and heartbeats between them.
 
     Attributes:
         since: When the last write began, in the loop's time.
-        busy: Whether it has not ended yet, which is so while the client does not read.
+        busy: Whether it has not ended yet; this is so while the client does not read.
     """
 
     def __init__(self, send: Send, heartbeat: bytes) -> None:
@@ -126,7 +126,7 @@ class _Writer:
         self._clock = asyncio.get_running_loop().time
         self._heartbeat = heartbeat
         self._beside: asyncio.Task[None] | None = None
-        """What is written by no call of ``write``: a heartbeat, or the rest of a pushed part."""
+        """A write outside ``write``: a heartbeat, or the rest of a pushed part."""
         self.since = self._clock()
         self.busy = False
 
@@ -144,10 +144,10 @@ class _Writer:
         return not self.busy
 
     def take(self, part: bytes) -> None:
-        """Write a part from outside of the stream's task; only while ready.
+        """Write a part outside the stream's task; only while ready.
 
-        Nearly always that is done when this returns. If the client does not read, a task waits for
-        that, and for as long this is busy.
+        Usually the write is done when this returns. If the client does not read, a task finishes
+        it, and this is busy until then.
         """
         self.since = self._clock()
         sending = self.send({"type": "http.response.body", "body": part, "more_body": True})
@@ -169,7 +169,7 @@ class _Writer:
             beside.cancel()
             await asyncio.wait({beside})
             if not beside.cancelled():
-                beside.exception()  # nobody is left to be told
+                beside.exception()  # mark the error as retrieved
 
     def _write_beside(self, sending: Awaitable[None]) -> None:
         self.busy = True
@@ -177,14 +177,14 @@ class _Writer:
 
     async def _finish(self, sending: Awaitable[None]) -> None:
         await sending
-        # Not after an error: then it is busy until the next write raises that, or it is given up.
+        # Not after an error: it stays busy until the next write raises it, or it is given up.
         self.busy = False
         self._beside = None
 
 
 @types.coroutine
 def _resumed(sending: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
-    """Go on in a task with a coroutine that was begun without one, and waits for something."""
+    """Continue a coroutine in a task that was started without one, and waits for something."""
     try:
         yield awaited
     except BaseException:
@@ -194,7 +194,7 @@ def _resumed(sending: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any,
 
 
 class _Watch:
-    """Looks at a writer now and then: gives it up, or has it write a heartbeat.
+    """Checks a writer in intervals: gives it up, or makes it write a heartbeat.
 
     Attributes:
         given_up: Done when the client has not read for too long.
@@ -229,7 +229,7 @@ class _Watch:
 
 
 async def _left(receive: Receive) -> None:
-    """Return when the client has left."""
+    """Return when the client has disconnected."""
     with contextlib.suppress(OSError):
         while (await receive())["type"] != "http.disconnect":
             pass

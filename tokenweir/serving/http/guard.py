@@ -1,6 +1,6 @@
-"""What stands before every route: keys, origins, the size of bodies, and errors told as JSON.
+"""The middleware before all routes: keys, origins, the size of bodies, and errors as JSON.
 
-Plain ASGI, so that streams pass through untouched.
+It is plain ASGI, so streams pass through unchanged.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ _OPEN = frozenset({"/ok", "/", "/docs", "/openapi.json"})
 
 _OWNERS = b"tokenweir owner"
 _ROUNDS = 50_000
-"""Of hashing a key into its owner's id: some 20 ms a key, at the start only. The id is kept with
-runs and threads; whoever reads the data folder has to spend as much on every key that he tries."""
+"""Rounds of hashing that turn a key into its owner's id: about 20 ms per key, at the start only.
+Runs and threads store the id; whoever reads them has to spend as much on each key to try."""
 
 _logger = logging.getLogger("tokenweir.serving")
 
 
 def needs_no_key(path: str) -> bool:
-    """Whether a path is open to everybody.
+    """Whether a path needs no API key.
 
-    These are: whether the server lives, the page that asks for the key, and the description, which
-    is the same for every server.
+    These are the health check, the page, which asks for the key, and the description, which is
+    the same for every server.
     """
     return path in _OPEN or path.startswith("/page/")
 
 
 def owner_of(scope: Any) -> str:
-    """Whose request it is, as ``Guard`` found; "" where there are no keys."""
+    """The owner of a request, set by ``Guard``; "" without API keys."""
     owner: str = scope.get("tokenweir.owner", "")
     return owner
 
 
 class Guard:
-    """The middleware that decides whether a request reaches the routes. CORS comes before it."""
+    """The middleware that decides whether a request reaches the routes. CORS runs before it."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Guard:
         local: bool = False,
     ) -> None:
         self._app = app
-        # Digests have one length, so comparing them tells nothing of the keys'.
+        # Digests have equal lengths, so comparing them reveals nothing about the keys'.
         self._keys = [hashlib.sha256(key.encode()).digest() for key in keys]
         self._owners = [_owner_id(key) for key in keys]
         self._cors = frozenset(cors)
@@ -96,7 +96,7 @@ class Guard:
             await self._app(scope, limited, sending)
         except ClientDisconnect:
             if not started:
-                body = body_of(path, 408, "the body did not come to its end")
+                body = body_of(path, 408, "the body is incomplete: the rest of it did not come")
                 await answer(sending, 408, body, [(b"connection", b"close")])
         except ServingError as error:
             if started:
@@ -112,7 +112,7 @@ class Guard:
             await answer(sending, 500, body)
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a WebSocket in as a request, or refuse the handshake."""
+        """Accept a WebSocket like a request, or refuse the handshake."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         try:
             self._check_origin(headers)
@@ -139,15 +139,15 @@ class Guard:
         raise UnauthorizedError("an API key is needed: send it as x-api-key, or as a bearer token")
 
     def _check_origin(self, headers: dict[bytes, bytes]) -> None:
-        """Refuse other origins' pages: browsers send some requests without asking first."""
+        """Refuse pages of other origins: browsers send some requests without a preflight."""
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if self._local and not _is_loopback(host):
-            raise ForbiddenError("this server answers to localhost only; see --host")
+            raise ForbiddenError("this server only answers requests to localhost; see --host")
         origin = headers.get(b"origin", b"").decode("latin-1")
         if not origin or origin in self._cors or "*" in self._cors:
             return
         if origin.lower().partition("://")[2] != host:
-            raise ForbiddenError(f"pages of {origin} may not call; list it with --cors")
+            raise ForbiddenError(f"pages of {origin} may not call this server; see --cors")
 
     def _limited(self, headers: dict[bytes, bytes], receive: Receive) -> Receive:
         most = self._limits.body
@@ -176,7 +176,7 @@ class Guard:
 
 
 def _owner_id(key: str) -> str:
-    """Who a key stands for: the same at every start, 128 bits, of no use for finding the key."""
+    """The owner's id for a key: the same at every start, 128 bits; it does not reveal the key."""
     return hashlib.pbkdf2_hmac("sha256", key.encode(), _OWNERS, _ROUNDS, 16).hex()
 
 

@@ -1,4 +1,4 @@
-"""Whether the server lives, what it is, and how busy: ``/ok``, ``/info``, ``/metrics``."""
+"""The server's health, name and load: ``/ok``, ``/info``, ``/metrics``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = [
 
 
 class Health(Struct, kw_only=True):
-    """Whether the server lives, and if not, why."""
+    """Whether the server is healthy, and if not, why."""
 
     ok: bool
     stopping: bool | UnsetType = UNSET
@@ -45,7 +45,7 @@ class Health(Struct, kw_only=True):
 
 
 class Info(Struct, kw_only=True):
-    """Name, version, graphs, and what LangGraph's clients ask for."""
+    """Name, version, graphs, and the flags that LangGraph's clients read."""
 
     name: str = "tokenweir"
     version: str = __version__
@@ -66,9 +66,9 @@ class _Health(Collector):
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
-    @Operation("GET", "/ok", also={503: "It is stopping, or cannot write."})
+    @Operation("GET", "/ok", also={503: "The server is stopping, or cannot write."})
     async def ok(self, request: Request) -> Health | Response:
-        """Say whether the server lives."""
+        """Report whether the server is healthy."""
         runs = self._service.started
         if runs is None:
             return _unwell(detail="the server has not started")
@@ -82,52 +82,50 @@ class _Health(Collector):
 
     @Operation("GET", "/info")
     async def info(self, request: Request) -> Info:
-        """Say what the server is."""
+        """Report the server's name, version and graphs."""
         flags = {"assistants": True, "crons": False, "langsmith": False}
         return Info(graphs=list(self._service.runs.graphs), flags=flags)
 
     @Operation("GET", "/metrics", gives=str, kinds=["text/plain"])
     async def metrics(self, request: Request) -> Response:
-        """Say how busy the server is, for Prometheus."""
+        """Report the server's load, for Prometheus."""
         self._counts = await self._service.runs.store.counts()
         form = CONTENT_TYPE_PLAIN_0_0_4
         return Response(generate_latest(self._registry), media_type=form)
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics as they are now: the registry asks for them."""
+        """The current metrics; called by the registry."""
         runs = self._service.runs
         counts = self._counts
         kept = GaugeMetricFamily(
-            "tokenweir_runs_kept", "Runs that are over and kept, by status.", labels=["status"]
+            "tokenweir_runs_kept", "Ended runs that are kept, by status.", labels=["status"]
         )
         for status in sorted(FINAL):
             kept.add_metric([status], counts.runs.get(status, 0))
         uptime = time.monotonic() - self._started
         active = runs.worker.active
-        yield GaugeMetricFamily("tokenweir_runs_running", "Runs that run now.", active)
+        yield GaugeMetricFamily("tokenweir_runs_running", "Running runs.", active)
         yield GaugeMetricFamily(
-            "tokenweir_runs_waiting", "Runs that wait for their turn.", counts.waiting
+            "tokenweir_runs_waiting", "Runs waiting for their turn.", counts.waiting
         )
         yield kept
         if counts.servers is not None:
             yield GaugeMetricFamily(
                 "tokenweir_service_runs_running",
-                "Runs that run now, on all servers.",
+                "Running runs, on all servers.",
                 counts.runs.get("running", 0),
             )
-            yield GaugeMetricFamily(
-                "tokenweir_service_servers", "Servers that live.", counts.servers
-            )
+            yield GaugeMetricFamily("tokenweir_service_servers", "Live servers.", counts.servers)
             yield GaugeMetricFamily(
                 "tokenweir_service_oldest_waiting_seconds",
-                "For which the oldest run that waits has been due.",
+                "Since the oldest waiting run became due.",
                 counts.oldest,
             )
         yield GaugeMetricFamily("tokenweir_threads", "Threads that are kept.", counts.threads)
         yield CounterMetricFamily(
             "tokenweir_events", "Events recorded by this process.", runs.worker.events
         )
-        yield GaugeMetricFamily("tokenweir_uptime_seconds", "Since this process serves.", uptime)
+        yield GaugeMetricFamily("tokenweir_uptime_seconds", "Since this process started.", uptime)
         usage = runs.worker.usage
         callers = [(list(caller), counts) for caller, counts in usage.callers.items()]
         yield from _usage("model", list(Caller._fields), callers)
@@ -140,7 +138,7 @@ class _Health(Collector):
         )
         yield _histogram(
             "takeover",
-            "From a server's last sign of life to when this process claimed its run.",
+            "From the last heartbeat of a run's former server to its claim by this process.",
             {(): timing.taken_over},
         )
         yield _histogram(
@@ -156,19 +154,19 @@ class _Health(Collector):
 
 
 _COUNTS = {
-    "calls": "Model calls of runs of this process that are over",
-    "failed": "Those of them that failed",
-    "input_tokens": "Tokens that models were given, as providers count them",
-    "output_tokens": "Tokens that models wrote, as providers count them",
+    "calls": "Ended model calls in runs of this process",
+    "failed": "Failed model calls in runs of this process",
+    "input_tokens": "Input tokens of models, as counted by providers",
+    "output_tokens": "Output tokens of models, as counted by providers",
 }
 
 
 def _usage(
     by: str, labels: list[str], found: list[tuple[list[str], Counts]]
 ) -> Iterator[CounterMetricFamily]:
-    """A family for each count."""
+    """One family per count."""
     for name, meaning in _COUNTS.items():
-        about = "by tag" if by == "tag" else "by who called"
+        about = "by tag" if by == "tag" else "by caller"
         family = CounterMetricFamily(
             f"tokenweir_{by}_{name}", f"{meaning}, {about}.", labels=labels
         )

@@ -1,6 +1,6 @@
-"""Log lines that anybody can cause: the first few of a kind pass, of the others their number.
+"""Limits log lines that any client can cause: a few of each kind pass, the others are counted.
 
-uvicorn warns of everything that is no request. A client that means harm could fill a disk so.
+uvicorn logs everything that is not a request; a malicious client could fill a disk that way.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ __all__ = ["LogLimit"]
 
 
 class LogLimit(logging.Filter):
-    """A filter of a logger: a few records of each kind pass in each period, the others are counted.
+    """A logging filter that passes a few records of each kind per period, and counts the others.
 
-    A kind is a message without its values. What was held back is told in one line when the period
-    is over, which begins with the first record and is timed by the event loop.
+    A kind is a message without its values. When the period is over, one line per kind reports what
+    was held back. A period begins with its first record and is timed by the event loop.
     """
 
     def __init__(self, logger: logging.Logger, first: int = 5, period: float = 60.0) -> None:
         """
-        Args:
-            logger: What the summary is told to.
-            first: How many of a kind pass in a period.
-            period: Seconds.
+        logger: The logger for the reports.
+        first: How many records of a kind pass in a period.
+        period: Seconds.
         """
         super().__init__()
         self._logger = logger
@@ -40,13 +39,13 @@ class LogLimit(logging.Filter):
         if self._telling:
             return True
         if self._timer is None:
-            with contextlib.suppress(RuntimeError):  # no loop: ``tell`` ends the period
+            with contextlib.suppress(RuntimeError):  # without a loop, only ``tell`` ends the period
                 self._timer = asyncio.get_running_loop().call_later(self._period, self.tell)
         self._seen[str(record.msg)] += 1
         return self._seen[str(record.msg)] <= self._first
 
     def tell(self) -> None:
-        """End the period: tell what was held back, one line for each kind."""
+        """End the period, and report what was held back, one line per kind."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,7 +1,7 @@
-"""How many files the process may have open, and what a server takes of them. No I/O but that.
+"""How many files this process may have open, and what a server uses them for.
 
-A connection is an open file, and so is one of a run to its provider. Without any left nobody can
-connect, and nothing that has to be opened can be.
+A connection of a client is an open file, and so is a run's connection to its provider. Without free
+ones, no client can connect, and no file can be opened.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ except ImportError:  # Windows
 __all__ = ["Shares", "raise_limit"]
 
 _MOST = 65_536
-"""More is of no use to one process."""
+"""One process has no use for more."""
 
 _RESERVE = 64
-"""For the event log, the checkpoints, and what the process has open besides: about half of it is
-open when nothing is going on."""
+"""For the event log, the checkpoints, and other files of the process, which has about half of these
+open when idle."""
 
 
 @dataclass(frozen=True)
 class Shares:
-    """What open files are for.
+    """What open files are used for.
 
     Attributes:
         connections: Connections of clients.
-        refusals: Connections beyond that, each of which is told so and closed.
-        runs: Runs at once, each with one connection to a provider.
+        refusals: Connections beyond those, which are refused and closed.
+        runs: Runs at a time, each with one connection to a provider.
     """
 
     connections: int
@@ -40,19 +40,19 @@ class Shares:
 
     @classmethod
     def of(cls, files: int) -> Shares:
-        """The shares of so many open files, less a reserve."""
+        """The shares of this many open files, minus a reserve."""
         fifth = max(1, (files - _RESERVE) // 5)
         return cls(connections=2 * fifth, refusals=fifth, runs=2 * fifth)
 
 
 def raise_limit() -> int:
-    """Let this process open as many files as it may; how many that are."""
+    """Raise this process's limit of open files as far as it may, and return it."""
     files = _MOST
     if resource is not None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = _MOST if hard == resource.RLIM_INFINITY else min(hard, _MOST)
         if soft != resource.RLIM_INFINITY and soft < wanted:
-            with contextlib.suppress(ValueError, OSError):  # macOS has a limit besides
+            with contextlib.suppress(ValueError, OSError):  # macOS has another limit
                 resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
                 soft = wanted
         if soft != resource.RLIM_INFINITY:

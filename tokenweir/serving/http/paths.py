@@ -1,4 +1,4 @@
-"""Where an application is: at the root of a server, or mounted below a path of another one's."""
+"""The path of an application: at the root of a server, or mounted below a path of another."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ __all__ = ["route_path"]
 
 
 def route_path(scope: Scope) -> str:
-    """A request's path within the application, without the prefix that it is mounted below.
+    """A request's path within the application, without the path that it is mounted below.
 
-    As Starlette's router reads it, so that what is decided by this path holds for its route.
+    Starlette's router reads it in the same way, so decisions about this path hold for its route.
     """
     path: str = scope["path"]
     prefix: str = scope.get("root_path", "")

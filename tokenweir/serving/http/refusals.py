@@ -1,4 +1,4 @@
-"""How a client is told that something went wrong: in the shape of the protocol that it speaks."""
+"""Tells clients about errors, in the format of their protocol."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = [
 ]
 
 OPENAI = "/v1/"
-"""What the paths of OpenAI's protocol begin with."""
+"""The prefix of paths of OpenAI's protocol."""
 
 
 class Problem(TypedDict):
-    """What went wrong."""
+    """An error."""
 
     detail: str
 
@@ -39,13 +39,13 @@ class OpenAIError(TypedDict):
 
 
 class OpenAIProblem(TypedDict):
-    """What went wrong, as OpenAI's clients read it."""
+    """An error in the format of OpenAI's protocol."""
 
     error: OpenAIError
 
 
 def status_of(path: str, error: ServingError) -> int:
-    """The status for an error: OpenAI's clients know 400 for what others call 422."""
+    """The status for an error: OpenAI's clients expect 400 where others expect 422."""
     if path.startswith(OPENAI) and isinstance(error, InvalidError):
         return 400
     return error.status
@@ -54,14 +54,14 @@ def status_of(path: str, error: ServingError) -> int:
 def body_of(
     path: str, status: int, message: str, *, code: str | None = None, param: str | None = None
 ) -> Problem | OpenAIProblem:
-    """The body of an error: ``{"detail": ...}``, or as ``openai_body`` where OpenAI's clients ask.
+    """The body of an error: ``{"detail": ...}``, or ``openai_body`` on OpenAI's paths.
 
     Args:
-        path: Where the request went.
-        status: The status that goes with it.
-        message: What to do; fit for clients.
-        code: A word for programs, where the protocol has a place for it.
-        param: The field that is wrong, likewise.
+        path: The request's path.
+        status: The answer's status.
+        message: The text for clients.
+        code: A code for programs, for protocols that have a field for it.
+        param: The invalid field, for protocols that have a field for it.
     """
     if path.startswith(OPENAI):
         return openai_body(status, message, code=code, param=param)
@@ -71,7 +71,7 @@ def body_of(
 def openai_body(
     status: int, message: str, *, code: str | None = None, param: str | None = None
 ) -> OpenAIProblem:
-    """An error as OpenAI's clients read it."""
+    """An error in the format of OpenAI's protocol."""
     kind = "invalid_request_error" if status < 500 else "server_error"
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
@@ -79,7 +79,7 @@ def openai_body(
 async def answer(
     send: Send, status: int, body: Mapping[str, Any], headers: Sequence[tuple[bytes, bytes]] = ()
 ) -> None:
-    """Send a whole response with a JSON document."""
+    """Send a complete response with a JSON document."""
     data = json.dumps(body).encode()
     length = (b"content-length", str(len(data)).encode())
     head = [(b"content-type", b"application/json"), length, *headers]

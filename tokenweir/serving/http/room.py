@@ -1,5 +1,6 @@
-"""Who may be connected: so many connections, so many of one address, idle ones only while there
-is room. No I/O.
+"""Decides which connections are served: limits their number, in all and per address. No I/O.
+
+If there is no room, an idle connection is closed for a new one.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from tokenweir.serving.http.open_files import Shares
 __all__ = ["Connection", "Room", "address_of"]
 
 _GRACE = 2.0
-"""Seconds for which a connection may be idle whatever comes: its request may be on its way."""
+"""Seconds for which an idle connection is kept in any case: its request may be on its way."""
 
 
 class Connection(Protocol):
-    """What is connected."""
+    """A connection of a client."""
 
     def drop(self) -> None:
         """Close it at once."""
@@ -25,11 +26,11 @@ class Connection(Protocol):
 
 
 class Room:
-    """Counts connections, and says which of them has to go for another one.
+    """Counts connections, and decides which has to make room for another.
 
     Args:
-        shares: How many connections at once, and how many that are about to be refused.
-        of_one: Connections of one address at once.
+        shares: How many connections may be served, and how many refused, at a time.
+        of_one: Connections of one address at a time.
     """
 
     def __init__(self, shares: Shares, of_one: int) -> None:
@@ -39,18 +40,19 @@ class Room:
         self._by_address: dict[str, dict[Connection, None]] = {}
         self._address: dict[Connection, str] = {}
         self._idle: dict[Connection, float] = {}
-        """Since when; who has been idle longest comes first."""
+        """Idle connections with the time since when; the longest idle first."""
         self._refused: set[Connection] = set()
 
     def enter(self, connection: Connection, address: str) -> bool:
-        """Take a connection in; or return False, if it has to be refused.
+        """Admit a connection; return False if it has to be refused.
 
-        An idle one may be dropped for it. So is this one, if too many are being refused already.
+        An idle connection may be dropped for it. If too many are being refused already, it is
+        dropped at once.
         """
         same = self._by_address.get(address, {})
         full = len(self._address) >= self._most
         if full or len(same) >= self._of_one:
-            # Of an address that has too many one of its own goes, and nobody else's.
+            # An address with too many connections must give up one of its own.
             crowd = self._idle if len(same) < self._of_one else same
             leaving = next((each for each in crowd if each in self._idle), None)
             if leaving is None or time.monotonic() - self._idle[leaving] < _GRACE:
@@ -66,7 +68,7 @@ class Room:
         return True
 
     def leave(self, connection: Connection) -> None:
-        """A connection is closed; or is about to be, and does not count any more."""
+        """Note that a connection is closed, or is about to be, and no longer counts."""
         self._refused.discard(connection)
         self._idle.pop(connection, None)
         address = self._address.pop(connection, None)
@@ -77,17 +79,17 @@ class Room:
                 del self._by_address[address]
 
     def work(self, connection: Connection) -> None:
-        """A connection has a request to be answered."""
+        """Note that a connection has a request in progress."""
         self._idle.pop(connection, None)
 
     def rest(self, connection: Connection) -> None:
-        """A connection has none."""
+        """Note that a connection is idle."""
         if connection in self._address:
             self._idle[connection] = time.monotonic()
 
 
 def address_of(transport: Any) -> str:
-    """Whose a connection is: an address, or of IPv6 the network of one, which is one house's."""
+    """The address of a connection; for IPv6 its /64 network, which usually is one customer's."""
     peer = transport.get_extra_info("peername")
     host = str(peer[0]) if isinstance(peer, (tuple, list)) and peer else ""
     if ":" not in host:

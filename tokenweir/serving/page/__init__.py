@@ -1,4 +1,4 @@
-"""The page at ``/`` and the client module: files as they are, sent to browsers. No build step."""
+"""The page at ``/`` and the client module: static files for browsers, without a build step."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _TYPES = {
     "picture.js": "text/javascript",
     "server.js": "text/javascript",
 }
-"""All that is sent; nothing else of the folder is."""
+"""All files that are served, with their types."""
 
-_AS_IT_WAS = {304: "As it was."}
+_AS_IT_WAS = {304: "Not modified."}
 _POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
 def routes(service: Service) -> list[BaseRoute]:
-    """The routes of the page; they need no key, as the page asks for it."""
+    """The routes of the page; they need no key, as the page asks for one."""
     return routes_of(_Page(), "Page")
 
 
@@ -55,7 +55,7 @@ class _Page:
         "GET", "/page/{name}", gives=str, kinds=sorted(set(_TYPES.values())), also=_AS_IT_WAS
     )
     async def file(self, request: Request) -> Response:
-        """Read a file of the page; `client.js` is the module for pages of others."""
+        """Read a file of the page; `client.js` is the module for other pages."""
         name: str = request.path_params["name"]
         if name not in _TYPES:
             raise NotFoundError(f"there is no file {name!r}")
@@ -78,6 +78,6 @@ def _answer(request: Request, name: str) -> Response:
 
 @cache
 def _read(name: str) -> tuple[bytes, str]:
-    """A file and its tag; read once, as it is part of the package."""
+    """A file and its etag; cached, as the package does not change."""
     body = (_HERE / name).read_bytes()
     return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'

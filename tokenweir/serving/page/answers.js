@@ -1,4 +1,4 @@
-/** What a graph waits for: a question for each interrupt, and the answers from what is typed. */
+/** The questions of interrupts, and the answers that are typed. */
 
 import { element } from "./message.js";
 
@@ -24,7 +24,7 @@ export function showQuestions(place, interrupts) {
   );
 }
 
-/** What to resume the graph with: one answer, or one for each of several by its interrupt's id. */
+/** The value to resume the graph with: one answer, or several by interrupt id. */
 export function readAnswers(place) {
   const fields = [...place.querySelectorAll("textarea")];
   if (fields.length === 1) return valueOf(fields[0].value);
@@ -33,7 +33,7 @@ export function readAnswers(place) {
   );
 }
 
-/** What was answered, in one line. */
+/** The answers in one line. */
 export function answered(resume) {
   const several = typeof resume === "object" && resume !== null;
   const values = several ? Object.values(resume) : [resume];

@@ -10,15 +10,15 @@
  *       finish: (end) => ...,
  *       fail: (error) => ...,
  *     });
- *     reading.abort();           // stop reading; the run goes on
+ *     reading.abort();           // stop reading; the run continues
  *     await reading.cancel();    // stop the run itself
  *
- * A connection that breaks is taken up again where it broke: nothing is lost, nothing comes twice.
- * What another page began, or this one before it was loaded again, is read with
- * `follow("/runs/" + id, {...})`.
+ * A broken connection is resumed where it broke: nothing is lost or repeated. Use
+ * `follow("/runs/" + id, {...})` to read a run that another page started, or this one before a
+ * reload.
  */
 
-/** How a reading can fail. `kind` says what happened, `message` what to tell a person. */
+/** How a reading failed: `kind` is for programs, `message` for users. */
 export class TokenweirError extends Error {
   /**
    * @param {"run" | "refused" | "connection"} kind
@@ -35,7 +35,7 @@ export class TokenweirError extends Error {
 }
 
 /**
- * Server-sent events from text, by the rules of the HTML standard. Plain code: feed it what arrives.
+ * Parses server-sent events by the rules of the HTML standard. No I/O: feed it the text received.
  */
 export class EventParser {
   constructor() {
@@ -49,7 +49,7 @@ export class EventParser {
   }
 
   /**
-   * The events that end in this text, in order.
+   * The events that are complete with this text, in order.
    * @param {string} text
    * @returns {{event: string, data: string, id: string}[]}
    */
@@ -58,7 +58,7 @@ export class EventParser {
       this._began = true;
       if (text.charCodeAt(0) === 0xfeff) text = text.slice(1);
     }
-    // The LF of a CR LF that was cut between two chunks belongs to the line that ended.
+    // The LF of a CR LF that was split between two chunks belongs to the line that ended.
     if (this._afterReturn && text) {
       if (text[0] === "\n") text = text.slice(1);
       this._afterReturn = false;
@@ -86,7 +86,7 @@ export class EventParser {
 
   _field(line) {
     const colon = line.indexOf(":");
-    if (colon === 0) return; // a comment: the server shows that it is there
+    if (colon === 0) return; // a comment, such as a heartbeat
     const name = colon < 0 ? line : line.slice(0, colon);
     let value = colon < 0 ? "" : line.slice(colon + 1);
     if (value[0] === " ") value = value.slice(1);
@@ -97,7 +97,7 @@ export class EventParser {
   }
 
   _dispatch() {
-    // An id counts once its event is whole, even where there is no data to hand on.
+    // An id takes effect once its event is complete, even if the event has no data.
     if (this._id !== undefined) this.lastEventId = this._id;
     const event = this._data.length
       ? { event: this._event || "message", data: this._data.join("\n"), id: this.lastEventId }
@@ -109,7 +109,7 @@ export class EventParser {
 
 /**
  * Start a run of a graph and read its tokens.
- * @param {string | URL} graph Where the graph is: "/graphs/NAME".
+ * @param {string | URL} graph The graph's address: "/graphs/NAME".
  * @param {any} input The graph's input.
  * @param {import("./client.d.ts").RunOptions} [options]
  */
@@ -126,8 +126,8 @@ export function run(graph, input, options = {}) {
 }
 
 /**
- * Read a run that has begun, from its beginning or from after an event.
- * @param {string | URL} address Where the run is: "/runs/ID".
+ * Read a run that was started before, from its beginning or from after an event.
+ * @param {string | URL} address The run's address: "/runs/ID".
  * @param {import("./client.d.ts").FollowOptions} [options]
  */
 export function follow(address, options = {}) {
@@ -135,44 +135,44 @@ export function follow(address, options = {}) {
   return new Reading(rest, _join(address, "/events"), { only, lastEventId, replay, address }, null);
 }
 
-/** A run that is being read. `run` and `follow` make these. */
+/** A run that is being read; made by `run` and `follow`. */
 export class Reading {
   constructor(options, url, { only = "", lastEventId = "", replay = "", address = null }, body) {
-    /** The id of the last event that was handed on; give it to `follow` to go on from there. */
+    /** The id of the last event passed on; `follow` continues after it. */
     this.lastEventId = lastEventId;
-    /** The run's id, as soon as it is known. @type {string | null} */
+    /** The run's id, once it is known. @type {string | null} */
     this.id = null;
-    /** Where the run is, "/runs/ID", as soon as it is known. @type {string | null} */
+    /** The run's address, "/runs/ID", once it is known. @type {string | null} */
     this.address = address === null ? null : String(address);
     this._options = { retries: 30, silence: 45_000, headers: {}, ...options };
     this._fetch = options.fetch ?? globalThis.fetch.bind(globalThis);
     this._asked = new URLSearchParams(Object.entries({ only, replay }).filter(([, each]) => each));
     this._leaving = new AbortController();
     this._over = false;
-    /** Settles when the run is known, or never will be. @type {Promise<void>} */
+    /** Settles when the run is known, or cannot be known any more. @type {Promise<void>} */
     this._begun = new Promise((resolve) => (this._settle = resolve));
     if (options.signal) {
       if (options.signal.aborted) this.abort();
       else options.signal.addEventListener("abort", () => this.abort(), { once: true });
     }
-    /** Settles when reading is over, however it ended; rejects only with what a callback threw. @type {Promise<void>} */
+    /** Settles when reading has ended; rejects only with a callback's error. @type {Promise<void>} */
     this.done = this._read(url, body).finally(() => this._settle());
   }
 
-  /** Stop reading. The run goes on, and can be followed again; no callback is called any more. */
+  /** Stop reading. The run continues, and can be followed again; no more callbacks are called. */
   abort() {
     this._over = true;
     this._leaving.abort();
   }
 
   /**
-   * Stop the run itself; what it had written stays. Its last event comes as any other. A run that
-   * is about to begin is stopped as soon as it has.
+   * Stop the run itself; what it has written stays. Its last event comes like any other. A run that
+   * is still starting is stopped as soon as it has started.
    */
   async cancel() {
     if (!this.address) await this._begun;
     if (!this.address) {
-      throw new TokenweirError("refused", "the run did not begin: there is nothing to cancel");
+      throw new TokenweirError("refused", "the run did not start, so there is nothing to cancel");
     }
     let response;
     try {
@@ -198,12 +198,12 @@ export class Reading {
         problem = new TokenweirError("connection", "the connection ended before the run did");
       } catch (error) {
         if (this._over) return;
-        if (!(error instanceof TokenweirError)) throw error; // from a callback: the page's own
+        if (!(error instanceof TokenweirError)) throw error; // thrown by a callback of the page
         problem = error;
       }
       if (problem.kind === "refused") return this._fail(problem);
-      // A run whose start was not answered may have begun or not: starting it again might run it
-      // twice, so that is left to whoever asked for it. A start that was answered did not begin it.
+      // If the request to start a run got no answer, the run may have started or not: starting it
+      // again might run it twice, so the caller decides. If it got an answer, it did not start.
       if (!this.address) {
         if (problem.status !== null) problem.kind = "refused";
         return this._fail(problem);
@@ -213,14 +213,14 @@ export class Reading {
       tries = this.lastEventId === before ? tries + 1 : 1;
       if (tries > this._options.retries) return this._fail(problem);
       this._options.reconnect?.(tries, problem);
-      // At most doubled three times, so that a network that is back is soon found to be; by chance
-      // a little more or less, so that not all readers of a server come back at once.
+      // Double the pause at most three times, to notice soon that the network is back; vary it
+      // randomly, so that not all clients of a server reconnect at the same time.
       const pause = tries === 1 ? Math.min(wait, 250) : wait * 2 ** Math.min(tries - 2, 3);
       await this._pause(pause * (0.75 + Math.random() / 2));
     }
   }
 
-  /** Read one connection to its end. Throws TokenweirError for what may be tried again, or not. */
+  /** Read one connection until it ends. Throws TokenweirError; its kind tells whether to retry. */
   async _connection(url, body, hint) {
     const silence = new AbortController();
     const leave = () => silence.abort();
@@ -273,14 +273,14 @@ export class Reading {
       }),
     );
     if (response.status === 204) {
-      // The server has nothing more to tell: the run's end was read before.
+      // The server has no more events: the run's end was read before.
       this._over = true;
       return new ReadableStream({ start: (controller) => controller.close() });
     }
     if (!response.ok || !response.body) throw await _refusal(response);
     const place = response.headers.get("content-location");
     if (place) {
-      // Beside the graphs, also where a proxy has put the server below a path of its own.
+      // Relative to the graphs, as a proxy may serve them below a path of its own.
       const id = place.replace(/\/+$/, "").split("/").pop();
       this._know(new URL(`../../runs/${id}`, response.url || url).href);
     }
@@ -337,7 +337,7 @@ function _join(address, rest) {
   return String(address).replace(/\/+$/, "") + rest;
 }
 
-/** What the network did wrong, as one kind of error. */
+/** Turn errors of the network into TokenweirError. */
 async function _tried(promise) {
   try {
     return await promise;
@@ -353,9 +353,9 @@ async function _refusal(response) {
     data = await response.json();
     message = data.detail ?? data.error?.message ?? data.message ?? message;
   } catch {
-    // No JSON: the status has to do.
+    // Not JSON: only the status is known.
   }
-  // What may pass by itself is worth another try; what was wrong with the request is not.
+  // These may pass, so trying again may help; errors of the request itself do not.
   const passing = response.status === 429 || response.status >= 500;
   const more = { status: response.status, data };
   return new TokenweirError(passing ? "connection" : "refused", String(message), more);

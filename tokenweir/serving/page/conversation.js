@@ -1,13 +1,13 @@
 /**
- * A conversation with a graph: turns, each a run, drawn as they come. It outlives a reload: what
- * `saved()` gave is taken up again. Knows nothing of buttons and fields: it tells how it goes.
+ * A conversation with a graph: turns, each a run, drawn as their events come. It survives a reload,
+ * through `saved()`. It knows no buttons and fields, but reports its phases.
  */
 
 import { follow, run } from "./client.js";
 import { Meter } from "./meter.js";
 import { ROOT, headers } from "./server.js";
 
-/** The phases in which a run is under way. */
+/** The phases in which a run is in progress. */
 const BUSY = new Set(["starting", "running", "broken", "stopping"]);
 
 export class Conversation {
@@ -27,11 +27,11 @@ export class Conversation {
     this.phase = "ready";
     this.total = new Meter();
     this.reading = null;
-    /** Turns of before a reload that are still to be shown again. */
+    /** The turns from before a reload that still have to be shown. */
     this.ahead = 0;
   }
 
-  /** Whether it goes on turn by turn; other graphs begin anew with each run. */
+  /** Whether runs continue the conversation; with other graphs, each run starts afresh. */
   get isTalk() {
     return this.graph.input === null || this.graph.input.some(({ type }) => type === "messages");
   }
@@ -43,7 +43,7 @@ export class Conversation {
   /**
    * Run the graph.
    * @param {{input?: any, said?: string, only?: string, command?: object}} turn Without input and
-   *   command the last run goes on where it failed.
+   *   command, the last run continues from where it failed.
    */
   async begin({ input, said = "", only = "", command }) {
     const { lanes, picture } = this.stage;
@@ -66,7 +66,7 @@ export class Conversation {
     await this.reading.done;
   }
 
-  /** Show again what was shown before a reload, and go on with what still runs. */
+  /** Show the turns from before a reload, and continue with an unfinished run. */
   async goOn() {
     const known = this.turns.filter(({ run: id }) => id);
     this.ahead = known.length;
@@ -78,7 +78,7 @@ export class Conversation {
       this.stage.lanes.turn(this.isTalk ? (turn.said ?? "") : "", turn.meters);
       this.stage.picture.begin();
       const callbacks = this.callbacks();
-      // What came while the page was away is counted token by token.
+      // Tokens that came while the page was away are counted one by one.
       const replay = turn.last && turn.seconds === undefined ? "full" : "compact";
       this.tell("starting");
       const address = `${ROOT}/runs/${encodeURIComponent(turn.run)}`;
@@ -87,7 +87,7 @@ export class Conversation {
     }
   }
 
-  /** Stop the run, which may not even have begun. */
+  /** Stop the run, even if it is still starting. */
   async stop() {
     if (!this.busy || this.phase === "stopping") return;
     const { phase, turn } = this;
@@ -95,17 +95,17 @@ export class Conversation {
     try {
       await this.reading.cancel();
     } catch (error) {
-      // Where the run is over anyway, its end was told already.
+      // If the run has ended anyway, its end was reported already.
       if (this.phase === "stopping" && this.turn === turn) this.tell(phase, { problem: error });
     }
   }
 
-  /** Draw what came since the last frame. */
+  /** Draw the changes since the last frame. */
   draw(now) {
     this.stage.lanes.draw(now, this.busy);
   }
 
-  /** Milliseconds that the turn takes, or took; null if that is not known. */
+  /** The duration of the turn so far, or in all, in milliseconds; null if unknown. */
   elapsed(now) {
     if (this.busy) return this.turn.began === undefined ? null : now - this.turn.began;
     return this.turn?.seconds === undefined ? null : this.turn.seconds * 1000;
@@ -125,7 +125,7 @@ export class Conversation {
     this.stage.tell(phase, more);
   }
 
-  /** The turn is over; with another to be shown again at once, that is nothing to tell. */
+  /** Report that the turn has ended, unless another one is shown right after it. */
   over(phase, more) {
     if (this.ahead === 0) this.tell(phase, more);
   }
@@ -156,7 +156,7 @@ export class Conversation {
           if (begins) lanes.times.began(record.task, Date.now());
         }
         if (event !== "run") return;
-        // What was there before this page came is shown, and not measured.
+        // Events from before this page was loaded are shown, but not measured.
         if (turn.began === undefined) known = record.last;
         this.thread = record.thread ?? this.thread;
         if (this.phase !== "stopping") this.tell("running");
@@ -179,14 +179,14 @@ export class Conversation {
     };
   }
 
-  /** The place in the run of the event that is being handed on. */
+  /** The place in the run of the current event. */
   place() {
     return Number(this.reading.lastEventId.split(":").pop());
   }
 }
 
 function newId() {
-  // crypto.randomUUID is for https and localhost only.
+  // crypto.randomUUID exists only for https and localhost.
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 15) | 64;
   bytes[8] = (bytes[8] & 63) | 128;

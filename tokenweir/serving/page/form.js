@@ -1,4 +1,4 @@
-/** Fields for the keys of a graph's input, and the input from what is typed into them. */
+/** Fields for the keys of a graph's input, and the input that is typed into them. */
 
 import { element } from "./message.js";
 
@@ -35,7 +35,7 @@ export function showFields(place, keys) {
   );
 }
 
-/** The graph's input, or an Error that says which field is wrong. */
+/** The graph's input; throws an Error that names a field with an invalid value. */
 export function readFields(place) {
   const input = {};
   for (const field of place.querySelectorAll("[data-type]")) {
@@ -55,7 +55,7 @@ export function readFields(place) {
   return input;
 }
 
-/** What the input says, in one line, as a heading for what is written to it. */
+/** The input in one line, as a heading for the answer. */
 export function said(input) {
   if (typeof input !== "object" || input === null) return String(input ?? "");
   const messages = input.messages;

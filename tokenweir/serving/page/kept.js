@@ -1,8 +1,8 @@
-/** What outlives a reload, as JSON, of a window or of the browser; nothing where none may be kept. */
+/** Stores JSON that survives a reload, per window or browser; does nothing if storage is off. */
 
 const PREFIX = "tokenweir-";
 
-/** @param {() => Storage} open Browsers that may keep nothing throw as soon as storage is named. */
+/** @param {() => Storage} open Opens the storage; browsers without storage throw here. */
 function home(open) {
   return {
     get(name) {
@@ -16,7 +16,7 @@ function home(open) {
       try {
         open().setItem(PREFIX + name, JSON.stringify(value));
       } catch {
-        // Full, or a private window: then it is gone after a reload.
+        // The storage is full, or the window is private: then nothing survives a reload.
       }
     },
   };

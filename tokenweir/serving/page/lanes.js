@@ -1,19 +1,19 @@
-/** Lanes: one for each tag, filled token by token. What a message looks like is `message.js`. */
+/** Lanes, one per tag, that fill token by token. `message.js` draws the messages. */
 
 import { element, Message } from "./message.js";
 import { Calls, duration, Meter, speed } from "./meter.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Milliseconds after its last token in which a lane counts as being written. */
+/** Milliseconds after its last token for which a lane counts as active. */
 const WRITING = 1500;
 
-/** What to call the lane of a token: its tags, else its node. */
+/** The name of a token's lane: its tags, else its node. */
 export function laneName(token) {
   return token.tags.length ? token.tags.join(" ") : token.node || token.model || "tokens";
 }
 
-/** What tells one model call from another. */
+/** Identifies the model call of a token. */
 function callOf(token) {
   return token.id ?? `${token.task} ${token.node} ${token.tags.join(" ")}`;
 }
@@ -30,7 +30,7 @@ export class Lanes {
     this.moved = new Set();
     /** Whether anything was written in this turn. */
     this.wrote = false;
-    /** Where it stands what the user said in this turn. */
+    /** The element with the user's message of this turn. */
     this.spoken = null;
     this.said = "";
     this.meters = {};
@@ -45,7 +45,7 @@ export class Lanes {
     this.meters = {};
   }
 
-  /** Begin a turn: what the user said stands before what is written to it. */
+  /** Begin a turn; the user's message is shown before the answer. */
   turn(said, meters = {}) {
     this.wrote = false;
     for (const [name, lane] of this.lanes) {
@@ -57,19 +57,19 @@ export class Lanes {
     this.times = new Calls();
     this.said = said;
     this.meters = meters;
-    // With one lane only it is clear where the answer will stand.
+    // With only one lane, the answer will be there.
     this.spoken = null;
     if (this.lanes.size === 1) for (const lane of this.lanes.values()) this.say(lane);
   }
 
-  /** What the user said was not taken. */
+  /** Remove the user's message, which the server did not accept. */
   unsay() {
     this.spoken?.remove();
   }
 
   /**
-   * A token; shown with the next `draw`. `at` is when it came, or null if that is not known: it
-   * was there before.
+   * Take a token; `draw` shows it. `at` is when it came; null if it came before the page was loaded.
+   * @returns {boolean} whether it counts as a token
    * @returns {boolean} whether it held something to count
    */
   token(token, at) {
@@ -99,19 +99,19 @@ export class Lanes {
     return true;
   }
 
-  /** A message is void. */
+  /** Remove a retracted message. */
   remove(id) {
     this.messages.get(id)?.place.remove();
     this.messages.delete(id);
   }
 
-  /** The meters by lane, as they are saved. */
+  /** The meters by lane, for saving. */
   saved() {
     const now = [...this.lanes].map(([name, lane]) => [name, lane.meter.saved()]);
     return { ...this.meters, ...Object.fromEntries(now) };
   }
 
-  /** Draw what changed; called once a frame, however many tokens came. */
+  /** Draw the changes; called once per frame, for any number of tokens. */
   draw(now, running) {
     for (const message of this.unwritten) message.write();
     this.unwritten.clear();
@@ -130,12 +130,12 @@ export class Lanes {
       show(figures[1], speed(meter.rate));
       show(figures[2], String(meter.tokens));
     }
-    // Last, all at once: asking where the end is makes the browser lay out the page.
+    // Last, and all at once: reading the scroll height makes the browser lay out the page.
     for (const lane of this.moved) toEnd(lane);
     this.moved.clear();
   }
 
-  /** What a tool answered goes below the call that asked for it, if that is shown. */
+  /** Show a tool's result below its call, if the call is shown. */
   result(token) {
     const asked = token.tool_call_id && this.calls.get(token.tool_call_id);
     if (!asked) return false;
@@ -157,7 +157,7 @@ export class Lanes {
     lane.body.addEventListener("scroll", () => {
       const { scrollHeight, scrollTop, clientHeight } = lane.body;
       if (scrollHeight - scrollTop - clientHeight < 40) lane.stays = true;
-      // A page that is laid out anew moves the end away; only a reader goes back.
+      // A new layout moves the end away; only a user scrolls back.
       else if (scrollTop < lane.at) lane.stays = false;
       lane.at = scrollTop;
     });
@@ -167,7 +167,7 @@ export class Lanes {
     return lane;
   }
 
-  /** Put what the user said into a lane, once. */
+  /** Show the user's message in a lane, once. */
   say(lane) {
     if (!lane.said) return;
     this.spoken = element("p", "said", lane.said);
@@ -187,14 +187,14 @@ export class Lanes {
   }
 }
 
-/** Show a lane's end, unless its reader went back. */
+/** Scroll to a lane's end, unless the user has scrolled back. */
 function toEnd(lane) {
   if (!lane.stays) return;
   lane.body.scrollTop = lane.body.scrollHeight;
   lane.at = lane.body.scrollTop;
 }
 
-/** The parts of a lane, laid out. */
+/** Create the elements of a lane. */
 function laid(name, where) {
   const place = element("section", "lane");
   place.setAttribute("aria-label", name);
@@ -216,7 +216,7 @@ function laid(name, where) {
   drawing.setAttribute("aria-hidden", "true");
   drawing.append(line);
   const body = element("div", "body");
-  // So that the keyboard can scroll it.
+  // The keyboard can scroll it only if it can have the focus.
   body.tabIndex = 0;
   body.setAttribute("role", "region");
   body.setAttribute("aria-label", `${name}: text`);

@@ -1,7 +1,7 @@
-/** One message as it is shown: text, reasoning and tool calls, each apart, in order. */
+/** Shows one message: text, reasoning and tool calls, each in its own element, in order. */
 
-/** Characters of a piece of text after which the next line begins a new one: browsers lay out a
- * piece again for each change in it, so that a long one would make each token dearer. */
+/** Characters of a piece of text after which the next line begins a new piece: browsers lay out a
+ * piece again on each change, so a long one would make each token more expensive. */
 const LONG = 4000;
 
 export class Message {
@@ -9,7 +9,7 @@ export class Message {
   constructor(place) {
     this.place = place;
     this.kind = null;
-    /** Where text is put just now, and how much of it is there. */
+    /** Where text is currently added, and how much of it is there. */
     this.inside = null;
     this.piece = null;
     this.length = 0;
@@ -17,7 +17,7 @@ export class Message {
     this.calls = new Map();
   }
 
-  /** Text of a kind ("text", "reasoning", "result"), behind what there is; shown by `write`. */
+  /** Add text of a kind ("text", "reasoning", "result"); `write` shows it. */
   append(kind, text) {
     if (this.kind !== kind) {
       this.write();
@@ -26,7 +26,7 @@ export class Message {
     this.waiting += text;
   }
 
-  /** A part of a tool call. @returns {HTMLElement} the call's place */
+  /** Add a part of a tool call. @returns {HTMLElement} the call's element */
   toolCall(part) {
     const index = part.index ?? part.id ?? this.calls.size;
     let call = this.calls.get(index);
@@ -44,7 +44,7 @@ export class Message {
     return call;
   }
 
-  /** Show what has come since the last time. */
+  /** Show the text added since the last call. */
   write() {
     while (this.waiting) {
       const room = Math.max(LONG - this.length, 0);
@@ -71,7 +71,7 @@ export class Message {
     }
   }
 
-  /** The next piece of the same text. */
+  /** Begin the next piece of the same text. */
   goOn() {
     const before = this.inside;
     this.inside = element("div", before.className);

@@ -1,15 +1,15 @@
 /**
- * How soon and how fast tokens come, as a browser sees it. Plain code: times are given, in
- * milliseconds. What is kept can be saved as JSON and taken up again after a reload.
+ * Measures how soon and how fast tokens come in a browser. No clock: times are passed in, in
+ * milliseconds. The state can be saved as JSON and restored after a reload.
  */
 
 const BUCKET = 250;
 const BUCKETS = 80;
-/** Pieces of time that fill the drawing, at least: 5 s. */
+/** The minimum width of the drawing, in buckets: 5 s. */
 const SHORTEST = 20;
 
 export class Meter {
-  /** @param {object} [saved] What `saved()` gave before. */
+  /** @param {object} [saved] The result of an earlier `saved()`. */
   constructor(saved = {}) {
     this.first = saved.first ?? null;
     this.tokens = saved.tokens ?? 0;
@@ -25,7 +25,7 @@ export class Meter {
     return { first, tokens, gaps, between, buckets, bucket };
   }
 
-  /** A token of a call, at a time. */
+  /** Count a token of a call that came at this time. */
   feed(call, at) {
     this.tokens += 1;
     const last = this.last.get(call);
@@ -37,12 +37,12 @@ export class Meter {
     this.count(at, 1);
   }
 
-  /** Tokens per second after the first of each call, or null. */
+  /** Tokens per second after the first token of each call; null if unknown. */
   get rate() {
     return this.between > 0 ? (this.gaps / this.between) * 1000 : null;
   }
 
-  /** Put tokens into the buckets of the drawing; time without tokens counts as well. */
+  /** Add tokens to the buckets of the drawing; time without tokens adds empty buckets. */
   count(at, tokens = 0) {
     const bucket = Math.floor(at / BUCKET);
     this.bucket ??= bucket;
@@ -55,7 +55,7 @@ export class Meter {
 
   /**
    * The rate over time as points of a polyline, in a box of 0 to 100 by 0 to 24; "" while there is
-   * nothing to draw. The piece of time that still runs is left out unless it is `over`.
+   * nothing to draw. The current bucket is left out unless the run is `over`.
    */
   curve(over) {
     const values = this.buckets.slice(0, over ? undefined : -1);
@@ -69,18 +69,18 @@ export class Meter {
   }
 }
 
-/** When nodes began and their calls wrote, and so how long a call took to its first token. */
+/** Finds out how long each call took to its first token, from the times of nodes and tokens. */
 export class Calls {
   constructor() {
     this.tasks = new Map();
   }
 
-  /** A node began, as this task. */
+  /** Note that a node began, as this task. */
   began(task, at) {
     this.tasks.set(task, { at, calls: new Map() });
   }
 
-  /** A call of a task wrote a token. */
+  /** Note that a call of a task wrote a token. */
   wrote(task, call, at) {
     const calls = this.tasks.get(task)?.calls;
     const before = calls?.get(call);
@@ -89,9 +89,9 @@ export class Calls {
   }
 
   /**
-   * Milliseconds from the start of a call to its first token, or null if that is not known. No
-   * event tells that a call starts: it does with its node, or when the one before it has ended. A
-   * call that writes on after this one's first token was not before it: both were made at once.
+   * Milliseconds from the start of a call to its first token; null if unknown. No event marks the
+   * start of a call: it starts with its node, or when the call before it has ended. A call that
+   * still writes after this one's first token ran in parallel, and not before it.
    */
   wait(task, call) {
     const known = this.tasks.get(task);

@@ -1,4 +1,4 @@
-/** The page: which graph, its input, what a person does. What a run writes is `conversation.js`. */
+/** The page: choice of graph, input, user actions. `conversation.js` shows what a run writes. */
 
 import { answered, readAnswers, showQuestions } from "./answers.js";
 import { Conversation } from "./conversation.js";
@@ -25,12 +25,12 @@ const SAID = {
 const stage = { lanes: new Lanes($("lanes")), picture: new Picture($("picture")), tell };
 let graphs = [];
 let talk = null;
-/** Enter was pressed while a run was going: what is typed is the next run's. */
+/** Whether Enter was pressed during a run: the typed input is for the next run. */
 let queued = false;
-/** Whether something of what the run writes is on the page. */
+/** Whether any output of the run is on the page yet. */
 let seen = true;
 
-// Which graph
+// Choosing a graph
 
 async function start() {
   ({ graphs } = await (await ask("/graphs")).json());
@@ -47,7 +47,7 @@ async function start() {
   await talk.goOn();
 }
 
-/** Nothing here waits: whoever types at once is not to lose it. */
+/** Nothing here waits, so that input typed at once is not lost. */
 function choose(graph, kept) {
   $("graph").value = graph.name;
   showFields($("fields"), graph.input);
@@ -62,7 +62,7 @@ async function draw(graph) {
   if (svg && talk.graph === graph) stage.picture.show(svg);
 }
 
-/** An empty conversation, or one that was kept. */
+/** Start an empty conversation, or restore a saved one. */
 function fresh(graph, kept) {
   talk = new Conversation(graph, stage, kept);
   stage.lanes.clear();
@@ -71,7 +71,7 @@ function fresh(graph, kept) {
   talk.tell("ready");
 }
 
-// How it goes
+// Progress
 
 function tell(phase, { problem, interrupts } = {}) {
   const busy = talk.busy;
@@ -105,7 +105,7 @@ function begun() {
   $("asked").hidden = !shown;
 }
 
-/** After a run, the one that was asked for meanwhile, unless it went wrong or was stopped. */
+/** After a successful run, start the queued one. */
 function next(well) {
   const waits = queued;
   queue(false);
@@ -117,7 +117,7 @@ function queue(is) {
   $("queued").hidden = !is;
 }
 
-/** A message that the server did not take is there to be sent again. */
+/** Put a message that the server did not accept back into its field. */
 function giveBack() {
   const message = $("fields").querySelector("[data-type=messages]");
   if (!message || message.value || talk.turn.command) return;
@@ -126,7 +126,7 @@ function giveBack() {
   stage.lanes.unsay();
 }
 
-/** Something is written now; on a phone it comes below the input, and is brought into view. */
+/** On a phone, output is below the input: scroll to it when it begins. */
 function look() {
   seen = true;
   $("asked").hidden = true;
@@ -138,7 +138,7 @@ function complain(problem) {
   if (!problem) return;
   $("problem-text").textContent = problem.message;
   const { kind, status } = problem;
-  // What cannot become better by itself is not to be tried again.
+  // Do not offer a retry if it cannot help.
   const hopeless = kind === "refused" && status !== 429 && status !== 503;
   $("again").hidden = talk.phase !== "failed" || hopeless;
   $("again").dataset.kind = kind;
@@ -174,12 +174,12 @@ function redraw() {
   if (!seen && stage.lanes.wrote) look();
 }
 
-/** Enabled or not, a button keeps the focus, so that the keyboard's user is not thrown out. */
+/** A disabled button keeps the focus, so that users of the keyboard do not lose their place. */
 function enable(button, is) {
   button.setAttribute("aria-disabled", String(!is));
 }
 
-// What is kept over a reload
+// What survives a reload
 
 function save() {
   if (talk) ofWindow.set("talk", talk.saved());
@@ -192,7 +192,7 @@ function remember() {
   if (`#${address}` !== location.hash) history.replaceState(null, "", `#${address}`);
 }
 
-// What a person does
+// User actions
 
 function submit() {
   if (!talk || !$("input").reportValidity()) return;
@@ -214,7 +214,7 @@ function answer() {
   void talk.begin({ command: { resume }, said: answered(resume), only: $("only").value.trim() });
 }
 
-/** Run what failed from its last checkpoint; read what went away; or begin what had not begun. */
+/** Resume a failed run from its last checkpoint, read a lost one again, or start one anew. */
 function again() {
   const { input, command, said: before, run } = talk.turn;
   const only = $("only").value.trim();
@@ -230,7 +230,7 @@ function onForm(id, act) {
   });
   $(id).addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.isComposing || !event.target.matches("textarea")) return;
-    // Enter sends a message, as chats do, and Shift+Enter is a new line; JSON has many lines.
+    // As in chats, Enter sends a message, and Shift+Enter is a new line; JSON may have many lines.
     const sends = event.target.dataset.type === "messages" || id === "answer";
     if ((sends && !event.shiftKey) || event.ctrlKey || event.metaKey) {
       event.preventDefault();
@@ -280,8 +280,8 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !event.isComposing) $("stop").click();
 });
 addEventListener("pagehide", save);
-document.addEventListener("visibilitychange", save); // phones may end a hidden page without a word
-// Another run's address was typed, or a link to one followed.
+document.addEventListener("visibilitychange", save); // phones may close a hidden page silently
+// The address of another run was typed or followed.
 addEventListener("hashchange", () => location.reload());
 
 async function boot() {

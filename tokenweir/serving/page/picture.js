@@ -1,4 +1,4 @@
-/** The graph's picture, in which the nodes at work are lit. */
+/** The picture of a graph, with running nodes highlighted. */
 
 const SVG = "http://www.w3.org/2000/svg";
 const STATES = ["active", "done", "failed", "waiting"];
@@ -8,9 +8,9 @@ export class Picture {
   constructor(place) {
     this.place = place;
     this.nodes = new Map();
-    /** By name, how often a node is at work just now. */
+    /** By name: how many tasks of a node are running. */
     this.active = new Map();
-    /** By name, the classes that its node has, so that a picture that comes late has them, too. */
+    /** By name: the classes of a node, for a picture that is loaded later. */
     this.states = new Map();
   }
 
@@ -21,23 +21,23 @@ export class Picture {
     this.begin(false);
   }
 
-  /** @param {string} svg The picture as the server draws it. */
+  /** @param {string} svg The server's drawing. */
   show(svg) {
     const drawn = new DOMParser().parseFromString(svg, "image/svg+xml").documentElement;
     const picture = document.importNode(drawn, true);
-    // A large picture scrolls rather than being too small to be read.
+    // A large picture scrolls instead of becoming too small to read.
     picture.style.minWidth = `${0.6 * Number(drawn.getAttribute("width"))}px`;
     picture.style.minHeight = `${0.6 * Number(drawn.getAttribute("height"))}px`;
     this.place.replaceChildren(picture);
     this.place.hidden = false;
-    // A subgraph has a frame where another node has a box.
+    // A subgraph is drawn as a frame, other nodes as boxes.
     const parts = this.place.querySelectorAll("[data-node], [data-group]");
     this.nodes = new Map([...parts].map((part) => [part.dataset.node ?? part.dataset.group, part]));
     for (const name of this.states.keys()) this.light(name);
     this.reveal();
   }
 
-  /** A run begins: nothing is lit. */
+  /** Begin a run, with no node highlighted. */
   begin(started = true) {
     this.active.clear();
     const names = [...this.states.keys()];
@@ -46,7 +46,7 @@ export class Picture {
     if (started) this.mark("__start__", "done");
   }
 
-  /** A node began or ended; it may be at work several times at once. */
+  /** Note that a node began or ended; it may run several times in parallel. */
   node({ node, namespace, state }) {
     const name = [...namespace.map((part) => part.split(":")[0]), node].join(":");
     const count = (this.active.get(name) ?? 0) + (state === "started" ? 1 : -1);
@@ -59,7 +59,7 @@ export class Picture {
     this.reveal();
   }
 
-  /** A run is over; nothing is at work any more. */
+  /** End a run: no node is running any more. */
   end(success) {
     this.active.clear();
     for (const name of this.states.keys()) this.light(name);
@@ -81,7 +81,7 @@ export class Picture {
     this.badge(part, count > 1 ? `×${count}` : "");
   }
 
-  /** Scroll the picture, and not the page, to a node at work, if all of them are out of sight. */
+  /** If all running nodes are out of sight, scroll the picture (not the page) to one of them. */
   reveal() {
     const { place } = this;
     const wide = place.scrollWidth > place.clientWidth;
@@ -97,7 +97,7 @@ export class Picture {
     place.scrollTop += (top + bottom - view.top - view.bottom) / 2;
   }
 
-  /** How often a node is at work at once, on its corner. */
+  /** Show the number of parallel tasks on a node's corner. */
   badge(part, text) {
     let badge = part.querySelector(".badge");
     if (!text) return badge?.remove();

@@ -1,8 +1,8 @@
-/** The server behind the page: where it is, the key that it wants, what can be asked of it. */
+/** Access to the server of the page: its address, the API key, requests. */
 
 import { ofWindow } from "./kept.js";
 
-/** Where the server is, wherever a proxy has put it. */
+/** The server's address, even behind a proxy with a path of its own. */
 export const ROOT = new URL("..", import.meta.url).href.replace(/\/$/, "");
 
 let key = ofWindow.get("key") ?? "";
@@ -22,7 +22,7 @@ export function headers() {
   return key ? { "x-api-key": key } : {};
 }
 
-/** Raised where the server does not do what it is asked; the message is for a person. */
+/** Thrown if the server refuses a request; the message is for users. */
 export class Refusal extends Error {
   constructor(message, status = null) {
     super(message);

@@ -65,7 +65,7 @@ class RunRequest(msgspec.Struct, kw_only=True):
 
     Attributes:
         graph: The graph's name.
-        input: The graph's input; None to go on from the thread's state.
+        input: The graph's input; None to continue from the thread's state.
         command: A command instead of an input.
         config: The config, without the keys that the server sets.
         context: The run's context, for graphs with a context schema.

@@ -204,7 +204,7 @@ class Store(Protocol):
         ...
 
     def stop(self) -> None:
-        """Raise CutOffError in all waiters of ``ended`` here, as the server stops."""
+        """Raise CutOffError in waiters of ``ended`` and ``next_turn`` here, as the server stops."""
         ...
 
     # Threads
