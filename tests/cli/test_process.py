@@ -24,7 +24,7 @@ def test_the_joke_alone_through_a_pipe(start: Start, provider: Provider) -> None
     process = start("run", "joke_poem", "topic=cats", "--only", "tag:joke", env=named)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "Why| did| the| cat| sit?|\n")
-    assert err == "model: openai:gpt-4o-mini (TOKENWEIR_MODEL)\n"
+    assert err == "model: openai:gpt-4o-mini (by --model or TOKENWEIR_MODEL)\n"
     assert len(provider.requests) == 2
 
 

@@ -22,7 +22,7 @@ def test_the_joke_alone_on_a_terminal(start: Start, terminal: Any, provider: Pro
     assert process.wait(60) == 0
     terminal.wait_for("joke      1       5")
     lines = [line.strip() for line in terminal.text.splitlines()]
-    assert lines[0] == "model: openai:gpt-4o-mini (TOKENWEIR_MODEL)"
+    assert lines[0] == "model: openai:gpt-4o-mini (by --model or TOKENWEIR_MODEL)"
     assert lines[1] == f"╭─ joke {'─' * 71}╮"
     assert lines[2] == "│ Why did the 猫 ␛[2J sit?".ljust(78) + "│"
     assert lines[3] == f"╰{'─' * 78}╯"

@@ -48,7 +48,7 @@ def command(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_wrong_words_are_told(tmp_path: Path) -> None:
     """No graph, an unknown one, or two of one name: exit code 2 and what to do."""
     for words, said in [
-        ([], "say which graphs to serve"),
+        ([], "say which graphs to serve, such as joke_poem. See: tokenweir serve --help"),
         (["jke_poem"], "did you mean joke_poem"),
         (["joke_poem", "joke_poem"], "two graphs are called joke_poem"),
     ]:
@@ -74,8 +74,10 @@ def test_a_port_in_use_is_told(serve: Callable[..., Any], tmp_path: Path) -> Non
     ended = command("joke_poem", "--memory", "--port", port, folder=tmp_path)
     assert ended.returncode == 1
     last = ended.stderr.splitlines()[-1]
-    assert last.startswith(f"tokenweir: cannot listen at 127.0.0.1:{port}: ")
-    assert last.endswith(" (--port 0 takes any free one)")
+    assert last == (
+        f"tokenweir: cannot listen at 127.0.0.1:{port}: the port is in use; "
+        "choose another with --port (0 takes any free one)"
+    )
 
 
 def test_reload_serves_the_code_as_it_is_now(serve: Callable[..., Any], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``tokenweir cluster``: how a service of several servers is."""
+"""``tokenweir cluster``: the state of a service of several servers."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ import click
 __all__ = ["cluster"]
 
 
-@click.group(short_help="Say how a service of several servers is.")
+@click.group(short_help="Show the state of several servers.")
 def cluster() -> None:
-    """Look after a service of several servers."""
+    """Inspect a service of several servers."""
 
 
-@cluster.command(short_help="List its servers, and what waits.")
+@cluster.command(short_help="List the servers, the runs and the queue.")
 @click.option(
     "--data",
     default=".tokenweir",
     show_default=True,
     metavar="FOLDER|URL",
-    help="As `tokenweir serve` has it.",
+    help="The same as that of `tokenweir serve`.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(data: str, as_json: bool) -> int:
     """List the servers, their leases and runs, the queue, and the oldest run.
 
-    The exit code is 1 if no server lives.
+    The exit code is 1 if no server is alive.
 
     \b
     Examples:
       tokenweir cluster status --data postgresql://db.internal/tokenweir
-      tokenweir cluster status                  of `tokenweir serve --workers 4` here
+      tokenweir cluster status                  for `tokenweir serve --workers 4` here
     """
     import dataclasses
     import json
@@ -66,11 +66,11 @@ def _since(count: int, seconds: float) -> str:
 
 
 def _url_of(folder: Path) -> str:
-    """Of the Postgres that ``tokenweir serve --workers`` has in a folder."""
+    """The URL of the Postgres that ``tokenweir serve --workers`` runs in a folder."""
     settings = folder / "postgres" / "data" / "tokenweir.conf"
     if not (folder / "postgres" / "data" / "postmaster.pid").exists():
         raise click.ClickException(
-            f"no Postgres runs in {folder}: give the --data of the servers, as a folder or as "
+            f"no Postgres runs in {folder}: give the servers' own --data, a folder or "
             "postgresql://..."
         )
     for line in settings.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""``tokenweir graphs``: what there is to run."""
+"""``tokenweir graphs``: the graphs that can be run by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["graphs"]
     "--json", "as_json", is_flag=True, help="One JSON object a line: name, description, place."
 )
 def graphs(as_json: bool) -> None:
-    """List the ready graphs, and those of ./langgraph.json, with a line on each.
+    """List the ready graphs and those of ./langgraph.json, one line each.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""Where a server keeps its runs, by what the command line says."""
+"""The home that the command line chooses for a server's data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ _SCHEMES = ("nats://", "tls://", "ws://", "wss://")
 def _live(context: click.Context, option: click.Parameter, given: str | None) -> str | None:
     if given and not all(each.startswith(_SCHEMES) for each in given.split(",")):
         raise click.UsageError(
-            f"--live {given}: say where NATS is, as nats://host:4222; several joined by commas"
+            f"--live {given}: give the URL of a NATS server, as nats://host:4222; join several "
+            "with commas"
         )
     return given
 
@@ -24,8 +25,9 @@ live_option = click.option(
     "--live",
     metavar="nats://HOST:PORT",
     callback=_live,
-    help="With 16 servers or more: send the tokens that are read at another server than the one "
-    "that executes the run by NATS, and not by Postgres. The record is in Postgres either way.",
+    help="Send tokens that are read on a different server than the one executing the run over NATS "
+    "instead of Postgres; this pays off from about 16 servers on. Runs are recorded in Postgres "
+    "either way.",
 )
 
 
@@ -42,7 +44,7 @@ def home_of(data: str | None, graphs: dict[str, Any], lease: float, live: str | 
         return postgres_home(data, graphs, lease=lease, live=live)
     if live is not None:
         raise click.UsageError(
-            "--live is for several servers: it goes with --data postgresql://... or --workers"
+            "--live is for several servers: it needs --data postgresql://... or --workers"
         )
     if data is None:
         from tokenweir.serving.running.home import in_memory

@@ -1,4 +1,4 @@
-"""From the words of a command line to a graph's input. No I/O.
+"""Turn the arguments of a command line into a graph's input. No I/O.
 
 ``key=value`` is a string, ``key:=json`` is JSON, and a word without ``=`` is a message of the user.
 """
@@ -22,12 +22,12 @@ _PAIR = re.compile(r"([A-Za-z_][\w.-]*)(:?=)(.*)", re.DOTALL)
 
 
 class InputError(TokenweirError, ValueError):
-    """Raised when the words do not make an input for the graph; the message says what would."""
+    """Raised when the arguments are no input for the graph; the message says what would be."""
 
 
 @dataclass(frozen=True)
 class Words:
-    """What the words of a command line say: values by key, and messages in order."""
+    """The parsed arguments: values by key, and messages in order."""
 
     values: Mapping[str, Any]
     messages: Sequence[str]
@@ -59,7 +59,7 @@ def read_words(words: Sequence[str]) -> Words:
 class Keys:
     """The keys of a graph's input, with their types where the graph says them.
 
-    ``open`` is True where the graph does not say what it takes, and every key must be let through.
+    ``open`` is True if the graph does not declare its input, so that any key has to be accepted.
     """
 
     types: Mapping[str, Any]
@@ -96,19 +96,19 @@ def inputs_for(name: str, keys: Keys, words: Words, whole: Any = None) -> list[A
     Args:
         name: The graph's name, for messages.
         keys: The graph's input keys.
-        words: What the command line says; goes over ``whole``.
-        whole: An input that was given as JSON, or None.
+        words: The parsed arguments; they override the keys of ``whole``.
+        whole: An input given as JSON, or None.
 
     Returns:
-        One input; several when there are several messages, each a turn of a conversation.
+        One input; with several messages one for each, as turns of a conversation.
 
     Raises:
-        InputError: For keys that the graph does not have, for values that cannot be what the graph
-            takes, and when there is no input at all.
+        InputError: For keys that the graph does not have, values of the wrong type, and missing
+            input.
     """
     if whole is not None and not isinstance(whole, Mapping):
         if words.values or words.messages:
-            raise InputError("--input must be a JSON object if key=value or messages go over it")
+            raise InputError("--input must be a JSON object if key=value or messages are given too")
         return [whole]
     values = {**(whole or {}), **words.values}
     for key, value in values.items():
@@ -161,7 +161,7 @@ _NOT_TEXT = (bool, int, float, list, dict, tuple, set, frozenset)
 
 
 def _takes_text(hint: Any) -> bool:
-    """Whether a string may be meant for a type; in doubt, yes."""
+    """Whether a type may accept a string; if in doubt, True."""
     parts = [typing.get_origin(part) or part for part in _parts(hint)]
     return not all(part in _NOT_TEXT or part is type(None) for part in parts)
 

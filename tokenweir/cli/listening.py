@@ -1,4 +1,4 @@
-"""Where a server listens: a port of its own, or one that several processes share."""
+"""The socket of a server: at its own port, or at one that several processes share."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ __all__ = ["listen_at", "port_kept", "url_of"]
 
 @contextlib.contextmanager
 def listen_at(host: str, port: int, *, shared: bool = False) -> Iterator[socket.socket]:
-    """Listen; ``shared`` with other processes, each of which gets some of the connections."""
+    """Listen; ``shared`` lets other processes do so too, and the kernel divides connections."""
     family = _family(host)
     try:
         listening = socket.create_server(
             (host, port), family=family, backlog=2048, reuse_port=shared
         )
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        other = " (--port 0 takes any free one)" if getattr(error, "errno", 0) == EADDRINUSE else ""
-        raise click.ClickException(f"cannot listen at {host}:{port}: {reason}{other}") from None
+        # ``create_server`` appends the address, which the message begins with.
+        reason = str(getattr(error, "strerror", None) or error).partition(" (while attempting")[0]
+        if getattr(error, "errno", 0) == EADDRINUSE:
+            reason = "the port is in use; choose another with --port (0 takes any free one)"
+        raise click.ClickException(f"cannot listen at {host}:{port}: {reason}") from None
     with listening:
         yield listening
 
 
 @contextlib.contextmanager
 def port_kept(host: str, port: int) -> Iterator[int]:
-    """Keep a port, for processes that share it; it takes no connections itself."""
+    """Reserve a port for processes that share it, without accepting connections."""
     if not hasattr(socket, "SO_REUSEPORT"):
-        raise click.UsageError("this system cannot have several processes share a port")
-    with listen_at(host, port) as listening:  # as long as nobody else does
+        raise click.UsageError("on this system, several processes cannot share a port")
+    with listen_at(host, port) as listening:  # fails if the port is in use
         port = listening.getsockname()[1]
     with socket.socket(_family(host)) as kept:
         kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -1,7 +1,6 @@
 """The ``tokenweir`` command: its group, and how every command ends.
 
-Whatever happens becomes an exit code and at most one line on stderr; ``process.py`` ends the
-process.
+Every outcome becomes an exit code and at most one line on stderr; ``process.py`` ends the process.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ __all__ = ["cli", "execute", "main"]
 
 
 class _Commands(click.Group):
-    """A group whose commands raise what they like: click's own ideas of endings are not ours."""
+    """A group that takes broken pipes and Ctrl-C from click, which would end them its own way."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -70,7 +69,7 @@ def cli() -> None:
       1    the graph or a model failed
       2    the command was not understood (a wrong graph, input, filter or option)
       130  interrupted (Ctrl-C)
-      141  whoever read the output has gone (as in `| head -1`)
+      141  the reader of the output has gone (as in `| head -1`)
     """
 
 
@@ -87,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process.
 
     Args:
-        arguments: What stands after ``tokenweir``; the process's own arguments unless told.
+        arguments: The words after ``tokenweir``; by default the process's own arguments.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell: tokenweir ... >&-
@@ -96,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-    """A warning as one line, as every other message."""
+    """Print a warning as one line, like every other message."""
     if category.__module__.startswith("tokenweir."):
         click.echo(f"tokenweir: {message}", err=True)
     else:
@@ -107,7 +106,7 @@ _show_warning = warnings.showwarning
 
 
 def execute(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line, say on stderr what went wrong, return the exit code."""
+    """Run the command line, report a failure on stderr, return the exit code."""
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _tell

@@ -1,4 +1,4 @@
-"""``tokenweir models``: what can be used on this machine, and the embedded model for others."""
+"""``tokenweir models``: list the models usable on this machine, and serve the embedded one."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ __all__ = ["models"]
 @click.group(
     invoke_without_command=True, short_help="List the models that can be used here; serve one."
 )
-@click.option("--all", "everything", is_flag=True, help="Also what is missing for the rest.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Also list the others, with what each needs."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_context
 def models(context: click.Context, everything: bool, as_json: bool) -> None:
-    """List the names of models that can be used on this machine as it is.
+    """List the models that can be used on this machine as it is.
 
-    Looks at what is installed, which keys the environment has, and which servers (Ollama, vLLM,
-    llama.cpp, LM Studio) run on their usual ports. Nothing is asked of any provider.
+    Checks which packages are installed, which keys the environment has, and which servers (Ollama,
+    vLLM, llama.cpp, LM Studio) run on their usual ports. No provider is contacted.
 
     \b
     Examples:
@@ -49,15 +51,15 @@ def models(context: click.Context, everything: bool, as_json: bool) -> None:
         click.echo(f"{hidden} more need something: tokenweir models --all", err=True)
 
 
-@models.command(short_help="Give the embedded model to any client of OpenAI.")
+@models.command(short_help="Serve the embedded model to any OpenAI client.")
 @click.argument("model", default="smollm2")
 @click.option(
-    "--port", default=0, metavar="PORT", help="The loopback port; any free one if not given."
+    "--port", default=0, metavar="PORT", help="The loopback port; by default any free one."
 )
 def serve(model: str, port: int) -> None:
-    """Run the embedded MODEL until Ctrl-C, and print where clients of OpenAI find it.
+    """Run the embedded MODEL until Ctrl-C, and print the settings that OpenAI clients need.
 
-    MODEL is smollm2 (the default), or the path of a GGUF file. It listens on this machine alone.
+    MODEL is smollm2 (the default) or the path of a GGUF file. Only this machine can reach it.
 
     \b
     Examples:

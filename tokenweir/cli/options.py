@@ -1,4 +1,4 @@
-"""Options of commands, with what is made of them."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ model_option = click.option(
     metavar="MODEL",
     callback=_use,
     expose_value=False,
-    help="The model of every graph that names none, as the ready graphs: see `tokenweir models`. "
+    help="The model for graphs that name none, such as the ready ones; see `tokenweir models`. "
     "Default: TOKENWEIR_MODEL, else OpenAI's if there is a key, else the embedded one.",
 )
 
@@ -49,6 +49,6 @@ guard_option = click.option(
     nargs=2,
     metavar="FILTER REGEX",
     callback=_guards,
-    help="What no reader gets: text of the calls of FILTER (tag:answer; all) that REGEX matches. "
-    "It ends the run with an error.",
+    help="Text that no reader gets: whatever REGEX matches in the model calls that FILTER passes "
+    "(tag:answer; all for every call). A match ends the run with an error.",
 )

@@ -1,4 +1,4 @@
-"""Where a run's parts go: to a display for people, or to lines of JSON for programs."""
+"""Outputs of a run: a display for people, or lines of JSON for programs."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Output(Protocol):
     def end(
         self, thread: str | None, interrupts: Sequence[Any], report: MeterReport | None
     ) -> None:
-        """The run came to its end, or waits at interrupts; with the meter's report if asked for."""
+        """The run has ended or waits at interrupts; ``report`` is None without ``--stats``."""
 
 
 class ScreenOutput:
-    """Tokens on standard output, as its kind of file suits; everything else on stderr."""
+    """Tokens on standard output, drawn if it is a terminal; everything else on stderr."""
 
     def __init__(self) -> None:
         self._display = display_for()
@@ -85,7 +85,7 @@ class JsonOutput:
     def token(self, namespace: Sequence[str], chunk: Any, metadata: Any) -> None:
         record = token_record(chunk, metadata, namespace)
         if record is not None:
-            # As the meter counts: not the chunks that only tell how a call ended.
+            # Like the meter, this does not count chunks that only say how a call ended.
             self._tokens += any(map(record.get, ("text", "reasoning", "tool_calls")))
             self._write(record)
 

@@ -1,4 +1,4 @@
-"""``tokenweir probe``: what an endpoint does."""
+"""``tokenweir probe``: whether and how an endpoint streams."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["probe"]
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="Silence after which the endpoint counts as stalled.",
+    help="The silence after which the endpoint counts as stalled.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def probe(
@@ -39,12 +39,12 @@ def probe(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Ask MODEL two short questions and say how its answers came.
+    """Ask MODEL two short questions and report how its answers arrived.
 
-    MODEL is a name as in `tokenweir models`. The answers cost a few hundred tokens.
+    MODEL is a name from `tokenweir models`. The answers cost a few hundred tokens.
 
     \b
-    Streaming is told apart by what arrives, and when:
+    An answer may arrive:
       token by token   as the model makes them
       in lumps         many tokens at a time
       not at all       the whole answer at once (a proxy may hold it back)

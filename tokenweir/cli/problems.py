@@ -28,7 +28,7 @@ def describe(error: BaseException) -> tuple[str, int]:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         return error.format_message(), USAGE
     if isinstance(error, click.ClickException):
-        return f"tokenweir: {error.format_message()}{_see_help(error)}", error.exit_code
+        return f"tokenweir: {_with_help(error)}", error.exit_code
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
         return "", 130
     if isinstance(error, BrokenPipeError):
@@ -52,9 +52,13 @@ def _line(text: str) -> str:
     return f"tokenweir: {visible(text)}"
 
 
-def _see_help(error: click.ClickException) -> str:
-    context = getattr(error, "ctx", None)
-    return f" See: {context.command_path} --help" if context is not None else ""
+def _with_help(error: click.ClickException) -> str:
+    """The error's text; that of a wrong command line ends by naming the command's help."""
+    text = error.format_message()
+    if (context := getattr(error, "ctx", None)) is None:
+        return text
+    stop = "" if text.endswith((".", "?", ")")) else "."
+    return f"{text}{stop} See: {context.command_path} --help"
 
 
 def _is_ours(error: BaseException) -> bool:

@@ -1,7 +1,7 @@
-"""Running a coroutine as the process's work, and ending the process.
+"""Run a coroutine as the process's work, and end the process.
 
-Ctrl-C cancels the work, which closes the model's connection; what will not stop is left behind, so
-that the process is gone at once either way.
+Ctrl-C cancels the work, which closes the model's connection. Work that does not stop is abandoned,
+so the process ends promptly either way.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ __all__ = ["Stopped", "leave", "run_to_end"]
 T = TypeVar("T")
 
 _PATIENCE = 2.0
-"""Seconds that interrupted work has to stop by itself; closing a connection takes milliseconds."""
+"""Seconds that interrupted work has to stop; closing a connection takes milliseconds."""
 
 _LINGER = 0.3
-"""Seconds that threads have to finish when all else has: idle ones end at once."""
+"""Seconds that threads have to finish after everything else; idle ones end at once."""
 
 
 class Stopped(BaseException):
-    """Raised when a signal ended the work, after all of it was cancelled."""
+    """Raised after a signal, once all work has been cancelled."""
 
     def __init__(self, number: int) -> None:
         self.signal = int(number)
@@ -37,13 +37,13 @@ class Stopped(BaseException):
 
 
 def run_to_end(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in an event loop of its own, to its end or to a signal.
+    """Run a coroutine in its own event loop until it ends or a signal arrives.
 
-    Unlike ``asyncio.run``, this does not wait for threads: a node that sits in a blocking call
-    must not keep a process that was told to stop.
+    Unlike ``asyncio.run``, this does not wait for threads: a node in a blocking call must not keep
+    a process alive that was told to stop.
 
     Raises:
-        Stopped: When SIGINT or SIGTERM came, once the work has been cancelled.
+        Stopped: After SIGINT or SIGTERM, once the work has been cancelled.
     """
     loop = asyncio.new_event_loop()
     threads = ThreadPoolExecutor(thread_name_prefix="tokenweir-node")
@@ -62,7 +62,7 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
 
 
 class _Signals:
-    """While entered, the first SIGINT or SIGTERM cancels the task and the second ends it all."""
+    """While entered, the first SIGINT or SIGTERM cancels the task; the second ends the process."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
         self.came: int | None = None
@@ -74,7 +74,7 @@ class _Signals:
     def __enter__(self) -> _Signals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                # Not loop.add_signal_handler: a node that blocks the loop would block that too.
+                # Not loop.add_signal_handler: a node that blocks the loop would delay it.
                 self._before[number] = signal.signal(number, self._on_signal)
         return self
 
@@ -95,7 +95,7 @@ class _Signals:
 
 
 def _close(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel what the work left running, let it finish, close the loop."""
+    """Cancel the tasks that the work left running, let them finish, close the loop."""
     left = asyncio.all_tasks(loop)
     for task in left:
         task.cancel()
@@ -106,7 +106,7 @@ def _close(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _abandon(code: int) -> NoReturn:
-    """End the process from any thread, whatever it is doing; the terminal gets its cursor back."""
+    """End the process at once, from any thread, and restore the terminal's cursor."""
     with contextlib.suppress(OSError):
         if sys.__stdout__ is not None and sys.__stdout__.isatty():
             os.write(sys.__stdout__.fileno(), b"\x1b[?2026l\x1b[?25h\x1b[0m\r\n")
@@ -115,12 +115,12 @@ def _abandon(code: int) -> NoReturn:
 
 def leave(code: int) -> NoReturn:
     """End the process with an exit code, without waiting for threads that block."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is ending already
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process is ending already
     for file in (sys.stdout, sys.stderr):
         try:
             file.flush()
         except (OSError, ValueError):
-            # Python would flush again at exit, and complain about a reader that has gone.
+            # Python flushes again at exit, and would report that the reader has gone.
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
     others = [thread for thread in threading.enumerate() if _keeps_the_process(thread)]

@@ -1,4 +1,4 @@
-"""``--json``: what a run says, as plain data with names that stay. No I/O.
+"""``--json``: the parts of a run as plain data with stable names. No I/O.
 
 The record of a token is made by ``token_record`` in ``streaming/content.py``.
 """
@@ -27,7 +27,7 @@ def stats(report: Any) -> Record:
 
 
 def end(thread: str | None, tokens: int, seconds: float, interrupts: Sequence[Any]) -> Record:
-    """The last record of a run that came to its end, or to an interrupt."""
+    """The last record of a run that ended or stopped at an interrupt."""
     return {
         "type": "end",
         "thread": thread,
@@ -52,10 +52,10 @@ def failure(error: BaseException) -> Record:
 
 
 def line(record: Record, encoding: str = "utf-8") -> str:
-    """A record as one line of JSON, without its newline; what JSON lacks is written as text."""
+    """A record as one line of JSON, without its newline; values that JSON lacks become text."""
     try:
         text = json.dumps(record, ensure_ascii=False, allow_nan=False, default=_plain)
-    except (TypeError, ValueError):  # keys that are no strings; NaN, which jq and others refuse
+    except (TypeError, ValueError):  # keys that are not strings; NaN, which jq and others reject
         record = _strict(record)
         text = json.dumps(record, ensure_ascii=False)
     try:

@@ -1,4 +1,4 @@
-"""``tokenweir serve --reload``: a server that is started anew when the code changes."""
+"""``tokenweir serve --reload``: a server that restarts when the code changes."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _LOOK = 0.5
 
 
 def serve_again(arguments: Sequence[str], folder: Path) -> NoReturn:
-    """Run ``tokenweir serve`` with these arguments, again whenever a file below the folder changes.
+    """Run ``tokenweir serve`` with these arguments; restart it when a file in the folder changes.
 
-    Looks at ``*.py``, ``langgraph.json`` and ``.env``. A server that fails to start is tried again
+    Watches ``*.py``, ``langgraph.json`` and ``.env``. A server that fails to start is tried again
     at the next change.
 
     Raises:
-        Stopped: When SIGINT or SIGTERM came, once the server has ended.
+        Stopped: After SIGINT or SIGTERM, once the server has ended.
     """
     command = [sys.executable, "-m", "tokenweir", "serve", *arguments]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -51,10 +51,10 @@ def serve_again(arguments: Sequence[str], folder: Path) -> NoReturn:
 
 
 def _times(folder: Path) -> dict[str, int]:
-    """When each file was changed."""
+    """The modification time of each file."""
     found = {}
     for path in _files(folder):
-        with contextlib.suppress(OSError):  # gone since
+        with contextlib.suppress(OSError):  # deleted meanwhile
             found[path] = Path(path).stat().st_mtime_ns
     return found
 
@@ -70,4 +70,4 @@ def _files(folder: Path) -> Iterator[str]:
         ]
         for name in names:
             if name.endswith(".py") or name in ("langgraph.json", ".env"):
-                yield os.path.join(place, name)  # noqa: PTH118 - many, and often
+                yield os.path.join(place, name)  # noqa: PTH118 - runs often, over many files

@@ -40,7 +40,7 @@ __all__ = ["run"]
     "whole",
     metavar="JSON|@FILE|-",
     help="The input as a JSON object: as text, from a file, or from standard input. "
-    "KEY=VALUE goes over it.",
+    "KEY=VALUE overrides its keys.",
 )
 @click.option(
     "--mode",
@@ -51,14 +51,14 @@ __all__ = ["run"]
 @click.option(
     "--thread",
     metavar="ID",
-    help="The thread of a graph with a checkpointer: a run goes on where the thread's last one "
-    "ended, if the checkpointer keeps it beyond this process. Default: a new one.",
+    help="The thread to continue, for a graph whose checkpointer outlives this process. "
+    "Default: a new one.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line (see below).")
 @click.option(
     "--stats",
     is_flag=True,
-    help="Say on stderr how soon after a call's start, and how fast, tokens came.",
+    help="Print on stderr the time to the first token and the tokens per second.",
 )
 def run(
     graph: str,
@@ -75,14 +75,14 @@ def run(
     GRAPH is a ready graph (`tokenweir graphs`), a name from ./langgraph.json, module:attribute, or
     path/to/file.py:attribute.
 
-    On a terminal each tag gets a lane of its own. Into a pipe or a file go plain tokens, each
-    followed by "|", and nothing else; a new line begins where the model call changes.
+    On a terminal each tag has its own lane. A pipe or a file gets only the tokens, each followed
+    by "|"; a new line begins where the model call changes.
 
     \b
     Input:
       key=value     a string
       key:=json     JSON: n:=3, names:='["Ann", "Bo"]'
-      "a message"   for graphs with messages: what the user says; several are several turns
+      "a message"   for graphs with messages: what the user says; several messages are turns
                     of one conversation, if the graph has a checkpointer
 
     \b
@@ -97,13 +97,13 @@ def run(
     \b
     --json: every line has a "type".
       token    text, id (of the message), node, tags, namespace (of the subgraph), model;
-               where there are any: reasoning, tool_calls, usage, finish_reason
-      message  a whole message that a node returned: as token, and role, name, tool_call_id
+               if present: reasoning, tool_calls, usage, finish_reason
+      message  a whole message that a node returned: a token's keys, role, name, tool_call_id
       custom   namespace, data: what a node wrote that is not a token
       stats    with --stats: the meter's report
       end      thread, tokens, seconds, interrupts (id, value): the last line
       error    error (the exception's name), message, cause: the last line instead of end
-    Keys stay as they are; there may be more of them one day.
+    These keys are stable; later versions may add more.
     """
     from tokenweir.cli.inputs import inputs_for, keys_of, read_words
 
@@ -111,7 +111,7 @@ def run(
     given = _read_whole(whole)
     wanted = _any_of(only)
 
-    # Only now, as they take seconds to import: wrong words are told at once.
+    # These imports take seconds, so errors in the arguments are reported before them.
     from tokenweir.cli.outputs import JsonOutput, ScreenOutput
     from tokenweir.cli.process import run_to_end
     from tokenweir.graphs.loader import load
@@ -128,7 +128,7 @@ def run(
         compiled,
         config={"configurable": {"thread_id": thread}} if thread else None,
         only=wanted,
-        # Updates only for the interrupts in them.
+        # Updates are needed only for the interrupts in them.
         stream_mode=[*([mode] if mode else ["messages", "custom"]), "updates"],
         subgraphs=True,
     )
@@ -137,7 +137,7 @@ def run(
 
 
 def _any_of(texts: tuple[str, ...]) -> Filter | None:
-    """The filter that passes what any of ``--only`` passes. FilterError for what is no filter."""
+    """The filter that passes what any ``--only`` passes; FilterError if one cannot be parsed."""
     from tokenweir.streaming.filters import parse_filter
 
     return functools.reduce(operator.or_, map(parse_filter, texts)) if texts else None
@@ -181,7 +181,7 @@ async def _watch(
 
 
 def _is_token(part: Any) -> bool:
-    """Whether a part has the one shape; nodes may write anything in custom mode."""
+    """Whether a part is ``(chunk, metadata)``; in custom mode nodes may write anything."""
     return isinstance(part, (tuple, list)) and len(part) == 2 and isinstance(part[1], Mapping)
 
 

@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 _SWITCH = 0.0005
-"""Seconds for which a thread may keep the others from Python. With Python's own 5 ms the threads
-that write to the disk get their turns, several for each commit, too late under load, and the loop
-has to wait as long for theirs."""
+"""How long a thread may hold the GIL while others wait, in seconds. Under load, Python's own 5 ms
+make the threads that write to the disk wait too long for each of their turns, several per commit,
+and the loop too long for its own."""
 
 _COLLECT = (2_000, 5, 20)
-"""Garbage collections: 200,000 new objects, some 30 MB, before all are looked at. A run has
-thousands of objects while it lasts, and with Python's own thresholds the starts of a few had those
-of all runs looked at, in pauses of up to 0.2 s with 600 runs."""
+"""Thresholds of the garbage collector: a full collection after 200,000 new objects, some 30 MB. A
+run holds thousands of objects, and with Python's own thresholds a few new runs caused a full
+collection over all of them, in pauses of up to 0.2 s with 600 runs."""
 
 
 @click.command(short_help="Put graphs behind HTTP.")
@@ -52,41 +52,41 @@ of all runs looked at, in pauses of up to 0.2 s with 600 runs."""
     default=".tokenweir",
     show_default=True,
     metavar="FOLDER|URL",
-    help="The folder for runs, threads and checkpoints; or postgresql://... for several servers "
-    "as one service.",
+    help="The folder for runs, threads and checkpoints; or postgresql://..., which several servers "
+    "share as one service.",
 )
 @click.option(
     "--workers",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Processes that serve at this port, each on a core; with a Postgres of their own in the "
+    help="Processes that serve at this port, each on its own core. They start a Postgres in the "
     "data folder, unless --data names one.",
 )
-@click.option("--memory", is_flag=True, help="Keep everything in memory; it goes with the server.")
+@click.option("--memory", is_flag=True, help="Keep everything in memory, until the server stops.")
 @click.option(
     "--key",
     "keys",
     multiple=True,
-    help="An API key that requests must carry (several: each sees only its own runs and "
-    "threads). Rather give them in TOKENWEIR_API_KEYS, joined by commas.",
+    help="An API key that requests must carry; with several, each sees only its own runs and "
+    "threads. Other users here can read it: prefer TOKENWEIR_API_KEYS, joined by commas.",
 )
-@click.option("--cors", multiple=True, metavar="ORIGIN", help="An origin whose pages may call.")
+@click.option("--cors", multiple=True, metavar="ORIGIN", help="An origin whose web pages may call.")
 @guard_option
-@click.option("--reload", is_flag=True, help="Start anew when a Python file here changes.")
+@click.option("--reload", is_flag=True, help="Restart when a Python file here changes.")
 @click.option(
     "--log-level",
     type=click.Choice(["error", "warning", "info", "debug"]),
     default="warning",
     show_default=True,
-    help="What is told on stderr; info tells every request.",
+    help="How much to log on stderr; info logs every request.",
 )
-@click.option("--max-runs", default=1000, show_default=True, help="Runs at once; more wait.")
+@click.option("--max-runs", default=1000, show_default=True, help="Concurrent runs; more wait.")
 @click.option(
     "--max-per-address",
     type=click.IntRange(1),
     show_default="half of all",
-    help="Connections of one address; raise it behind a proxy.",
+    help="Connections from one address; raise it behind a proxy.",
 )
 @click.option("--max-queue", default=1000, show_default=True, help="Runs that may wait.")
 @click.option("--max-body", default=4 << 20, show_default=True, help="Bytes of a request's body.")
@@ -95,38 +95,38 @@ of all runs looked at, in pauses of up to 0.2 s with 600 runs."""
     "--drain-seconds",
     default=20.0,
     show_default=True,
-    help="How long runs may go on when the server is told to stop.",
+    help="How long runs may continue after the server is told to stop.",
 )
 @click.option(
     "--lease-seconds",
     type=click.FloatRange(1),
     default=10.0,
     show_default=True,
-    help="With several servers: take over the runs of one that has given no sign of life for so "
-    "long. Those of one that was killed are taken over at once.",
+    help="With several servers: take over the runs of a server that has been silent for this long. "
+    "The runs of a killed one are taken over at once.",
 )
 @live_option
 @click.option(
     "--slow-seconds",
     default=30.0,
     show_default=True,
-    help="Drop the connection of a client that reads nothing, or sends only half of a request, "
-    "for so long.",
+    help="Drop the connection of a client that reads nothing, or leaves a request unfinished, "
+    "for this long.",
 )
 @click.option(
     "--heartbeat-seconds",
     default=5.0,
     show_default=True,
-    help="Send a comment on streams that were silent for so long.",
+    help="Send a comment on streams that have been silent for this long.",
 )
 @click.option(
-    "--keep-days", default=7.0, show_default=True, help="Delete finished runs after so many days."
+    "--keep-days", default=7.0, show_default=True, help="Delete finished runs after this many days."
 )
 @click.option(
     "--keep-mb",
     default=4096,
     show_default=True,
-    help="Delete the oldest finished runs when all together take more megabytes.",
+    help="Delete the oldest finished runs when all data takes more megabytes than this.",
 )
 def serve(
     graphs: tuple[str, ...],
@@ -144,10 +144,10 @@ def serve(
     live: str | None,
     **limits: float,
 ) -> int:
-    """Put graphs behind HTTP: LangGraph's API, OpenAI's, and plain server-sent events.
+    """Put graphs behind HTTP: LangGraph's API, OpenAI's, AG-UI, the AI SDK, server-sent events.
 
-    A GRAPH is whatever `tokenweir run` takes; without any, all of ./langgraph.json. The server's
-    URL is the first line on standard output.
+    A GRAPH is whatever `tokenweir run` takes; without one, all graphs of ./langgraph.json. The
+    server's URL is the first line on standard output.
 
     \b
     Examples:
@@ -155,8 +155,9 @@ def serve(
       tokenweir serve mine=my_graphs.py:graph --port 8000 --reload
       TOKENWEIR_API_KEYS=secret tokenweir serve chat --host 0.0.0.0
 
-    SIGTERM or Ctrl-C: no new runs, those that run may finish; what takes too long is stopped, and
-    goes on from its last checkpoint at the next start. A second one ends the server at once.
+    On SIGTERM or Ctrl-C the server takes no new runs and lets the running ones finish. It stops
+    those that take too long; they continue from their last checkpoint at the next start. A second
+    signal ends the server at once.
     """
     if workers > 1:
         return _with_workers(workers, host, port, data, alone=memory or reload)
@@ -168,8 +169,8 @@ def serve(
     all_keys = [*keys, *filter(None, map(str.strip, given.split(",")))]
     if not all_keys and not _is_loopback(host):
         _tell(
-            f"{host} can be reached by others, and no API key is set (TOKENWEIR_API_KEYS): anybody "
-            "may run these graphs"
+            f"{host} can be reached from other machines, and no API key is set "
+            "(TOKENWEIR_API_KEYS): anybody may run these graphs"
         )
     try:
         from tokenweir.serving.app import create_app
@@ -184,8 +185,8 @@ def serve(
     shares = Shares.of(files)
     if shares.runs < limits["max_runs"]:
         _tell(
-            f"this process may have {files} open files (ulimit -Hn): at most "
-            f"{shares.connections} connections, and {shares.runs} runs at once"
+            f"this process may have {files} open files (ulimit -Hn), so it takes at most "
+            f"{shares.connections} connections and {shares.runs} runs at once"
         )
     room = Room(shares, max_per_address or shares.connections // 2 or 1)
     try:
@@ -217,13 +218,13 @@ def serve(
 
 
 def _tell(text: str) -> None:
-    """Say something at the start, once for all workers."""
+    """Print a startup message, once for all workers."""
     if os.environ.get(NUMBER, "1") == "1":
         click.echo(f"tokenweir: {text}", err=True)
 
 
 def _reload(host: str, port: int) -> None:
-    """Have another process serve, started anew at each change, always at the same port."""
+    """Serve from a child process, restarted at each change, always at the same port."""
     from tokenweir.cli.reload import serve_again
 
     with listen_at(host, port) as listening:
@@ -234,9 +235,9 @@ def _reload(host: str, port: int) -> None:
 
 
 def _with_workers(count: int, host: str, port: int, data: str, *, alone: bool) -> int:
-    """Have so many processes serve at one port."""
+    """Serve from ``count`` processes at one port."""
     if alone:
-        raise click.UsageError("--workers goes neither with --memory nor with --reload")
+        raise click.UsageError("--workers cannot be combined with --memory or --reload")
     with port_kept(host, port) as port:
         words = sys.argv[sys.argv.index("serve") + 1 :]
         return serve_with_workers(count, words, url_of(host, port), data)
@@ -249,7 +250,7 @@ def _loaded(specs: tuple[str, ...]) -> dict[str, Any]:
     configured = configured_graphs()
     specs = specs or tuple(configured)
     if not specs:
-        raise click.UsageError("say which graphs to serve: tokenweir serve joke_poem chat")
+        raise click.UsageError("say which graphs to serve, such as joke_poem")
     found: dict[str, Any] = {}
     for spec in specs:
         name, given, place = spec.partition("=")
@@ -288,11 +289,11 @@ def _serve(
     from tokenweir.serving.http.log_limit import LogLimit
 
     class Server(uvicorn.Server):
-        """Says where it is when it can be reached, and lets runs finish before it goes."""
+        """Prints its URL once it accepts connections, and lets runs finish before it stops."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            # What is there now stays: going through it again and again would hold tokens up.
+            # These objects live as long as the process: scanning them again would delay tokens.
             gc.collect()
             gc.freeze()
             gc.set_threshold(*_COLLECT)
@@ -311,7 +312,7 @@ def _serve(
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
-            # uvicorn's own raises the signals again when all is done, which is no clean exit.
+            # uvicorn's own version raises the signals again at the end, so the exit is not clean.
             if threading.current_thread() is not threading.main_thread():
                 yield
                 return
@@ -342,7 +343,7 @@ def _serve(
             raise
 
     def is_ours(record: logging.LogRecord) -> bool:
-        """Whether uvicorn may tell it; why the start failed is told by the command itself."""
+        """Whether uvicorn may log it; the command itself reports why a start failed."""
         return server.started
 
     logging.basicConfig(format="tokenweir: %(message)s", level=log_level.upper())

@@ -1,4 +1,4 @@
-"""``tokenweir show``: a picture of a graph."""
+"""``tokenweir show``: draw a graph."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ _FORMATS: dict[str, Kind] = {
 }
 
 
-@click.command(short_help="Show a graph's picture.")
+@click.command(short_help="Draw a graph.")
 @click.argument("graph")
 @click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a file; its ending says what: .png, .svg, .mmd (mermaid), .txt.",
+    help="Write a file; its suffix chooses the format: .png, .svg, .mmd (mermaid), .txt.",
 )
 @click.option(
     "--format",
     "kind",
     type=click.Choice(["text", "mermaid", "svg", "png"]),
-    help="What to write, whatever the file is called.",
+    help="The format, whatever the file's suffix.",
 )
 def show(graph: str, output: Path | None, kind: Kind | None) -> None:
-    """Show GRAPH's nodes and edges: in the terminal, or as a file.
+    """Draw GRAPH's nodes and edges, on the terminal or into a file.
 
-    Dashed edges are conditional. Subgraphs are drawn inside their node. Everything is drawn here,
-    without any web service; .png needs `pip install 'tokenweir[draw]'`.
+    Dashed edges are conditional. Subgraphs are drawn inside their node. No web service is used;
+    .png needs `pip install 'tokenweir[draw]'`.
 
     \b
     Examples:
@@ -58,7 +58,7 @@ def show(graph: str, output: Path | None, kind: Kind | None) -> None:
             f"cannot tell what to write from {output}: use {', '.join(_FORMATS)}, or --format"
         )
     if kind == "png" and output is None and sys.stdout.isatty():
-        raise click.UsageError("a PNG does not belong on a terminal: use -o graph.png")
+        raise click.UsageError("a PNG cannot be shown on a terminal: use -o graph.png")
     picture = draw(load(graph), kind)
     data = picture if isinstance(picture, bytes) else picture.encode()
     if output is not None and str(output) != "-":

@@ -1,7 +1,7 @@
 """``tokenweir serve --workers``: several servers at one port, each a process of its own.
 
-The kernel gives each new connection to one of them (SO_REUSEPORT). One that dies is started anew;
-its runs are taken over by the others. They end with this process, however it ends.
+The kernel gives each new connection to one of them (SO_REUSEPORT). If one dies, the others take
+over its runs and it is restarted. The workers end with this process, however it ends.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ import click
 __all__ = ["NUMBER", "end_with_parent", "serve_with_workers"]
 
 NUMBER = "TOKENWEIR_WORKER"
-"""The variable that tells a worker that it is one, and which."""
+"""The environment variable that gives a worker its number."""
 
 _PAUSES = (1.0, 30.0)
-"""Seconds until a worker that ended is started anew: the first time, and at most."""
+"""Seconds until a worker that ended is restarted: the first time, and at most."""
 
 _LOOK = 1.0
-"""Seconds between two looks at the Postgres."""
+"""Seconds between two checks of the Postgres."""
 
 
 def end_with_parent() -> None:
-    """Have this worker end, as by SIGTERM, when the process is gone that has started it."""
+    """End this worker, as by SIGTERM, once the process that started it is gone."""
 
     def wait() -> None:
         while os.read(0, 1 << 10):
@@ -45,12 +45,12 @@ def end_with_parent() -> None:
 
 
 def serve_with_workers(count: int, words: Sequence[str], shown: str, data: str) -> int:
-    """Serve with so many processes until told to stop; the exit code.
+    """Serve from ``count`` processes until told to stop; return the exit code.
 
     Args:
-        count: How many.
-        words: Those of ``tokenweir serve``, without what is said by the other arguments.
-        shown: The server's URL, whose port is kept.
+        count: The number of processes.
+        words: The arguments of ``tokenweir serve``; the options set here override them.
+        shown: The server's URL, whose port is reserved.
         data: The URL of a Postgres, or a folder for one.
     """
     with _postgres(data, count) as (url, postgres):
@@ -62,7 +62,7 @@ def serve_with_workers(count: int, words: Sequence[str], shown: str, data: str) 
 
 @contextlib.contextmanager
 def _postgres(data: str, workers: int) -> Iterator[tuple[str, Any]]:
-    """Where the workers keep everything; and the Postgres, if it is their own."""
+    """The URL of the workers' data, and the Postgres if it is their own."""
     if "://" in data:
         yield data, None
         return
@@ -79,11 +79,11 @@ def _postgres(data: str, workers: int) -> Iterator[tuple[str, Any]]:
 
 
 class _Worker:
-    """One process, started anew when it ends.
+    """One process, restarted when it ends.
 
     Attributes:
-        ready: Whether it can be reached.
-        again: Whether it is not the first one.
+        ready: Whether it accepts connections.
+        again: Whether it has been restarted.
     """
 
     def __init__(self, number: int, command: Sequence[str], news: queue.SimpleQueue[Any]) -> None:
@@ -99,11 +99,11 @@ class _Worker:
         self.ready = False
         self.process = subprocess.Popen(
             self._command,
-            stdin=subprocess.PIPE,  # is closed with this process
+            stdin=subprocess.PIPE,  # closes when this process ends
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, NUMBER: str(self.number)},
-            start_new_session=True,  # Ctrl-C is for this process alone
+            start_new_session=True,  # Ctrl-C reaches only this process
         )
         threading.Thread(target=self._listen, args=(self.process,), daemon=True).start()
 
@@ -182,14 +182,14 @@ class _Workers:
             return
         if (code := worker.ended) is None:
             if worker.again:
-                click.echo(f"tokenweir: worker {worker.number} is there again", err=True)
+                click.echo(f"tokenweir: worker {worker.number} is back", err=True)
             return
-        if not self._told:  # it has said why
+        if not self._told:  # the worker has printed why
             self._failed = True
             self._stop()
             return
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-        click.echo(f"tokenweir: worker {worker.number} ended ({how}), and starts again", err=True)
+        click.echo(f"tokenweir: worker {worker.number} ended ({how}); restarting it", err=True)
         worker.start_soon()
 
     def _stop(self) -> None:
@@ -202,7 +202,7 @@ class _Workers:
             return
         from tokenweir.errors import TokenweirError
 
-        click.echo("tokenweir: Postgres has ended, and starts again", err=True)
+        click.echo("tokenweir: Postgres ended; restarting it", err=True)
         try:
             self._postgres.start()
         except TokenweirError as error:
@@ -216,7 +216,7 @@ class _Workers:
                 for worker in self._workers:
                     worker.send(signal.SIGKILL)
             self._stop()
-            self._news.put(self._stop)  # wakes who waits for news
+            self._news.put(self._stop)  # wakes ``run``
 
         before = {
             number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)

@@ -136,7 +136,7 @@ def default_model_name() -> str:
     embedded model.
     """
     if named := os.environ.get("TOKENWEIR_MODEL"):
-        name, why = named, "TOKENWEIR_MODEL"
+        name, why = named, "by --model or TOKENWEIR_MODEL"
     elif os.environ.get("OPENAI_API_KEY"):
         name, why = HOSTED, "OPENAI_API_KEY is set"
     else:

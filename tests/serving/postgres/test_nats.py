@@ -196,7 +196,7 @@ def test_servers_that_are_told_of_nats(
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--live", "localhost:4222"], "say where NATS is, as nats://host:4222"),
+        (["--live", "localhost:4222"], "give the URL of a NATS server, as nats://host:4222"),
         (["--live", "nats://localhost:4222"], "it goes with --data postgresql://... or --workers"),
     ],
 )

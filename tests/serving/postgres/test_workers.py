@@ -76,8 +76,8 @@ def test_workers_are_one_service(
     read_on(reader)
     text = "".join(words)
     assert reader.said() == [f"first{text}", f"second{text}"]
-    server.wait_for("tokenweir: worker 1 ended (SIGKILL), and starts again")
-    server.wait_for("tokenweir: worker 1 is there again")
+    server.wait_for("tokenweir: worker 1 ended (SIGKILL); restarting it")
+    server.wait_for("tokenweir: worker 1 is back")
     assert len(workers_of(server)) == 2
     assert http_client.get(f"{server.url}/ok").json() == {"ok": True}
     assert server.terminate() == 0
