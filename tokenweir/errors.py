@@ -63,9 +63,9 @@ class GraphLoadError(TokenweirError):
 
 
 class GuardError(TokenweirError):
-    """Raised at the reader of a guarded stream when a model writes what the guard forbids.
+    """Raised at the reader of a guarded stream when a model writes forbidden text.
 
-    The text before it has been read; the run was stopped. The message does not repeat the text.
+    The text before it has been read, and the run was stopped. The message does not repeat the text.
     """
 
 
@@ -77,7 +77,7 @@ class PictureError(TokenweirError):
 
 
 class ObjectError(TokenweirError, ValueError):
-    """Raised at the end of ``objects`` when a model's answer is no object of the type asked for.
+    """Raised at the end of ``objects`` when an answer is not a valid object of the type.
 
     The message says what is wrong with it; ``__cause__`` is pydantic's or msgspec's own error.
 
@@ -222,7 +222,7 @@ class MissingConfigWarning(UserWarning):
 
 
 class UnmatchedFilterWarning(UserWarning):
-    """Warned at the end of a stream whose filter turned every model call away.
+    """Warned at the end of a stream whose filter rejected every model call.
 
-    The message names the filter, and the tags, nodes and models that were there.
+    The message names the filter, and the tags, nodes and models of the run.
     """

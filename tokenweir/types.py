@@ -63,7 +63,7 @@ class StreamStatistics:
 
 
 class RunOptions(TypedDict, total=False):
-    """What a compiled graph's ``astream`` takes besides the arguments that ``astream`` names.
+    """Further keyword arguments of a compiled graph's ``astream``.
 
     They are passed to the graph unchanged; LangGraph's reference explains them.
     """
@@ -78,14 +78,14 @@ class RunOptions(TypedDict, total=False):
 
 
 class RemoteRunOptions(RunOptions, total=False):
-    """``RunOptions``, and what only a ``RemoteGraph`` takes: headers and query parameters."""
+    """``RunOptions``, and those of ``RemoteGraph`` alone: headers and query parameters."""
 
     headers: Mapping[str, str] | None
     params: Any
 
 
 class GraphLike(Protocol):
-    """What ``astream`` takes besides compiled graphs: a ``RemoteGraph``, or a wrapper of your own.
+    """A graph for ``astream`` that is not a compiled one: a ``RemoteGraph``, or your own wrapper.
 
     Its ``astream`` takes LangGraph's keyword arguments. The type of ``input`` excludes LangGraph's
     own graphs, whose input is checked against the graph's state instead.
@@ -97,7 +97,7 @@ class GraphLike(Protocol):
 
 
 class SyncGraphLike(Protocol):
-    """As ``GraphLike``, for ``stream``."""
+    """Like ``GraphLike``, for ``stream``."""
 
     def stream(
         self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any

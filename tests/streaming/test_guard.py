@@ -125,7 +125,9 @@ def test_text_waits_only_where_a_match_may_have_begun() -> None:
 def test_a_match_is_told() -> None:
     """As an error that names the node and not the text; or by a replacement, as the last chunk."""
     tokens = said("The key: ", "sk", "-12", "3456", "7 is")
-    with pytest.raises(GuardError, match=r"^node 'write' \(tags: answer\) wrote what") as caught:
+    with pytest.raises(
+        GuardError, match=r"^node 'write' \(tags: answer\) wrote forbidden text"
+    ) as caught:
         list(guard(tag("answer"), KEY)(tokens))
     assert "sk-" not in str(caught.value)
     replaced = list(guard(tag("answer"), KEY, replacement="[removed]")(tokens))

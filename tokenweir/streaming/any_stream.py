@@ -1,7 +1,7 @@
-"""How the functions that take any stream read one: ours, ``graph.astream()`` or a plain list.
+"""Reads any stream of tokens: Tokenweir's own, ``graph.astream()`` or a plain list.
 
-``read_all`` is written once for async and sync streams: ``complete`` runs its coroutine without an
-event loop.
+``read_all`` serves async and sync streams: for sync ones, ``complete`` runs its coroutine without
+an event loop.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def is_async(function: str, stream: Any) -> bool:
     """Whether a stream given to this function is async.
 
     Raises:
-        TypeError: If it is no stream.
+        TypeError: If it is not a stream.
     """
     if not hasattr(stream, "__aiter__") and not hasattr(stream, "__iter__"):
         raise TypeError(f"{function} takes a stream of (chunk, metadata), not {stream!r}")
@@ -38,10 +38,10 @@ def is_async(function: str, stream: Any) -> bool:
 
 
 def token_of(part: Any) -> Token:
-    """A part of a stream of tokens, which it must be.
+    """Return the part of a stream as a token.
 
     Raises:
-        TypeError: If the part is no token.
+        TypeError: If the part is not a token.
     """
     if _is_token(part):
         return part  # type: ignore[no-any-return]
@@ -55,11 +55,11 @@ def token_in(part: Any) -> Token | None:
     """The token in a part of a stream of several modes or subgraphs; None if it holds none.
 
     Raises:
-        TypeError: If the part has no shape that such streams yield.
+        TypeError: If such streams yield no parts of this shape.
     """
     match part:
         case [[*_], str(), inner] | [str() | [*_], inner] | {"type": _, "ns": _, "data": inner}:
-            # A node may write plain strings as tokens: (text, metadata) is no (mode, payload).
+            # A node may write plain strings as tokens: (text, metadata) is not (mode, payload).
             part = part if _is_token(part) else inner
             return part if _is_token(part) else None
     return token_of(part)
@@ -126,7 +126,7 @@ async def close_stream(stream: Any) -> None:
 
 
 class ReadyIterator(AsyncIterator[T]):
-    """A sync iterable for a coroutine that ``complete`` runs: it blocks, and never waits."""
+    """A sync iterable as an async one, for ``complete``: it blocks and never awaits."""
 
     def __init__(self, items: Any) -> None:
         self._items = iter(items)
@@ -139,9 +139,9 @@ class ReadyIterator(AsyncIterator[T]):
 
 
 def complete(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never waits, such as one that reads a ``ReadyIterator``.
+    """Run a coroutine that never suspends, such as one that reads a ``ReadyIterator``.
 
-    So one coroutine serves async and sync callers.
+    This lets one coroutine serve async and sync callers.
     """
     try:
         coroutine.send(None)

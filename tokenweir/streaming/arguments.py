@@ -18,7 +18,7 @@ __all__ = ["check_arguments"]
 _OURS = ("only", "buffer", "retract", "on_stop")
 _MODES = (*get_args(StreamMode), "tools")  # LangGraph has it, but its type does not name it
 _DEPRECATED = ("checkpoint_during",)
-"""Keywords that LangGraph still takes, although they are not in its signature."""
+"""Keywords that LangGraph still accepts although they are not in its signature."""
 
 
 def check_arguments(
@@ -27,14 +27,14 @@ def check_arguments(
     """Check the arguments of a call. The error names what is allowed.
 
     Args:
-        method: The graph's method, which is also the name of our function: ``"astream"``.
+        method: The name of the graph's method, and of Tokenweir's function: ``"astream"``.
         graph: The first argument of the call.
         stream_mode: Its ``stream_mode``.
         version: Its ``version``.
         options: The keyword arguments that are passed on to the graph.
 
     Raises:
-        TypeError: If the graph is no graph, or does not take a keyword.
+        TypeError: If the graph is not a graph, or does not take a keyword.
         ValueError: If a mode, the version or the durability is unknown.
     """
     run = getattr(graph, method, None)
@@ -57,7 +57,7 @@ def _check_keywords(method: str, graph: Any, run: Any, options: Mapping[str, Any
     known = {*_OURS, *(each.name for each in parameters if each.kind != each.VAR_KEYWORD)}
     takes_any = any(each.kind == each.VAR_KEYWORD for each in parameters)
     for name in options.keys() - known:
-        # LangGraph's own **kwargs only hold what is deprecated; everything else is ignored.
+        # LangGraph's own **kwargs hold only deprecated keywords; it ignores all others.
         if name in _DEPRECATED or (
             takes_any and not isinstance(graph, Pregel) and not get_close_matches(name, known)
         ):

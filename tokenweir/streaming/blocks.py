@@ -1,9 +1,9 @@
-"""A message's chunks told block by block, as LangChain's protocol has it. No I/O.
+"""Turns a message's chunks into block events, as LangChain's protocol defines them. No I/O.
 
-What happens to a message is one of ``langchain_protocol``'s ``MessagesData``: ``message-start``,
+Each event is one of ``langchain_protocol``'s ``MessagesData``: ``message-start``,
 ``content-block-start``, ``content-block-delta``, ``content-block-finish``, ``message-finish``, or
-``error`` for a message that did not come to its end. Chunks are given as dicts of their fields, as
-objects have them and records.
+``error`` for a message that was not finished. Chunks are passed as dicts of their fields, which
+message objects and records both provide.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CHUNK = "AIMessageChunk"
 """The type of a chunk, as opposed to a whole message."""
 
 RETRACTED = "retracted"
-"""The ``code`` of the ``error`` that says that a message is void: its node runs anew."""
+"""The ``code`` of the ``error`` that makes a message void because its node runs again."""
 
 _PIECES = {
     "text": ("text", "text-delta"),
@@ -30,36 +30,36 @@ _PIECES = {
     "tool_call_chunk": ("args", "tool-call-delta"),
     "server_tool_call_chunk": ("args", "tool-call-delta"),
 }
-"""By type of block: which field of it comes in pieces, and the type of a piece."""
+"""By type of block: the field that is streamed in pieces, and the type of a piece."""
 
 _CALLS = {"tool_call_chunk": "tool_call", "server_tool_call_chunk": "server_tool_call"}
-"""By type of a call that comes in pieces: its type when it is whole."""
+"""By type of a call that is streamed in pieces: its type when it is complete."""
 
 _LATE = frozenset({"args", "base64", "data", "output", "transcript", "value"})
-"""Fields that may be large: those of a block that does not come in pieces come at its end."""
+"""Fields that may be large: if a block is not streamed in pieces, they are sent at its end."""
 
 _EMPTY: dict[str, dict[str, Any]] = {
     "tool_call": {"args": {}},
     "server_tool_call": {"args": {}},
     "non_standard": {"value": {}},
 }
-"""By type of block: what it has to have at its beginning, too."""
+"""By type of block: the fields that its start must already have."""
 
 _TEXT = ("text", None)
 """The key of the block that plain text goes to."""
 
 _THOUGHTS = "reasoning_content"
-"""The name of reasoning that comes beside a chunk's content."""
+"""The key of the block for reasoning that is not part of a chunk's content."""
 
 
 class Block:
     """One content block of a message.
 
     Attributes:
-        index: Its place in the message.
+        index: Its position in the message.
         kind: ``text``, ``reasoning``, ``tool_call_chunk``, or another type of LangChain's.
-        pieces: What has come of what comes in pieces: texts, or JSON of them as bytes.
-        fields: All else.
+        pieces: The pieces so far: texts, or JSON of texts as bytes.
+        fields: All other fields.
     """
 
     __slots__ = ("fields", "index", "kind", "pieces")
@@ -71,19 +71,19 @@ class Block:
         self.pieces: list[str | bytes] = []
 
     def add(self, piece: str) -> dict[str, Any]:
-        """Take in a piece, and tell it."""
+        """Add a piece, and return its delta."""
         self.pieces.append(piece)
         return self.told(piece)
 
     def told(self, piece: str) -> dict[str, Any]:
-        """How a piece of it is told."""
+        """The delta of a piece."""
         name, kind = _PIECES[self.kind]
         delta = {"type": kind, name: piece}
         return {"event": "content-block-delta", "index": self.index, "delta": delta}
 
     @property
     def text(self) -> str:
-        """What has come so far of what comes in pieces."""
+        """The pieces so far, joined."""
         pieces = self.pieces
         if all(isinstance(piece, str) for piece in pieces):
             text = "".join(pieces)  # type: ignore[arg-type]
@@ -95,7 +95,7 @@ class Block:
 
     @property
     def begun(self) -> dict[str, Any]:
-        """The block as it is told when it begins, without what comes later."""
+        """The block as it starts, without the fields that are sent later."""
         known, kind = self.fields, self.kind
         if kind not in _PIECES:
             light = {name: value for name, value in known.items() if name not in _LATE}
@@ -110,7 +110,7 @@ class Block:
 
     @property
     def whole(self) -> dict[str, Any]:
-        """The block as it is at its end; of a call with its arguments read."""
+        """The complete block; a call has its arguments parsed."""
         if self.kind in _CALLS:
             return _call(self.kind, self.fields, self.text)
         if self.kind in _PIECES:
@@ -119,13 +119,13 @@ class Block:
 
 
 class MessageBlocks:
-    """A message that has begun.
+    """The blocks of one message.
 
     Attributes:
         id: Its id.
         blocks: Its blocks, in the order in which they began.
-        usage: Token counts, as LangChain has them; None if none came.
-        about: The provider's: model, reason of the end.
+        usage: Token counts in LangChain's form; None if there were none.
+        about: The provider's metadata: model, finish reason.
     """
 
     __slots__ = ("_beside", "_by_key", "about", "blocks", "id", "usage")
@@ -139,7 +139,7 @@ class MessageBlocks:
         self._by_key: dict[Any, Block] = {}
 
     def begin(self, fields: Mapping[str, Any], **metadata: Any) -> dict[str, Any]:
-        """The message begins with this chunk: what is told of that, with more metadata."""
+        """Start the message with its first chunk; return the event, with more metadata."""
         about = fields.get("response_metadata") or {}
         names = {"model_provider": "provider", "model_name": "model"}
         metadata = {**{names[n]: about[n] for n in names if n in about}, **metadata}
@@ -147,7 +147,7 @@ class MessageBlocks:
         return {**told, "metadata": metadata} if metadata else told
 
     def feed(self, fields: Mapping[str, Any]) -> list[tuple[Block, dict[str, Any]]]:
-        """What a chunk adds, or a whole message."""
+        """Add a chunk or a whole message; return the events by block."""
         if about := fields.get("response_metadata"):
             self.about.update(about)
         if usage := fields.get("usage_metadata"):
@@ -162,7 +162,7 @@ class MessageBlocks:
         return told
 
     def end(self, error: object = None) -> Iterator[dict[str, Any]]:
-        """The message ends, or breaks off for an error."""
+        """End the message, or break it off with an error; yield the events."""
         for block in self.blocks:
             over = {"event": "content-block-finish", "index": block.index, "content": block.whole}
             yield over
@@ -179,8 +179,8 @@ class MessageBlocks:
         yield last
 
     def retract(self) -> dict[str, Any]:
-        """The message is void."""
-        text = "the node runs anew: what came of this message is void"
+        """The event that makes the message void."""
+        text = "this message is void, because its node runs again"
         return {"event": "error", "message": text, "code": RETRACTED}
 
     def _part(self, part: Mapping[str, Any], place: int) -> list[tuple[Block, dict[str, Any]]]:
@@ -200,9 +200,9 @@ class MessageBlocks:
         return told
 
     def _block(self, part: Mapping[str, Any], place: int) -> tuple[Block, bool]:
-        """The block that a part of one belongs to, and whether it begins with that.
+        """The block that a part belongs to, and whether the part starts it.
 
-        The place of the part in its chunk tells blocks apart that have no index.
+        Blocks without an index are told apart by the part's position in its chunk.
         """
         kind, index = str(part.get("type")), part.get("index")
         if kind == "tool_call_chunk" and index is None:
@@ -222,7 +222,7 @@ class MessageBlocks:
 
 
 def _text_alone(fields: Mapping[str, Any]) -> str | None:
-    """The text of a chunk that adds nothing else to blocks; None of another."""
+    """The text of a chunk that adds only text to blocks; None for other chunks."""
     if fields.get("type") != CHUNK or fields.get("tool_call_chunks"):
         return None
     content = fields.get("content")
@@ -230,7 +230,7 @@ def _text_alone(fields: Mapping[str, Any]) -> str | None:
 
 
 def _slices(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What a chunk, or a whole message, adds to blocks; as LangChain's ``content_blocks``."""
+    """The parts of blocks in a chunk or a whole message, like LangChain's ``content_blocks``."""
     content, more = fields.get("content"), fields.get("additional_kwargs") or {}
     if not isinstance(content, str):
         return _read(fields)
@@ -250,7 +250,7 @@ def _slices(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _read(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The blocks of a message whose content is no text: LangChain knows how providers write."""
+    """The blocks of a message whose content is not text; LangChain knows the providers' forms."""
     made = AIMessageChunk if fields.get("type") == CHUNK else AIMessage
     given = {name: value for name, value in fields.items() if name != "type" and value is not None}
     try:
@@ -261,7 +261,7 @@ def _read(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _call(kind: str, fields: dict[str, Any], text: str) -> dict[str, Any]:
-    """A call that came in pieces, when all of it is there."""
+    """The complete call, made from its pieces."""
     told = {"type", "id", "name"} | ({"index"} if kind == "tool_call_chunk" else set())
     more = {n: value for n, value in fields.items() if n not in told and value is not None}
     call_id, name = fields.get("id"), fields.get("name")
@@ -277,7 +277,7 @@ def _call(kind: str, fields: dict[str, Any], text: str) -> dict[str, Any]:
 
 
 def _joined(beside: list[dict[str, Any]]) -> dict[str, Any]:
-    """What came beside the content of a message's chunks, added up as LangChain does."""
+    """The fields of a message's chunks outside their content, added up as LangChain does."""
     thoughts = "".join(each.get(_THOUGHTS) or "" for each in beside)
     others = [{n: v for n, v in each.items() if n != _THOUGHTS} for each in beside]
     chunks = [AIMessageChunk(content="", additional_kwargs=each) for each in others if each]

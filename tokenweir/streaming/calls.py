@@ -1,4 +1,4 @@
-"""Keeps track of the model calls of one run, for the errors of those that fail.
+"""Tracks the model calls of one run, to describe those that fail.
 
 Callback handlers feed it. It is asked once, when the run has failed.
 """
@@ -53,7 +53,7 @@ class Call:
     Attributes:
         metadata: LangGraph's metadata of the call.
         tags: The tags that the user gave the call.
-        received: How much has arrived. Whoever makes the call may put its own counter here.
+        received: How much has arrived. The code that makes the call may set its own counter here.
     """
 
     __slots__ = ("metadata", "received", "tags")

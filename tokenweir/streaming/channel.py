@@ -60,7 +60,7 @@ TextWriter = Callable[[str], bool]
 
 
 class DirectReceiver(Protocol[T_contra]):
-    """A reader that is called by the producers, in their thread, instead of waiting in a task."""
+    """A reader that producers call in their own thread, so that it need not wait in a task."""
 
     def receive(self, item: T_contra) -> bool:
         """Take an item at once, or return False to leave it in the channel.
@@ -104,7 +104,7 @@ class _Wakeup:
 
 
 class Waiters:
-    """Tasks and threads that wait until somebody wakes them all. Safe from any thread."""
+    """Tasks and threads that wait until they are all woken. Safe from any thread."""
 
     __slots__ = ("_wake",)
 
@@ -133,7 +133,7 @@ class Waiters:
             event.wait()
 
     def wake_all(self) -> None:
-        """Have every waiter look again."""
+        """Wake every waiter, to check its condition again."""
         while self._wake:
             try:
                 wake = self._wake.popleft()
@@ -258,7 +258,7 @@ class SendChannel(Generic[T]):
         return self._state.closed
 
     def has_room(self, items: int) -> bool:
-        """Whether so many items may be sent without the channel being full after them."""
+        """Whether the channel has room for this many items without being full after them."""
         state = self._state
         return not state.full and not state.closed and len(state.items) + items <= state.buffer
 
@@ -323,7 +323,7 @@ class ReceiveChannel(Generic[T]):
             EndOfStream: At the end; or, once, the error that ended the stream.
         """
         state = self._state
-        ended = state.ended  # read first: a last item may come between the two looks
+        ended = state.ended  # read first: a last item may arrive between the two checks
         if state.items:
             item = state.items.popleft()
             if state.full and len(state.items) <= state.buffer // 2:

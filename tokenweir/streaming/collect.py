@@ -41,12 +41,12 @@ def collect(stream: Any) -> Any:
     Returns:
         ``(message, metadata)`` per call, in the order in which the calls' first tokens came. A
         model's answer is an ``AIMessage``, as the node itself got it; a message that a node
-        returned, such as a ``ToolMessage``, is returned unchanged. Chunks that are no messages, as
-        nodes without LangChain write them, are one call per node run and tags. Messages that the
+        returned, such as a ``ToolMessage``, is returned unchanged. Chunks that are not messages,
+        from nodes without LangChain, count as one call per node run and tags. Messages that the
         stream retracts (``RemoveMessage``) are left out.
 
     Raises:
-        TypeError: If this is no stream of ``(chunk, metadata)``.
+        TypeError: If this is not a stream of ``(chunk, metadata)``.
     """
     calls: dict[Any, tuple[list[Any], Metadata]] = {}
 

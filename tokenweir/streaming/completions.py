@@ -1,4 +1,4 @@
-"""Turns what a completion model says into messages and message chunks. No I/O.
+"""Turns a completion model's output into messages and message chunks. No I/O.
 
 Completion models (LangChain's ``BaseLLM``) give text, not messages. The messages made here have the
 form of a chat model's answer, and its id: ``lc_run--`` and the run id of the call.
@@ -24,7 +24,7 @@ def completion_chunk(chunk: Generation, run_id: UUID) -> AIMessageChunk:
 
 
 def completion_message(response: LLMResult, run_id: UUID) -> AIMessage | None:
-    """The whole message of a completion; None if the result is no completion."""
+    """The whole message of a completion; None if the result is not a completion."""
     if not response.generations or not response.generations[0]:
         return None
     made = response.generations[0][0]

@@ -40,7 +40,7 @@ class Piece(NamedTuple):
 
 
 def pieces(chunk: Any) -> list[Piece]:
-    """What a chunk holds, in order; nothing if it only carries usage."""
+    """The pieces of a chunk, in order; none if it only carries usage."""
     if isinstance(chunk, str):
         return [Piece("text", chunk)] if chunk else []
     found: list[Piece] = []
@@ -72,12 +72,12 @@ def reasoning_of(chunk: Any) -> str:
 
 
 def field_of(chunk: Any, name: str) -> Any:
-    """A field of a message, or of one that a dict stands for; None if it has none."""
+    """A field of a message, which may be a dict; None if it is missing."""
     return chunk.get(name) if isinstance(chunk, dict) else getattr(chunk, name, None)
 
 
 def _beside(chunk: Any) -> str:
-    """The reasoning that stands beside the content."""
+    """The reasoning in fields other than the content."""
     found = (field_of(chunk, "additional_kwargs") or {}).get("reasoning_content")
     if not found and isinstance(chunk, dict):
         found = chunk.get("reasoning_content")
@@ -85,7 +85,7 @@ def _beside(chunk: Any) -> str:
 
 
 def _in_block(block: Any, kind: Kind) -> Iterator[Piece]:
-    """What a block of content holds. The blocks' fields differ by provider."""
+    """The pieces of a block of content. The fields of blocks differ by provider."""
     text = block.get("text") if isinstance(block, dict) else block
     if isinstance(text, str) and text:
         yield Piece(kind, text)
@@ -115,13 +115,13 @@ def _calls(chunk: Any) -> Iterator[Piece]:
 
 
 def tags_of(metadata: Mapping[str, Any]) -> list[str]:
-    """The tags that a call's user gave it, without those that LangChain's packages add."""
+    """The tags that the user gave a call, without those that LangChain's packages add."""
     tags = metadata.get("tags") or ()
     return [tag for tag in tags if not tag.startswith(("seq:step", "graph:", "langsmith:"))]
 
 
 def call_of(chunk: Any, metadata: Mapping[str, Any]) -> Hashable:
-    """What tells one model call from another: the message's id, else where it was written."""
+    """A key for the model call of a chunk: its message id, or else the place that wrote it."""
     message_id = getattr(chunk, "id", None) or field_of(chunk, "id")
     if isinstance(message_id, str) and message_id:
         return message_id
@@ -139,7 +139,7 @@ def is_last(chunk: Any) -> bool:
 
 
 def is_cut(chunk: Any) -> bool:
-    """Whether a chunk ends an answer that the limit of its tokens cut off."""
+    """Whether a chunk ends an answer that was cut off by its token limit."""
     return bool((field_of(chunk, "response_metadata") or {}).get("finish_reason") == "length")
 
 

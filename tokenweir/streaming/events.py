@@ -1,8 +1,8 @@
-"""``astream_events`` and ``stream_events``: LangGraph's v3 run stream, from our sink.
+"""``astream_events`` and ``stream_events``: LangGraph's v3 run stream, fed by ``astream``.
 
-The run stream itself is LangGraph's: its projections, transformers, subgraphs. What it reads are
-the parts of our stream, filtered at the source. Tokens come as chunks, and are told block by block
-here: so model calls need not take LangChain's slower way for the sake of the events.
+The run stream itself is LangGraph's: its projections, transformers, subgraphs. It reads the parts
+of Tokenweir's stream, filtered at the source. Tokens arrive as chunks and are turned into block
+events here, so model calls need not take LangChain's slower path to produce these events.
 """
 
 from __future__ import annotations
@@ -51,15 +51,16 @@ async def astream_events(
         graph: A compiled graph.
         input: The graph's input.
         config: The run's config.
-        version: LangGraph's third version of events; for the others, ask the graph.
+        version: LangGraph's third version of events; for the others, use the graph's own method.
         only: Which model calls pass, as for ``astream``.
         buffer: How many parts may wait for the reader before the model calls are held back.
-        transformers: As LangGraph takes them.
+        transformers: Passed to LangGraph's run stream.
         **options: Everything else that ``graph.astream`` takes.
 
     Returns:
         LangGraph's run stream: ``messages``, ``values``, ``subgraphs``, ``output()``.
-        To iterate over it gives the events. ``async with``, or ``abort()``, stops the run.
+        Iterating over it yields the events. The end of ``async with``, or ``abort()``, stops the
+        run.
 
     Raises:
         TypeError: If ``graph`` is not a compiled graph of this process, or an argument is unknown.
@@ -86,7 +87,7 @@ def stream_events(
 ) -> GraphRunStream:
     """Start a run, as ``graph.stream_events(..., version="v3")`` does.
 
-    Arguments and errors are those of ``astream_events``. The run has a thread of its own.
+    Arguments and errors are those of ``astream_events``. The run has its own thread.
     """
     _check(graph, version)
     source = _Source(graph, only, buffer)
@@ -104,20 +105,20 @@ def _check(graph: Any, version: str) -> None:
 
 
 class _Source:
-    """Where LangGraph's run stream reads from, in place of the graph's own stream."""
+    """The source of LangGraph's run stream, in place of the graph's own stream."""
 
     def __init__(self, graph: Any, only: FilterLike | None, buffer: int) -> None:
         self._graph = graph
         self._more: dict[str, Any] = {"only": only, "buffer": buffer}
 
     def in_place(self, method: str, ours: Callable[..., Any]) -> Any:
-        """A copy of the graph that streams by this."""
+        """A copy of the graph that streams through this source."""
         copy = self._graph.copy({})
         setattr(copy, method, ours)
         return copy
 
     def _asked(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-        """What to ask our stream for, and whether it gives LangGraph's parts as they are."""
+        """The arguments for Tokenweir's stream, and whether its parts are passed on unchanged."""
         options = {name: value for name, value in kwargs.items() if value is not None}
         options.pop("version", None)
         options["stream_mode"] = list(options["stream_mode"])
@@ -140,7 +141,7 @@ class _Source:
 
 
 class _ToldParts(AsyncIterator[Any]):
-    """LangGraph's typed parts, made of those of a stream of ours."""
+    """LangGraph's typed parts, made from the parts of Tokenweir's stream."""
 
     def __init__(self, parts: TokenStream[Any]) -> None:
         self._parts = parts
@@ -158,7 +159,7 @@ class _ToldParts(AsyncIterator[Any]):
 
 
 class _Parts:
-    """Makes LangGraph's typed parts of ours, and events of chunks."""
+    """Makes LangGraph's typed parts from Tokenweir's, and events from chunks."""
 
     def __init__(self) -> None:
         self._begun: dict[str, tuple[MessageBlocks, dict[str, Any]]] = {}

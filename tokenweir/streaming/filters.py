@@ -236,8 +236,8 @@ def from_agent(name: str) -> Filter:
     """Pass the calls that an agent of this name makes: ``create_agent(..., name="researcher")``.
 
     Deep agents and swarms name their agents the same way, as ``lc_agent_name`` in the metadata. An
-    agent of ``create_react_agent``, as a supervisor is, does not say its name: it has that of the
-    node that holds it. Agents in the nodes and tools of a graph are subgraphs: stream with
+    agent of ``create_react_agent``, such as a supervisor, has no name of its own there, so it has
+    that of its node. Agents in the nodes and tools of a graph are subgraphs: stream with
     ``subgraphs=True``.
     """
     name = _name("from_agent", name)
@@ -299,7 +299,7 @@ _TOKEN = re.compile(
     rf'\s*(?:([()&|~])|(\w+):(?:"((?:[^"\\]|\\.)*)"|({_BARE}))|(text|reasoning)(?![^\s()&|~]))'
 )
 _MOST_OPERATORS = 100
-"""Of a filter as text: each is a call within a call, for every chunk."""
+"""Limit for a filter as text: each operator is a nested call, for every chunk."""
 _MOST_CHARACTERS = 10_000
 _FORMS = (
     "tag:joke, node:write, agent:researcher, tool:search, model:gpt-4o-mini, namespace:editor, "

@@ -48,7 +48,7 @@ class FlowControl:
         self._waiters = channel.waiters
 
     def has_room(self, items: int) -> bool:
-        """Whether so many items may be sent without having to wait after them."""
+        """Whether this many items may be sent without a wait after them."""
         return self.channel.has_room(items)
 
     @property
@@ -67,7 +67,7 @@ class FlowControl:
     async def wait(self) -> None:
         """Wait while the reader is behind. Raises ReaderLeft if it has left."""
         # A sync call inside an async node blocks the reader's own loop, and its callbacks run in
-        # another one: if they waited for the reader, they would wait for ever.
+        # another one: if they waited for the reader, they would deadlock.
         if self.blocked() and self.reader_thread in (None, get_ident()):
             await self._waiters.wait(self.blocked)
         if self.channel.closed:
@@ -142,7 +142,7 @@ class PumpedFlowControl(FlowControl):
 
 
 class FlowControlled:
-    """Marks the callback handlers that belong to a stream of ours."""
+    """Marks the callback handlers that belong to one of Tokenweir's streams."""
 
     flow: FlowControl
 
@@ -157,7 +157,7 @@ def find_flow_control(callbacks: Any) -> FlowControl | None:
 
 
 async def wait_for_reader(config: Mapping[str, Any] | None, *, blocking: bool = False) -> None:
-    """Wait while the reader of the run with this config is behind; at once if nobody streams it.
+    """Wait while the reader of the run with this config is behind; return at once without one.
 
     Args:
         config: The config of a node.

@@ -1,8 +1,8 @@
-"""``guard``: text that must not be read is held back, token by token, before anybody reads it.
+"""``guard``: holds back forbidden text, token by token, before a reader gets it.
 
-A chunk waits until all of its text is known to be no part of anything forbidden. For a regular
-expression this is what the ``regex`` package calls a partial match: text waits only from where a
-match may have begun. For a function nothing is known of beginnings: the last characters wait.
+A chunk waits until no match can include any of its text. With a regular expression, the ``regex``
+package reports partial matches, so text waits only from where a match may have begun. With a
+function, Tokenweir cannot know where a match might begin, so it holds back the last characters.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tokenweir.types import Metadata, Token
 __all__ = ["Check", "Guard", "Passing", "guard"]
 
 Check: TypeAlias = str | re.Pattern[str] | Callable[[str], object | Awaitable[object]]
-"""A regular expression, or a function that is given text and says whether it is forbidden."""
+"""A regular expression, or a function that takes text and returns whether it is forbidden."""
 
 
 def guard(
@@ -50,21 +50,22 @@ def guard(
         async for chunk, metadata in safe(astream(graph, inputs)):
             print(chunk.content, end="")
 
-    No character of a match is yielded, also if a match is split over tokens. At a match the stream
-    is closed, and with it the run and the provider's connection. Chunks wait whole; the others of
-    their call wait behind them. Text, reasoning and tool calls are each checked by themselves.
+    No character of a match is yielded, even if the match is split across tokens. At a match the
+    stream is closed, and with it the run and the provider's connection. Chunks are never divided,
+    and later chunks of a call wait for earlier ones. Text, reasoning and tool calls are checked
+    separately.
 
     Args:
         only: The calls that are checked, as for ``only=`` of ``astream``; None for all.
         check: What is forbidden. A regular expression, in the syntax of ``re`` or ``regex``: text
-            waits only while it may be the beginning of a match. Or a function, async or not: it is
-            given the text that waits, as soon as that is more than ``hold`` characters, and what
-            it returns says whether this is forbidden. What it forbids must be at most ``hold``
-            characters long; it sees such text whole.
-        hold: Characters that may wait, besides the rest of their chunk. What may still become a
-            match of the regular expression after more characters than that counts as one.
-        replacement: Ends the message in place of what was forbidden, and the stream with it; None
-            for a GuardError.
+            waits only while it may be the beginning of a match. Or a function, async or not: it
+            gets the text held back, once that is longer than ``hold`` characters, and returns
+            whether it is forbidden. Forbidden text of up to ``hold`` characters reaches it whole;
+            longer text does not.
+        hold: How many characters may wait, besides the rest of their chunk. Text that could still
+            become a match of the regular expression after that many counts as one.
+        replacement: Ends the message, and the stream, in place of the forbidden text; None raises
+            a GuardError.
 
     Raises:
         ValueError: If the expression is not valid or matches the empty text, or if ``hold`` is
@@ -93,7 +94,7 @@ def _pattern(check: str | re.Pattern[str]) -> Any:
 
 
 class Guard:
-    """Made by ``guard``. Called with a stream of ``(chunk, metadata)``, it gives a stream of them.
+    """Made by ``guard``. Call it with a stream of ``(chunk, metadata)`` to get a guarded stream.
 
     One guard may be used on many streams.
     """
@@ -117,7 +118,7 @@ class Guard:
     def __call__(self, stream: Iterable[Token]) -> SyncTokenStream[Token]: ...
 
     def __call__(self, stream: Any) -> Any:
-        """Guard a stream, async or sync; a sync one not with an async function."""
+        """Guard a stream, async or sync. A sync stream cannot have an async check."""
         if self._waits and not hasattr(stream, "__aiter__"):
             raise TypeError("an async check guards an async stream: guard(...)(astream(...))")
         return stage("guard", stream, partial(self._steps, stream))
@@ -132,7 +133,7 @@ class Guard:
                 token = await anext(tokens)
             except StopAsyncIteration:
                 break
-            except Exception as error:  # noqa: BLE001 - raised after what waits
+            except Exception as error:  # noqa: BLE001 - raised after the waiting tokens
                 failed = error
                 break
             for released in await passing.feed(token):
@@ -152,15 +153,15 @@ class Guard:
         return self._waits
 
     def begin(self) -> Passing:
-        """What looks at the tokens of one stream."""
+        """Start checking the tokens of one stream."""
         return Passing(self)
 
     def looks_at(self, metadata: Metadata) -> bool:
-        """Whether it looks at the tokens of a call with this metadata."""
+        """Whether it checks the tokens of a call with this metadata."""
         return self._only is None or self._only.decide(metadata) is not False
 
     def in_place_of(self, chunk: Any, metadata: Metadata) -> Token:
-        """What ends a message; raises GuardError if nothing does."""
+        """The token that replaces forbidden text; raises GuardError if there is no replacement."""
         if self._replacement is None:
             raise self.error(metadata)
         key = call_of(chunk, metadata)
@@ -169,19 +170,19 @@ class Guard:
         return ending, metadata
 
     def error(self, metadata: Metadata) -> GuardError:
-        """The error about a call with this metadata."""
+        """The error for a call with this metadata."""
         node, tags = metadata.get("langgraph_node"), tags_of(metadata)
         tagged = f" (tags: {', '.join(tags)})" if tags else ""
-        return GuardError(f"node {node!r}{tagged} wrote what the guard forbids; it was stopped")
+        return GuardError(f"node {node!r}{tagged} wrote forbidden text (guard); it was stopped")
 
 
 class Passing:
     """The tokens of one stream on their way through a guard. Made by ``Guard.begin``.
 
-    With a check that is not asynchronous nothing here waits.
+    With a sync check, nothing here suspends.
 
     Attributes:
-        stopped: Whether something forbidden has come: then nothing more may pass.
+        stopped: Whether forbidden text has been found; then nothing more may pass.
     """
 
     def __init__(self, guard: Guard) -> None:
@@ -191,7 +192,7 @@ class Passing:
         self._last: Token | None = None
 
     async def feed(self, token: Token) -> list[Token]:
-        """Add a token; the tokens that may be read now."""
+        """Add a token; return the tokens that may be read now."""
         chunk, metadata = token
         key = call_of(chunk, metadata)
         if isinstance(chunk, RemoveMessage):
@@ -206,7 +207,7 @@ class Passing:
         return [token]
 
     async def end(self) -> list[Token]:
-        """No more tokens come; those that have waited and may be read."""
+        """End the stream; return the waiting tokens that may be read."""
         found: list[Token] = []
         for call in self._calls.values():
             if await call.end():
@@ -215,16 +216,16 @@ class Passing:
         return found
 
     def in_place(self) -> Token:
-        """What ends a message that was stopped; raises GuardError if nothing does."""
+        """The replacement for a stopped message; raises GuardError if there is none."""
         assert self._last is not None
         return self._guard.in_place_of(*self._last)
 
 
 class _Call:
-    """The chunks of one call that wait, and how far each kind of their text may pass.
+    """The waiting chunks of one call, and how far each kind of their text may pass.
 
     Attributes:
-        waiting: Each token with the kinds of its text, and where that ends.
+        waiting: Each token with the kinds of its text, and the end position of each.
     """
 
     def __init__(self, new_scan: Callable[[], _Scan]) -> None:
@@ -233,7 +234,7 @@ class _Call:
         self.waiting: deque[tuple[Token, list[tuple[_Scan, int]]]] = deque()
 
     async def feed(self, token: Token) -> bool:
-        """Add a token; gives whether it holds, or ends, what is forbidden."""
+        """Add a token; return whether it contains or completes forbidden text."""
         ends: list[tuple[_Scan, int]] = []
         self.waiting.append((token, ends))
         for piece in pieces(token[0]):
@@ -247,44 +248,44 @@ class _Call:
         return is_last(token[0]) and await self.end()
 
     async def end(self) -> bool:
-        """All text is there; gives whether what waits is forbidden."""
+        """End the text; return whether the waiting text is forbidden."""
         for scan in self._scans.values():
             if await scan.end():
                 return True
         return False
 
     def released(self) -> Iterator[Token]:
-        """The tokens that wait no more."""
+        """Yield the tokens that need not wait any longer."""
         while self.waiting and all(scan.safe >= end for scan, end in self.waiting[0][1]):
             yield self.waiting.popleft()[0]
 
 
 class _Scan:
-    """Text that is looked through as it comes.
+    """Checks text as it arrives.
 
     Attributes:
-        length: Characters that have come.
-        safe: Characters that are part of nothing forbidden.
+        length: The number of characters so far.
+        safe: The number of characters that cannot be part of a match.
     """
 
     length = 0
     safe = 0
 
     async def feed(self, text: str) -> bool:
-        """Add text; gives whether something forbidden begins behind ``safe``."""
+        """Add text; return whether forbidden text begins at ``safe``."""
         raise NotImplementedError
 
     async def end(self) -> bool:
-        """As ``feed``, when no more text comes."""
+        """Like ``feed``, at the end of the text."""
         raise NotImplementedError
 
 
 _CONTEXT = 1_000
-"""Characters before the text that waits, for what looks behind: ``\\b``, ``(?<=...)``."""
+"""Characters kept before the waiting text, for lookbehind: ``\\b``, ``(?<=...)``."""
 
 
 class _Matches(_Scan):
-    """Looks for a regular expression."""
+    """Searches for a regular expression."""
 
     def __init__(self, pattern: Any, hold: int) -> None:
         self._search = pattern.search
@@ -294,7 +295,7 @@ class _Matches(_Scan):
     async def feed(self, text: str) -> bool:
         self.length += len(text)
         self._text += text
-        before = self.length - len(self._text)  # characters that are let go of
+        before = self.length - len(self._text)  # characters already dropped
         found = self._search(self._text, self.safe - before, partial=True)
         if found is None:
             self.safe = self.length
@@ -303,8 +304,8 @@ class _Matches(_Scan):
         elif found.end() < len(self._text):
             self.safe = before + found.start()
             return True
-        # Else it is a match by what has come, and all waits: more text may make it none, or it
-        # may make one that begins earlier.
+        # Otherwise the text so far is a match, and all of it waits: more text may undo the match,
+        # or produce one that begins earlier.
         if found is not None and len(self._text) - found.start() > self._hold:
             return True
         if self.safe - before > 2 * _CONTEXT:
@@ -335,7 +336,7 @@ class _Verdicts(_Scan):
         return bool(self._waiting) and await self._forbidden(0)
 
     async def _forbidden(self, keep: int) -> bool:
-        """Ask about the text that waits, and let all but the last characters go."""
+        """Check the waiting text, and drop all but the last characters."""
         verdict = self._check(self._waiting)
         if await verdict if isawaitable(verdict) else verdict:
             return True

@@ -27,19 +27,19 @@ def lanes(
 
         joke, poem = lanes(astream(graph, inputs), tag("joke"), tag("poem"))
 
-    A token goes into every lane whose filter it passes, and nowhere if it passes none. Each lane
-    has a buffer of its own: a lane that is not read does not hold up the others until its buffer
-    is full; then the stream waits for it. Close a lane that is not wanted any more (``aclose()``,
-    or just let go of it). When all are closed the stream is closed. An error of the stream is
-    raised in every lane, after its tokens.
+    A token goes into every lane whose filter it passes, and is dropped if it passes none. Each lane
+    has its own buffer: a lane that is not read does not delay the others until its buffer is full;
+    then the stream waits for it. Close a lane that you no longer need (``aclose()``, or drop the
+    last reference to it). When all lanes are closed, the stream is closed. An error of the stream
+    is raised in every lane, after its tokens.
 
     Args:
         stream: An async stream of ``(chunk, metadata)``.
-        *filters: Which calls go into which lane, as for ``only=``.
-        buffer: Tokens that may wait in each lane.
+        *filters: The filter of each lane, as for ``only=``.
+        buffer: How many tokens may wait in each lane.
 
     Returns:
-        As many lanes as filters, in their order.
+        One lane per filter, in the same order.
     """
     if not is_async("lanes", stream):
         raise TypeError(
@@ -71,7 +71,7 @@ async def _deal(
                     lane.send_nowait(token)
             for _, lane in lanes:
                 if lane.full:
-                    with suppress(ReaderLeft):  # this lane was closed meanwhile; the others go on
+                    with suppress(ReaderLeft):  # this lane was closed meanwhile; others continue
                         await lane.wait_for_room()
     except BaseException as error:
         for _, lane in lanes:

@@ -1,9 +1,9 @@
-"""Adds chunks up to their message, in time linear in their length.
+"""Merges chunks into their message, in time linear in their length.
 
-The result equals LangChain's own sum, value for value. LangChain parses the arguments of a tool
-call again for every chunk, and cut-off arguments again for every shorter prefix, in quadratic time.
-Here the arguments are joined first and parsed once. If a prefix cannot be parsed, the parser's
-error says how much to cut off for the next try.
+The result equals LangChain's own sum, value for value. LangChain takes quadratic time: it parses
+the arguments of a tool call again for every chunk, and cut-off arguments again for every shorter
+prefix. Here the arguments are joined first and parsed once. If a prefix cannot be parsed, the
+parser's error says how much to cut off before the next attempt.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["add_usage", "joined_calls", "message_of", "parse_cut_json"]
 
 
 def message_of(chunks: Sequence[BaseMessage]) -> BaseMessage:
-    """The message that these chunks of one call add up to; a whole message is returned as it is."""
+    """The message that these chunks of one call add up to; a whole message is unchanged."""
     first, *rest = chunks
     if not isinstance(first, BaseMessageChunk):
         return first if not rest else chunks[-1]
@@ -63,7 +63,7 @@ def _without_tool_calls(chunk: AIMessageChunk) -> AIMessageChunk:
 
 
 def add_usage(known: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, Any]:
-    """Counts of tokens and more of them, added up; counts may be in dicts of their own."""
+    """The sum of two dicts of token counts; counts may be nested in dicts."""
     added = dict(known or {})
     for name, value in more.items():
         if isinstance(value, Mapping):
@@ -128,7 +128,7 @@ def parse_cut_json(text: str) -> Any:
     """What ``langchain_core.utils.json.parse_partial_json`` gives, in linear time.
 
     Strings and brackets that are open at the end are closed, and then the end is shortened until
-    the rest is JSON. Raises ``json.JSONDecodeError`` for the whole text if nothing is.
+    the rest is JSON. If no prefix is, this raises ``json.JSONDecodeError`` for the whole text.
     """
     try:
         return json.loads(text, strict=False)
@@ -142,15 +142,15 @@ def parse_cut_json(text: str) -> Any:
         try:
             return json.loads(completed[:length] + closing, strict=False)
         except json.JSONDecodeError as error:
-            # The parser reads from the left: what it failed at stays wrong until it is cut off.
-            # If it failed in the closing brackets, it is the last character that must go.
+            # The parser reads from the left, so the text stays invalid until the place where it
+            # failed is cut off. If it failed in the closing brackets, remove the last character.
             length = error.pos if error.pos < length else length - 1
             length = len(completed[:length].rstrip(" \t\n\r"))
     raise whole
 
 
 def _completed(text: str) -> tuple[str | None, str]:
-    """The text with an open string closed, and the brackets that are open; None if they clash."""
+    """The text with an open string closed, and the open brackets; None if they do not match."""
     characters: list[str] = []
     open_brackets: list[str] = []
     in_string = escaped = False

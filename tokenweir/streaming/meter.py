@@ -1,8 +1,8 @@
-"""The meter: how soon, how evenly and how fast tokens come.
+"""The meter: time to first token, gaps between tokens, tokens per second.
 
-A *token* here is a chunk that holds something: text, reasoning, a piece of a tool call. A provider
-may put several tokens of the model into one chunk. Their number is reported as ``output_tokens`` if
-the provider tells it.
+A *token* here is a chunk with content: text, reasoning, a piece of a tool call. A provider may put
+several tokens of the model into one chunk. If the provider reports their number, it is
+``output_tokens``.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ __all__ = ["CallCounts", "Meter", "MeterReport", "TagReport"]
 
 @dataclass(frozen=True)
 class CallCounts:
-    """What the calls of one node, agent or model came to.
+    """The counts of the calls of one node, agent or model.
 
     Attributes:
         calls: Model calls.
-        tokens: Chunks that held something.
-        input_tokens: Tokens of the prompts by the provider's own count, or None if it did not say.
-        output_tokens: Tokens of the answers, likewise.
+        tokens: Chunks with content.
+        input_tokens: Tokens of the prompts by the provider's count, or None if it sent none.
+        output_tokens: Tokens of the answers by the provider's count, or None.
     """
 
     calls: int
@@ -44,24 +44,24 @@ class CallCounts:
 
 @dataclass(frozen=True)
 class TagReport:
-    """The figures of one tag, or of all.
+    """The figures of one tag, or of all calls.
 
     Attributes:
         calls: Model calls.
-        tokens: Chunks that held something.
+        tokens: Chunks with content.
         characters: Characters of text in them.
-        input_tokens: Tokens of the prompts by the provider's own count, or None if it did not say.
-        output_tokens: Tokens of the answers, likewise.
-        time_to_first_token: Of a tag, seconds from the start of its first call to the token; of
-            all, from the start of the watch. Streams of Tokenweir's know when a call started. In
-            another stream a call starts with its first chunk, if that is empty: the head of the
-            answer.
+        input_tokens: Tokens of the prompts by the provider's count, or None if it sent none.
+        output_tokens: Tokens of the answers by the provider's count, or None.
+        time_to_first_token: For a tag, seconds from the start of its first call to the token; for
+            all calls, from the start of the watch. Tokenweir's streams know when a call started.
+            In another stream a call starts with its first chunk, if that is empty, as the head of
+            an answer is.
         latency_p50: The median gap between two tokens of one call, in seconds.
         latency_p99: The 99th percentile of these gaps, in seconds.
         tokens_per_second: Tokens after the first of each call, divided by the time they took.
         not_streamed: Calls whose whole answer came as one chunk or message.
 
-    A figure is None if there is nothing to compute it from.
+    A figure that cannot be computed is None.
     """
 
     calls: int
@@ -80,8 +80,8 @@ class TagReport:
 class MeterReport:
     """The figures of all calls and of each tag; ``str()`` makes a table of them.
 
-    Calls without tags are listed under the name of their node. Nodes, agents and models have counts
-    alone; a call that has no agent, or whose model is not known, is in no row of them.
+    Calls without tags are listed under the name of their node. Nodes, agents and models have only
+    counts; calls without an agent, or with an unknown model, are left out there.
     """
 
     total: TagReport
@@ -155,12 +155,12 @@ class Meter:
         self._total = _Gauge()
 
     def start(self) -> None:
-        """Start the clock, unless it runs. ``watch`` does so at the first read."""
+        """Start the clock, unless it is running. ``watch`` does so at the first read."""
         if self._started is None:
             self._started = self._clock()
 
     def feed(self, chunk: Any, metadata: ReadOnlyMetadata, at: float | None = None) -> None:
-        """Measure one token, which came at this time of the meter's clock, or now."""
+        """Measure one token that arrived ``at`` this time of the meter's clock; None is now."""
         now = self._clock() if at is None else at
         if self._started is None:
             self._started = now
@@ -196,7 +196,7 @@ class Meter:
             call.tokens += 1
 
     def _start_of(self, metadata: ReadOnlyMetadata, head: float | None) -> float | None:
-        """When a call started, by the meter's clock; ``head`` if its metadata does not know."""
+        """When a call started, by the meter's clock; ``head`` if its metadata does not say."""
         if isinstance(metadata, CallMetadata):
             return self._clock() - (time.perf_counter() - metadata.started)
         return head
@@ -220,11 +220,11 @@ class Meter:
             stream: A stream of ``(chunk, metadata)``, async or sync.
 
         Returns:
-            The same tokens, as a stream that can be closed, entered and asked for its statistics
-            whatever ``stream`` is. Closing it closes ``stream``.
+            The same tokens, as a ``TokenStream`` or a ``SyncTokenStream``, whatever ``stream`` is.
+            Closing it closes ``stream``.
 
         Raises:
-            TypeError: If this is no stream; at the reader, if its parts are not
+            TypeError: If this is not a stream; at the reader, if its parts are not
                 ``(chunk, metadata)``.
         """
         return stage("Meter.watch", stream, self._watch)

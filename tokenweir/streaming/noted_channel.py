@@ -11,7 +11,7 @@ __all__ = ["NotedChannel"]
 
 
 class NotedChannel(ReceiveChannel[Any]):
-    """As ``ReceiveChannel``; ``note`` is called with each item that the reader receives."""
+    """A ``ReceiveChannel`` that calls ``note`` with each item that the reader receives."""
 
     __slots__ = ("_note",)
 

@@ -49,31 +49,30 @@ def objects(stream: Any, kind: Any, *, tool: str | None = None) -> Any:
         async for joke in objects(astream(graph, inputs), Joke):
             print(joke.setup, joke.punchline)
 
-    It reads answers that are JSON, and the arguments of tool calls that are named as the type, as
-    ``with_structured_output`` makes them. All other tokens are passed over. What is yielded are
-    objects of the type itself, each grown by what came since the last one: texts and lists grow,
-    other values come when they are complete. A field that has not come, or is not valid yet, has
-    its default, else None (a key of a TypedDict is missing). Validators of fields run on what is
-    there, validators of whole models do not. The last object of an answer is whole and is validated
-    as any other.
+    It reads answers that are JSON, and the arguments of tool calls that are named after the type,
+    as ``with_structured_output`` makes them. It skips all other tokens. It yields objects of the
+    type itself, each grown since the last one: texts and lists grow, other values appear when they
+    are complete. A field that is missing or not valid yet has its default, or else None (a key of
+    a TypedDict is missing). Validators of fields run on what has arrived, validators of whole
+    models do not. The last object of an answer is complete and fully validated.
 
-    An object comes with each token in the first 1,000 characters of JSON, and then whenever it has
-    grown by 1 %, so that all takes time linear in the length of the answer.
+    Each token gives an object in the first 1,000 characters of JSON. After that, the answer gives
+    one whenever it has grown by 1 %, so the total time is linear in its length.
 
     Args:
-        stream: A stream of ``(chunk, metadata)``, async or sync. If several answers are of the
-            type, their objects mix: choose one with ``only=``, or divide the stream by ``lanes``.
+        stream: A stream of ``(chunk, metadata)``, async or sync. If several calls answer with the
+            type, their objects mix: choose one with ``only=``, or divide the stream with ``lanes``.
         kind: A pydantic model, a dataclass, a TypedDict, a ``msgspec.Struct``, or a list of them.
-            Before Python 3.12 a TypedDict must be that of ``typing_extensions``.
-        tool: Read the arguments of the calls of this tool, and nothing else.
+            Before Python 3.12 a TypedDict must come from ``typing_extensions``.
+        tool: Read only the arguments of calls of this tool.
 
     Returns:
         An async stream of objects, or a sync one for a sync stream. Closing it closes ``stream``.
 
     Raises:
-        TypeError: At the call, if this is no stream, or if the type cannot be read from JSON.
-        ObjectError: At the end of the stream, if a finished answer is no object of the type, unless
-            the graph got a valid one in a later step; or if no answer was JSON.
+        TypeError: At the call, if this is not a stream, or if the type cannot be read from JSON.
+        ObjectError: At the end of the stream, if a complete answer is not a valid object of the
+            type, unless the graph got a valid one in a later step; or if no answer was JSON.
     """
     answers = _Answers(json_reader(kind), getattr(kind, "__name__", str(kind)), tool)
 
@@ -90,8 +89,8 @@ def objects(stream: Any, kind: Any, *, tool: str | None = None) -> Any:
 _EACH_TOKEN = 1_000
 """Characters up to which each token gives an object."""
 _STEP = 0.01
-"""Beyond them an answer is parsed when it has grown by this part. A parse takes time in proportion
-to the length; all of them together take as much as some hundred of the last one."""
+"""Beyond that, an answer is parsed each time it has grown by this fraction. A parse takes time
+proportional to the length; all of them together cost about a hundred times the last one."""
 
 
 @dataclass
@@ -117,7 +116,7 @@ class _Answer(Generic[T]):
         return text if self.is_text else text or "{}"
 
     def grow(self, text: str) -> Iterable[T]:
-        """Add a piece of text; gives the new object, if there is one."""
+        """Add a piece of text; yield the new object, if there is one."""
         if self.is_json is None and (begun := text.lstrip()[:1]):
             self.is_json = not self.is_text or begun in "{[`"
         self.parts.append(text)
@@ -146,7 +145,7 @@ class _Answers(Generic[T]):
         self._others: list[str] = []
 
     def feed(self, chunk: Any, metadata: Metadata) -> Iterable[T]:
-        """Take one token; gives the objects that it makes."""
+        """Add one token; yield the objects that it completes or grows."""
         call = call_of(chunk, metadata)
         if isinstance(chunk, RemoveMessage) or field_of(chunk, "type") == "remove":
             self._open.pop(call, None)
@@ -165,7 +164,7 @@ class _Answers(Generic[T]):
                 yield from self._end(call)
 
     def end(self) -> Iterable[T]:
-        """Take the end of the stream; gives the objects that it makes, or raises ObjectError."""
+        """End the stream; yield the last objects, or raise ObjectError."""
         for call in list(self._open):
             yield from self._end(call)
         if self._failed:
@@ -219,7 +218,7 @@ class _Answers(Generic[T]):
 
 
 def _is_answer(chunk: Any) -> bool:
-    """Whether a model wrote this, and neither a user nor a tool."""
+    """Whether a model wrote this, not a user or a tool."""
     return (field_of(chunk, "type") or field_of(chunk, "role") or "ai") in (
         "ai",
         "AIMessageChunk",

@@ -1,10 +1,10 @@
 """Reads JSON that is still being written into a type: pydantic's, a dataclass's, or msgspec's.
 
-pydantic-core parses and validates the text anew each time, in Rust: its parser, jiter, takes JSON
-that ends anywhere. What is loosened is the core schema, not the type: a partial is an instance of
-the very class, its present fields are validated as they will be at the end, and a required field
-that is missing or not valid yet is None. msgspec's Structs, which pydantic does not know, are made
-field by field from what the same parser gives.
+pydantic-core parses and validates the whole text each time, in Rust: its parser, jiter, accepts
+JSON that ends anywhere. The core schema is relaxed, not the type: a partial object is an instance
+of the same class, its fields are validated as they will be at the end, and a required field that is
+missing or not valid yet is None. pydantic does not know msgspec's Structs, so these are built field
+by field from the same parser's output.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class JSONReader(Generic[T]):
     """Reads JSON into a type that pydantic knows.
 
     Attributes:
-        names: The names that a tool of this type has.
+        names: The names of tools whose arguments are of this type.
     """
 
     def __init__(self, kind: Any) -> None:
@@ -39,14 +39,14 @@ class JSONReader(Generic[T]):
             self.names.add(title)
 
     def whole(self, text: str) -> T:
-        """The object that a whole text holds. Raises ValueError if it does not."""
+        """The object in a complete text. Raises ValueError if there is none."""
         return self._whole(text)
 
     def part(self, text: str) -> T | None:
-        """The partial object that the beginning of a text holds; None if there is none yet."""
+        """The partial object in the beginning of a text; None if there is none yet."""
         try:
             return self._read(_without_open_number(text))
-        # Validators that the type's user wrote for whole values may fail on a part in any way.
+        # Validators that users wrote for whole values may raise anything on a partial one.
         except Exception:  # noqa: BLE001
             return None
 
@@ -87,7 +87,7 @@ _OF_NUMBERS = "0123456789+-.eE"
 
 
 def _without_open_number(text: str) -> str:
-    """The text without a number at its end, which may go on: 1 may become 12."""
+    """The text without a number at its end, which may continue: 1 may become 12."""
     head = text.rstrip(_OF_NUMBERS)
     return head if head[-1:] in (":", "[", ",", " ", "\n", "\t", "\r") else text
 
@@ -99,9 +99,9 @@ _OPAQUE = ("cls", "config", "default", "expected", "function", "metadata")
 
 
 def _loosened(schema: Any) -> Any:
-    """A core schema for parts: no field is required, and what is not valid is left out.
+    """A core schema for partial objects: no field is required, and invalid values are left out.
 
-    Validators of whole models do not run, as the models are not whole.
+    Validators of whole models do not run, because the models are not complete.
     """
     if isinstance(schema, (list, tuple)):
         return type(schema)(map(_loosened, schema))
@@ -141,9 +141,9 @@ def _omittable(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _validator(schema: Any) -> SchemaValidator:
     try:
-        # A class's own validator would be used for it otherwise, in place of the loosened schema.
+        # Otherwise a class's own validator would be used instead of the relaxed schema.
         return SchemaValidator(schema, _use_prebuilt=False)
-    except TypeError:  # an older or newer pydantic-core: nested models come when they are whole
+    except TypeError:  # another pydantic-core: nested models appear when they are complete
         return SchemaValidator(schema)
 
 
@@ -152,10 +152,10 @@ def _is_struct(kind: Any) -> bool:
 
 
 def _made(kind: Any, value: Any) -> Any:
-    """What a value becomes as this type; UNSET if it is not valid yet."""
+    """The value converted to this type; UNSET if it is not valid yet."""
     try:
         return msgspec.convert(value, kind)
-    except msgspec.ValidationError:  # most values are whole; the last of each list may not be
+    except msgspec.ValidationError:  # most values are complete, but not the last of each list
         return _made_in_part(kind, value)
 
 

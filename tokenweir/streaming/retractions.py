@@ -1,7 +1,7 @@
-"""Retractions in a stream whose parts come by a queue.
+"""Retractions in a stream whose parts pass through a queue.
 
-That a message is void is known at once, while its chunks may still wait in the queue. So it is
-told before the next part, and what then still comes of the message is left out.
+A message may become void while its chunks still wait in the queue. So the retraction is sent before
+the next part, and later chunks of the message are dropped.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _Key: TypeAlias = tuple[str, str]
 
 
 class Retractions:
-    """Which messages of a stream were shown, and which are void.
+    """Tracks which messages of a stream were shown, and which are void.
 
-    ``void`` is called from any thread; the rest where the parts are taken from the queue.
+    ``void`` may be called from any thread, the other methods only where parts leave the queue.
 
     Args:
-        shape: Makes the part of a retraction; None if the token is the part.
+        shape: Makes the part for a retraction; None if the token itself is the part.
     """
 
     def __init__(self, shape: Callable[[Namespace, Any], Any] | None) -> None:
@@ -39,12 +39,12 @@ class Retractions:
         self._news: deque[_Key] = deque()
 
     def void(self, place: str, message_id: str) -> None:
-        """A message that was shown from this place (``langgraph_checkpoint_ns``) is void."""
+        """Note that a message shown from this place (``langgraph_checkpoint_ns``) is void."""
         self._void.add((place, message_id))
         self._news.append((place, message_id))
 
     def due(self) -> Iterator[Any]:
-        """The parts that retract what was shown and has become void."""
+        """The parts that retract messages which were shown and have become void."""
         while self._news:
             key = self._news.popleft()
             if (shown := self._shown.pop(key, None)) is not None:
@@ -53,7 +53,7 @@ class Retractions:
                 yield token if self._shape is None else self._shape(namespace, token)
 
     def takes(self, opened: Opened) -> bool:
-        """Whether a part that comes is to be shown. Then it counts as shown."""
+        """Whether to show a part; if so, it counts as shown."""
         namespace, mode, payload = opened
         if mode != "messages" or not isinstance(payload, (tuple, list)) or len(payload) != 2:
             return True

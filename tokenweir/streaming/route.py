@@ -1,8 +1,8 @@
 """The route of one model call: where its messages go, decided once, when the call starts.
 
 A model that knows its routes delivers a token with one call, ``send`` or ``send_text``. LangChain
-would dispatch each chunk to every callback handler instead: a coroutine, a look-up and a context
-switch for each.
+would instead dispatch each chunk to every callback handler, with a coroutine, a look-up and a
+context switch for each.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Route:
     """A route that delivers nothing, and the base class of those that deliver.
 
     Attributes:
-        wanted: Whether anybody takes the messages. If not, none need to be made.
+        wanted: Whether the messages are used. If not, they need not be made.
     """
 
     __slots__ = ()
@@ -49,7 +49,7 @@ class Route:
         return False
 
     def has_room(self, messages: int) -> bool:
-        """Whether so many messages may be sent without having to wait after them."""
+        """Whether this many messages may be sent without a wait after them."""
         return True
 
     @property
@@ -65,10 +65,10 @@ class Route:
         """Wait while a reader is behind. Raises ReaderLeft if it has left."""
 
     def wait_sync(self) -> None:
-        """As ``wait``, but blocks this thread."""
+        """Like ``wait``, but blocks this thread."""
 
     def count_with(self, received: Received) -> None:
-        """Use these counts in the errors of this call."""
+        """Use these counts in errors of this call."""
 
     def mark_seen(self, message_id: str) -> None:
         """Note that this message was streamed, so that it is not repeated if a node returns it."""
@@ -96,7 +96,7 @@ class CallbackRoute(Route):
 
 
 class FlowRoute(Route):
-    """A route that only holds the call back; its messages reach the stream in another way."""
+    """A route that only slows the call down; its messages reach the stream another way."""
 
     __slots__ = ("_call", "_flow")
 
@@ -130,12 +130,12 @@ class StreamRoute(FlowRoute):
 
     Args:
         flow: The flow control of the stream.
-        call: The call; None for a node, which can send messages, too.
+        call: The call; None for a node, which can send messages too.
         namespace: The namespace of the graph that makes the call.
         metadata: The metadata of the call.
         shape: Makes the parts of the stream; None if the tokens are the parts.
         only: Which messages pass.
-        by_message: Ask ``only`` for each message, instead of first for the whole call.
+        by_message: Ask ``only`` for each message instead of first for the whole call.
         seen: The ids of messages that were streamed.
     """
 
@@ -193,10 +193,10 @@ class StreamRoute(FlowRoute):
         )
 
     def retract(self) -> None:
-        """Tell the reader that the messages which were sent are void.
+        """Tell the reader that the messages sent so far are void.
 
-        A reader that has left is told nothing, and nothing is raised: this is called by a callback
-        that begins the next attempt, which is stopped with its first message.
+        If the reader has left, this does nothing and raises nothing: it is called in a callback
+        that starts the next attempt, and that attempt stops at its first message.
         """
         for message_id in self._shown:
             if message_id is None:
@@ -213,7 +213,7 @@ class StreamRoute(FlowRoute):
         return self._write is not None and self._write(text)
 
     def write_texts(self, message_id: str) -> None:
-        """Send the texts of this message without chunks from now on, if the reader takes them."""
+        """From now on send this message's texts without chunks, if the reader accepts that."""
         if self.wanted and self._only is None:
             self._write = self._channel.text_writer(self._namespace, self._metadata, message_id)
 
@@ -222,7 +222,7 @@ class StreamRoute(FlowRoute):
 
 
 class FanOut(Route):
-    """Several routes of one call. A call has several when its node streams another graph."""
+    """Several routes of one call, which exist when its node streams another graph."""
 
     __slots__ = ("_routes", "_senders", "wanted")
 

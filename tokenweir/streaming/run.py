@@ -1,12 +1,12 @@
-"""How one run fills the channel of its stream.
+"""Runs a graph and fills the channel of its stream.
 
 There are two ways, which give the same parts in the same order:
 
 - Direct: a callback handler sends the tokens of a local graph's model calls into the channel. The
   parts of other modes are sent where the graph makes them.
-- Pumped: the parts come by the graph's own stream, and a pump filters them and moves them into the
-  channel. Streams of one mode without a list, of a remote graph and of a graph inside a node come
-  this way.
+- Pumped: the parts come through the graph's own stream, and a pump filters them and moves them into
+  the channel. This is used for one mode that is not in a list, for a remote graph, and for a graph
+  inside a node.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ if tools_known:
 
 @dataclass(frozen=True)
 class Plan:
-    """How to stream one run: what to ask of the graph, and how to shape and filter its parts."""
+    """How to stream one run: the graph's arguments, and how to shape and filter its parts."""
 
     graph: Any
     input: Any
@@ -63,7 +63,7 @@ class Plan:
     kwargs: dict[str, Any]
     retract: bool = True
     shown: Shown | None = None
-    """What the reader was given, if a stopped run is to keep it."""
+    """The messages that the reader was given, if a stopped run is to keep them."""
 
     @property
     def modes(self) -> list[str]:
@@ -78,7 +78,7 @@ class Plan:
         return self.stream_mode is not None and not isinstance(self.stream_mode, str)
 
     def warn_of_filter(self, stacklevel: int) -> None:
-        """Warn, at the end of the run, if nothing of it passed the filter."""
+        """At the end of the run, warn if no model call passed the filter."""
         if self.only is not None:
             self.only.warn(stacklevel + 1)
 
@@ -158,7 +158,7 @@ class Plan:
         return getattr(self.graph, method)(self.input, config, **kwargs, **self.kwargs)
 
     def _shape(self, mode: str) -> Shape | None:
-        """Makes the part that LangGraph makes of a payload; None if the payload is the part."""
+        """Makes LangGraph's part from a payload; None if the payload is the part."""
         if self.version == "v2":
             return lambda namespace, payload: {"type": mode, "ns": namespace, "data": payload}
         if self.named:
@@ -201,14 +201,14 @@ class Plan:
         return partial(NotedChannel, note=note)
 
     async def settle(self, *, blocking: bool) -> None:
-        """The run was stopped: have its state keep what the reader was given, if it is asked to."""
+        """After a stop: if asked to, put the messages that the reader was given into the state."""
         if self.shown is None:
             return
         work = keep(self.graph, self.config, self.shown, blocking=blocking)
         await (work if blocking else to_its_end(work))
 
     def passes(self, opened: Opened) -> bool:
-        """Whether a part passes the filter. Everything that is no token passes."""
+        """Whether a part passes the filter. Parts that are not tokens always pass."""
         if self.only is None:
             return True
         _, mode, payload = opened
@@ -224,7 +224,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Started:
-    """A run that was started: its parts, its calls, and the pump if its parts need one."""
+    """A started run: its parts, its calls, and a pump if its parts need one."""
 
     parts: Any
     calls: Calls
@@ -242,7 +242,7 @@ class _Pump:
         self._retractions = retractions
 
     async def take(self, part: Any, *, blocking: bool) -> None:
-        """Send a part if it is to be shown, and wait while the channel is full."""
+        """Send a part unless it is filtered or void, and wait while the channel is full."""
         if self._retractions is None:
             if self._plan.only is None or self._plan.passes(self._plan.opened(part)):
                 await self._flow.pump(part, blocking=blocking)
@@ -253,20 +253,20 @@ class _Pump:
             await self._flow.pump(part, blocking=blocking)
 
     async def retract(self, *, blocking: bool) -> None:
-        """Tell which of the messages that were shown are void."""
+        """Send the retractions of messages that were shown and have become void."""
         if self._retractions is not None:
             for part in self._retractions.due():
                 await self._flow.pump(part, blocking=blocking)
 
 
 async def run(plan: Plan, channel: SendChannel[Any], *, blocking: bool = False) -> None:
-    """Run the graph to its end, and end the channel as the run ended.
+    """Run the graph to its end, and end the channel with the run's outcome.
 
     Args:
         plan: How to stream the run.
         channel: Where its parts go.
-        blocking: Run ``graph.stream`` and never wait but block, for ``complete`` in a thread.
-            Nobody joins the thread, so every error is raised at the reader.
+        blocking: Run ``graph.stream`` and block instead of awaiting, for ``complete`` in a thread.
+            The thread is not joined, so every error is raised at the reader.
     """
     calls = Calls()
     method, reader_thread = ("stream", None) if blocking else ("astream", get_ident())

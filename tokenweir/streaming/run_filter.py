@@ -1,8 +1,8 @@
-"""The filter of one run, which remembers what it turned away.
+"""The filter of one run, which remembers the calls that it rejected.
 
-A filter that nothing passes gives an empty stream, and so does a graph that says nothing. To tell
-them apart, a run whose model calls were all turned away ends with a warning. It names these calls;
-or, if calls in subgraphs would have passed but are not streamed, those subgraphs.
+A filter that passes nothing gives an empty stream, and so does a graph that writes nothing. To tell
+them apart, a run whose model calls were all rejected ends with a warning. It names these calls, or,
+if calls in subgraphs would have passed but are not streamed, those subgraphs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tokenweir.types import ReadOnlyMetadata
 __all__ = ["RunFilter", "run_filter"]
 
 _MOST = 20
-"""Names in the warning."""
+"""The most names in the warning."""
 
 
 class RunFilter:
@@ -45,7 +45,7 @@ class RunFilter:
         self._inside: dict[str, None] = {}
 
     def decide(self, metadata: ReadOnlyMetadata) -> bool | None:
-        """As ``Filter.decide``, for a model call."""
+        """Like ``Filter.decide``, for a model call."""
         decided = self.filter.decide(metadata)
         self._note(metadata, decided)
         return decided
@@ -57,14 +57,14 @@ class RunFilter:
         return self.filter(metadata, chunk)
 
     def _note(self, metadata: ReadOnlyMetadata, decided: bool | None) -> None:
-        # A call of which some chunks may pass was not turned away, whatever it says.
+        # A call is not rejected if some of its chunks may pass, whatever they are.
         if decided is not False:
             self._passed = True
         elif not self._passed and len(self._refused) < _MOST:
             self._refused.update(dict.fromkeys(_names(metadata)))
 
     def not_streamed(self, metadata: ReadOnlyMetadata) -> None:
-        """A call is made in a subgraph, and the stream is of the graph alone."""
+        """Note a call in a subgraph, which this stream does not include."""
         if not self._passed and self.filter.decide(metadata) is not False:
             path = str(metadata.get("langgraph_checkpoint_ns", "")).split("|")[:-1]
             self._inside["|".join(segment.partition(":")[0] for segment in path)] = None

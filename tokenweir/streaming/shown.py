@@ -1,7 +1,7 @@
-"""What a reader was shown of a run, as the messages that a stopped run leaves in its state. No I/O.
+"""The messages that a reader was shown, for the state of a stopped run. No I/O.
 
-After a stop the state is to hold what the reader has seen, in an order that model providers take:
-an answer's tool calls are followed by one tool message each, and by nothing else before them.
+After a stop, the state has to hold what the reader has seen, in an order that model providers
+accept: an answer with tool calls is followed directly by one tool message for each call.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from tokenweir.types import ReadOnlyMetadata
 __all__ = ["INTERRUPTED", "Shown", "closing", "in_order"]
 
 INTERRUPTED = "interrupted"
-"""The key in ``response_metadata`` of a message that a stop has cut; its value is True."""
+"""The key in ``response_metadata`` of a message that a stop has cut off; its value is True."""
 
 _NOT_RUN = "The call of {name} was interrupted: the run was stopped, and there is no result."
 
 
 class Shown:
-    """The messages that a reader was given, and that are not void."""
+    """The messages that a reader was given and that are not void."""
 
     def __init__(self) -> None:
         self._chunks: dict[str, list[BaseMessage]] = {}
         self._tasks: dict[str, str] = {}
 
     def take(self, message: Any, metadata: ReadOnlyMetadata) -> None:
-        """The reader is given a message, a chunk of one, or the word that one is void."""
+        """Note a message, a chunk or a retraction that the reader is given."""
         if not isinstance(message, BaseMessage) or message.id is None:
             return
         if isinstance(message, RemoveMessage):
@@ -50,9 +50,9 @@ class Shown:
         """The messages that a stopped run would lose, in the order in which they began.
 
         Args:
-            held: The ids of messages that the state holds.
-            tasks: The tasks of the graph that the stop has cut, as ``name:id``. What a task that
-                was done did not give to the state is not for the state.
+            held: The ids of messages in the state.
+            tasks: The graph's interrupted tasks, as ``name:id``. A finished task has already
+                returned everything that belongs into the state.
         """
         return [
             _whole(chunks)
@@ -65,7 +65,7 @@ def _whole(chunks: Sequence[BaseMessage]) -> BaseMessage:
     message, last = message_of(chunks), chunks[-1]
     if isinstance(message, AIMessage):
         message = message.model_copy()
-        # A call without a name cannot be answered, and one that cannot be read not be sent.
+        # A call without a name cannot be answered; one that cannot be parsed cannot be sent.
         message.tool_calls = [each for each in message.tool_calls if each["name"] and each["id"]]
         message.invalid_tool_calls = []
         ended = any(each.response_metadata.get("finish_reason") for each in chunks)
@@ -75,7 +75,7 @@ def _whole(chunks: Sequence[BaseMessage]) -> BaseMessage:
 
 
 def closing(call: Any) -> ToolMessage:
-    """The tool message that says of a call that it was interrupted."""
+    """The tool message that says that a call was interrupted."""
     return ToolMessage(
         _NOT_RUN.format(name=call["name"]),
         tool_call_id=call["id"],
@@ -86,11 +86,11 @@ def closing(call: Any) -> ToolMessage:
 
 
 def in_order(state: Sequence[Any], left: Sequence[BaseMessage]) -> list[Any]:
-    """The messages of a state and those that are left, as providers take them.
+    """The state's messages and those of ``left``, in an order that providers accept.
 
-    The results of an answer's tool calls come right after it, also if the state has the message of
-    another branch between. A call that has no result gets a message that says so. A result that is
-    left and has no call is left out.
+    The results of an answer's tool calls come directly after it, even if the state has a message of
+    another branch in between. A call without a result gets a message that says so. A result in
+    ``left`` without a call is dropped.
     """
     groups: list[list[Any]] = []
     open_calls: list[tuple[Any, list[Any]]] = []

@@ -1,7 +1,7 @@
-"""A stage of a stream: reads tokens, yields what it makes of them, and closes what it reads.
+"""A stage of a stream: reads its tokens, yields its own items, and closes it.
 
-A stage is written once, as an async generator. Over a sync stream its steps are run without an
-event loop, as none of them waits.
+A stage is written once, as an async generator. Over a sync stream its steps run without an event
+loop, because none of them suspends.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ Steps: TypeAlias = Callable[[AsyncIterator[Token]], AsyncGenerator[T, None]]
 
 
 def stage(function: str, stream: Any, steps: Steps[T]) -> Any:
-    """The stream of what ``steps`` yields when it is given the tokens of a stream.
+    """The stream of the items that ``steps`` yields for the tokens of a stream.
 
     Args:
         function: The name of the function that was given the stream, for its error.
         stream: Any stream of ``(chunk, metadata)``, async or sync. Closed with the stage, at its
             end, and when either fails.
-        steps: An async generator. For a sync stream it must not wait for anything but its tokens.
+        steps: An async generator. For a sync stream it must not await anything but its tokens.
 
     Returns:
         A ``TokenStream``, or a ``SyncTokenStream`` for a sync stream.
 
     Raises:
-        TypeError: If this is no stream; at the reader, if its parts are no tokens.
+        TypeError: If this is not a stream; at the reader, if its parts are not tokens.
     """
     if is_async(function, stream):
         return _Stage(stream, steps(_Tokens(aiter(stream))))
@@ -106,6 +106,6 @@ async def _next(made: AsyncGenerator[T, None]) -> T:
 
 
 def _statistics_of(stream: Any) -> StreamStatistics:
-    """Those of a stream of ours; all 0 for another, which has no buffer."""
+    """The statistics of one of Tokenweir's streams; all 0 for others, which have no buffer."""
     statistics: Any = getattr(stream, "statistics", None)
     return StreamStatistics(0, 0, 0, 0) if statistics is None else statistics()

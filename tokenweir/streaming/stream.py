@@ -143,12 +143,12 @@ def astream(
             as ``(chunk, metadata)`` in ``custom`` mode. Everything else passes. A run in which
             nothing passes ends with an UnmatchedFilterWarning.
         buffer: How many chunks may wait for the reader before the model calls are held back.
-        retract: Whether to tell that a message is void. If an attempt of a node or of a model call
-            fails after some tokens and is repeated, ``(RemoveMessage(id=...), metadata)`` comes
-            before the tokens of the next attempt.
-        on_stop: ``"keep"`` has a run that is stopped put what the reader was given into its
-            state's ``messages``; the graph needs a checkpointer. By default nothing of an answer
-            that is cut comes into the state, as in LangGraph.
+        retract: Whether to retract void messages. If an attempt of a node or of a model call fails
+            after some tokens and is repeated, ``(RemoveMessage(id=...), metadata)`` comes before
+            the tokens of the next attempt.
+        on_stop: With ``"keep"``, a run that is stopped puts the messages that the reader was given
+            into its state's ``messages``; the graph needs a checkpointer. By default, interrupted
+            answers do not reach the state, as in LangGraph.
         stream_mode: One of LangGraph's stream modes, or a list of them.
         subgraphs: Also stream from subgraphs; each part then carries its namespace.
         version: The shape of the parts, as in LangGraph: ``"v1"`` for tuples, ``"v2"`` for dicts.
@@ -161,7 +161,7 @@ def astream(
         the run and closes its providers' connections.
 
     Raises:
-        TypeError: At the call, if ``graph`` is no graph or a keyword argument is unknown.
+        TypeError: At the call, if ``graph`` is not a graph or a keyword argument is unknown.
         ValueError: At the call, if the stream mode, the version, the durability or the buffer is
             not valid, or a graph cannot keep what was shown; FilterError if ``only`` is not valid.
         StreamError: At the reader, if a model call fails, after the tokens that came before.
@@ -255,8 +255,8 @@ def stream(
 ) -> SyncTokenStream[Any]:
     """Stream a graph's run, as ``graph.stream`` does; arguments and errors as for ``astream``.
 
-    The run has a thread of its own, so that it goes on while the reader works. Leaving the
-    iterator (``break``, ``close()``, the end of ``with``) stops the run.
+    The run has its own thread, so it continues while the reader works. Leaving the iterator
+    (``break``, ``close()``, the end of ``with``) stops the run.
     """
     check_arguments("stream", graph, stream_mode, version, options)
     shown = _kept(on_stop, graph, config)
@@ -269,11 +269,11 @@ def stream(
 
 
 def _kept(on_stop: str | None, graph: Any, config: RunnableConfig | None) -> Shown | None:
-    """What is to note what the reader is given, for a stopped run to keep it."""
+    """The record of what the reader is given, if a stopped run is to keep it; else None."""
     if on_stop is None:
         return None
     if on_stop != "keep":
         raise ValueError(f"on_stop is 'keep' or None; not {on_stop!r}")
     if (why := cannot_keep(graph, config)) is not None:
-        raise ValueError(f"on_stop='keep' has nowhere to keep what was shown: {why}")
+        raise ValueError(f"on_stop='keep' cannot keep what was shown: {why}")
     return Shown()

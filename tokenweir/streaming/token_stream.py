@@ -1,7 +1,6 @@
 """The streams that ``astream``, ``stream``, ``lanes`` and ``Meter.watch`` return.
 
-A stream of ours reads a channel. A task or a thread fills the channel; it starts with the first
-read.
+A stream reads a channel, which a task or a thread fills, starting with the first read.
 """
 
 from __future__ import annotations
@@ -26,7 +25,8 @@ class TokenStream(AsyncIterator[T]):
     """A stream that one reader reads once. Made by ``astream``, ``lanes`` and ``Meter.watch``.
 
     It starts at the first read. ``async with`` and ``aclose()`` close it; so do its end, an error,
-    the reader's cancellation, and letting go of it (``break`` out of an ``async for`` over it).
+    the reader's cancellation, and dropping the last reference to it (``break`` out of an
+    ``async for`` over it).
     """
 
     def __aiter__(self) -> TokenStream[T]:
@@ -50,7 +50,7 @@ class TokenStream(AsyncIterator[T]):
 class SyncTokenStream(Iterator[T]):
     """A stream that one reader reads once. Made by ``stream`` and ``Meter.watch``.
 
-    As ``TokenStream``, with ``with`` and ``close()``.
+    Like ``TokenStream``, with ``with`` and ``close()``.
     """
 
     def __iter__(self) -> SyncTokenStream[T]:
@@ -139,8 +139,8 @@ class Producer:
     """A task that fills channels. It starts with their first reader, and ends with their last.
 
     Args:
-        fill: Fills the channels, and closes what it has opened.
-        source: What the task would close; closed here if the task was never started.
+        fill: Fills the channels, and closes everything it has opened.
+        source: The stream that the task closes; closed here if the task was never started.
     """
 
     def __init__(self, fill: Callable[[], Coroutine[Any, Any, None]], source: Any = None) -> None:
@@ -149,16 +149,16 @@ class Producer:
         self.channels: list[ReceiveChannel[Any]] = []
         self.task: asyncio.Task[None] | None = None
         self._told = False
-        """Whether the task was told to end. A second time would cut off what it closes: anyio's
-        cancelled scopes, such as those of Starlette's responses, cancel whoever waits here again
-        and again."""
+        """Whether the task has been cancelled. Cancelling it again would interrupt its clean-up:
+        anyio's cancelled scopes, such as those of Starlette's responses, cancel the task that waits
+        here again and again."""
 
     def start(self) -> None:
         """Start the task."""
         self.task = asyncio.get_running_loop().create_task(self._fill())
 
     async def leave(self) -> None:
-        """End the task if no channel is read any more."""
+        """End the task if none of its channels is read any longer."""
         if not all(channel.closed for channel in self.channels):
             return
         if self.task is None:
@@ -168,7 +168,7 @@ class Producer:
             await asyncio.wait([self.task])
 
     def leave_soon(self) -> None:
-        """As ``leave``, without waiting. Garbage is collected in whichever thread is running."""
+        """Like ``leave``, without waiting. The garbage collector calls this in any thread."""
         task = self.task
         if task is None or task.done() or not all(channel.closed for channel in self.channels):
             return
@@ -187,12 +187,12 @@ class ThreadStream(SyncTokenStream[T]):
 
     Args:
         channel: The channel.
-        fill: Fills it; runs in the thread, in the context of the first read.
+        fill: Fills the channel; runs in the thread, in the context of the first read.
         at_end: As for ``ChannelStream``.
     """
 
     _GRACE = 5.0
-    """Seconds that ``close`` waits for a node that sits in somebody else's blocking call."""
+    """Seconds that ``close`` waits for a node in a blocking call that Tokenweir cannot stop."""
 
     def __init__(
         self,

@@ -1,1 +1,1 @@
-"""All that knows the insides of LangGraph and LangChain."""
+"""All code that depends on the internals of LangGraph and LangChain."""

@@ -1,16 +1,16 @@
-"""Which messages of a stream are void, because what made them failed and was done again.
+"""Which messages of a stream are void because their attempt failed and was repeated.
 
-A node with a retry policy, ``with_retry`` and ``with_fallbacks`` make a message anew, under another
-id, when an attempt fails after some of its tokens. No state will hold the message of the failed
-attempt. So the stream retracts it, before its replacement comes.
+If an attempt fails after some tokens, a node with a retry policy, ``with_retry`` and
+``with_fallbacks`` make a new message with another id. No state will hold the message of the failed
+attempt. So the stream retracts it before its replacement.
 
 What LangGraph and LangChain do, each with a test:
 
-- All attempts of a node have the same ``langgraph_checkpoint_ns``, and each is a run of its own.
+- All attempts of a node have the same ``langgraph_checkpoint_ns``, and each is a separate run.
   The nodes of a subgraph have one below: ``outer:1|inner:2``.
-- The subgraphs that a node runs start over in its next attempt, with a checkpointer, too.
-- A node that fails ends its graph's run, unless it is tried again, or has a node that handles its
-  error: that one runs below the failed task. A ``GraphBubbleUp`` is no failure.
+- The subgraphs that a node runs start over in its next attempt, even with a checkpointer.
+- A node that fails ends its graph's run, unless it is retried or has a node that handles its
+  error: that one runs below the failed task. A ``GraphBubbleUp`` is not a failure.
 - ``with_retry`` and ``with_fallbacks`` are runs whose children are the attempts. ``with_retry``
   tags the second and later ones; the run of ``with_fallbacks`` is named ``RunnableWithFallbacks``.
 - A failed ``ainvoke`` leaves its caller without the message, a failed ``astream`` with its chunks.
@@ -31,24 +31,24 @@ __all__ = ["Attempts", "Retractable"]
 
 
 class Retractable(Protocol):
-    """What one model call, or one node, has shown."""
+    """The messages that one model call or one node has shown."""
 
     def retract(self) -> None:
-        """Tell the reader that the messages which were shown are void."""
+        """Tell the reader that these messages are void."""
 
 
 class _Task:
     """One task of a graph, through all attempts of its node.
 
     Attributes:
-        below: The tasks of the subgraphs that it runs.
-        run_id: Of the attempt that is under way.
+        below: The tasks of its subgraphs.
+        run_id: The run of the current attempt.
         lost: Whether the last attempt failed.
-        shown: What the runs of this attempt have shown.
-        parents: The runs that are parts of this attempt, and what each is a part of.
-        failed: The calls that failed and left their callers nothing.
-        failed_parts: The calls in parts that failed, by the run whose part that was.
-        repeating: The runs that do such a part again.
+        shown: The messages shown by the runs of this attempt.
+        parents: The runs inside this attempt, each with its parent.
+        failed: The calls that failed and gave their callers nothing.
+        failed_parts: The calls in failed child runs, by the parent run.
+        repeating: The runs that repeat such a child run.
     """
 
     def __init__(self, name: str, above: _Task | None) -> None:
@@ -58,7 +58,7 @@ class _Task:
         self.begin(None)
 
     def begin(self, run_id: UUID | None) -> None:
-        """An attempt begins."""
+        """Start an attempt."""
         self.run_id = run_id
         self.lost = False
         self.shown: dict[UUID, Retractable] = {}
@@ -74,26 +74,26 @@ class _Task:
             yield from task.walk()
 
     def retract(self) -> None:
-        """Retract all that this attempt has shown."""
+        """Retract everything that this attempt has shown."""
         for each in list(self.shown.values()):
             each.retract()
 
     def retract_failed(self) -> None:
-        """Retract what failed calls have shown."""
+        """Retract the messages of failed calls."""
         for run_id in self.failed:
             if (shown := self.shown.pop(run_id, None)) is not None:
                 shown.retract()
         self.failed = set()
 
     def retract_below(self) -> None:
-        """Retract what the tasks below have shown, and forget them."""
+        """Retract the messages of the tasks below, and forget these tasks."""
         for task in list(self.below.values()):
             for each in task.walk():
                 each.retract()
         self.below.clear()
 
     def parts_of(self, whole: UUID) -> set[UUID]:
-        """The calls that are parts of a run."""
+        """The calls inside a run."""
         found = set()
         for run_id in list(self.shown):
             part: UUID | None = run_id
@@ -105,7 +105,7 @@ class _Task:
 
 
 class Attempts:
-    """Follows the attempts of one run's nodes and model calls, and retracts what they void."""
+    """Follows the attempts of one run's nodes and model calls, and retracts void messages."""
 
     def __init__(self) -> None:
         self._top = _Task("", None)
@@ -121,7 +121,7 @@ class Attempts:
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """A node, or a part of one, begins."""
+        """Note that a node, or a run inside one, starts."""
         metadata = metadata or {}
         place = metadata.get("langgraph_checkpoint_ns")
         if not place:
@@ -158,12 +158,12 @@ class Attempts:
         return task
 
     def shows(self, run_id: UUID, shown: Retractable | None) -> None:
-        """A call, or a node, begins; this retracts its messages, if they are streamed."""
+        """Note that a call or a node starts; ``shown`` retracts its messages, if streamed."""
         if shown is not None and (task := self._runs.get(run_id)) is not None:
             task.shown[run_id] = shown
 
     def ended(self, run_id: UUID) -> None:
-        """A run has ended well."""
+        """Note that a run has succeeded."""
         task = self._runs.pop(run_id, None)
         if task is None or task.run_id != run_id:
             return
@@ -174,14 +174,14 @@ class Attempts:
             self._top.below.pop(task.name, None)
 
     def call_failed(self, run_id: UUID, response: LLMResult | None) -> None:
-        """A model call has failed."""
+        """Note that a model call has failed."""
         task = self._runs.pop(run_id, None)
         streamed = response is not None and len(response.generations) > 1
         if task is not None and not streamed:
             task.failed.add(run_id)
 
     def run_failed(self, run_id: UUID, error: BaseException, *, streamed: bool) -> None:
-        """A node, or a part of one, has failed."""
+        """Note that a node, or a run inside one, has failed."""
         if isinstance(error, GraphBubbleUp):
             self.ended(run_id)
             return

@@ -1,8 +1,8 @@
-"""Before Python 3.11, config does not reach a model call by itself; this notices when it did not.
+"""Detects model calls that did not get their node's config, on Python before 3.11.
 
-asyncio could not start a task in a given context then, so a model that is called in a node without
-being handed the node's config does not know whose call it is, and streams nothing. LangChain asks
-``register_configure_hook`` for handlers at every call: while a node runs, that is one that looks
+asyncio could not yet start a task in a given context. So a model that is called in a node without
+the node's config does not know which run it belongs to, and streams nothing. LangChain asks
+``register_configure_hook`` for handlers at every call; while a node runs, it gets one that checks
 whether the call knows its node.
 """
 
@@ -53,7 +53,7 @@ def name_the_fix(error: Exception) -> None:
 
 class _LookForConfig(BaseCallbackHandler):
     run_inline = True
-    raise_error = True  # a warning that was made an error must get through
+    raise_error = True  # if warnings are errors, this one must not be swallowed
 
     def __init__(self, node: str) -> None:
         self.node = node
@@ -76,7 +76,7 @@ if not CONFIG_TRAVELS:
 
 
 def node_begins(name: str, metadata: dict[str, Any] | None) -> None:
-    """A chain begins in this task; if it is a node's own, watch the calls that it makes."""
+    """Called when a chain starts in this task; if it is a node's own, watch its model calls."""
     if not CONFIG_TRAVELS and metadata and metadata.get("langgraph_node") == name:
         _looking.set(_LookForConfig(name))
 
@@ -84,8 +84,8 @@ def node_begins(name: str, metadata: dict[str, Any] | None) -> None:
 def running_node() -> str | None:
     """The name of the LangGraph node that this coroutine is running in, if it is in one.
 
-    Read from the stack: before Python 3.11 a node's context does not reach what it calls, which
-    is just when one wants to know.
+    It is read from the stack, because before Python 3.11 a node's context does not reach the code
+    that the node calls, and only then is this needed.
     """
     frame: FrameType | None = sys._getframe()
     while frame is not None:

@@ -1,6 +1,7 @@
-"""The callback handlers by which a stream watches and holds back the model calls of its run.
+"""The callback handlers with which a stream watches and slows down the model calls of its run.
 
-Public names of LangChain and LangGraph alone; ``messages.py`` has the handler that needs more.
+This module uses only public names of LangChain and LangGraph; ``messages.py`` has the handler that
+needs private ones.
 
 - LangChain awaits a handler's event if that is a coroutine function, and calls it if it is not.
   An exception leaves the handler if ``raise_error`` is set.
@@ -39,7 +40,7 @@ __all__ = [
 def watched(config: RunnableConfig | None, handler: BaseCallbackHandler) -> RunnableConfig:
     """The config with ``handler`` put last among its callbacks.
 
-    Callbacks bound to the graph, and those of a run that one is inside of, are merged by LangGraph.
+    LangGraph merges in the callbacks bound to the graph, and those of an enclosing run.
     """
     callbacks: Any = (config or {}).get("callbacks")
     if isinstance(callbacks, BaseCallbackManager):
@@ -53,7 +54,7 @@ def watched(config: RunnableConfig | None, handler: BaseCallbackHandler) -> Runn
 
 
 class CallHandler(FlowControlled, BaseCallbackHandler):
-    """Counts the chunks of a run's calls, and holds each call at the flow control.
+    """Counts the chunks of a run's calls, and applies the flow control to each call.
 
     LangChain looks ``on_llm_new_token`` up once per token, and awaits it if it is a coroutine
     function. In the reader's event loop it is one, so that a model call can wait there for the
@@ -69,7 +70,7 @@ class CallHandler(FlowControlled, BaseCallbackHandler):
         self.calls = calls
 
     def take(self, token: Any, chunk: Any, run_id: UUID) -> FlowControl | Route:
-        """Receive one chunk of a call; returns what holds the call back."""
+        """Receive one chunk of a call; return the flow control or route that may delay the call."""
         self.calls.arrived(run_id, token)
         return self.flow
 
@@ -80,12 +81,12 @@ class CallHandler(FlowControlled, BaseCallbackHandler):
     def call_starts(
         self, run_id: UUID, metadata: dict[str, Any] | None, tags: list[str] | None
     ) -> Call:
-        """A call starts, in this thread."""
+        """Called when a call starts, in the call's thread."""
         current_flow_control.set(self.flow)
         return self.calls.started(run_id, metadata or {}, tags)
 
     def call_ends(self, run_id: UUID, error: BaseException | None) -> None:
-        """A call ends."""
+        """Called when a call ends."""
         current_flow_control.set(None)
         if error is None:
             self.calls.ended(run_id)
@@ -108,11 +109,11 @@ class CallHandler(FlowControlled, BaseCallbackHandler):
 
 
 class CompletionRoutes(dict[UUID, StreamRoute]):
-    """The routes of a run's completions, where the other parts come by the graph's own stream.
+    """The routes of a run's completions, if the other parts come through the graph's own stream.
 
     Args:
         shape: Makes the parts of the stream.
-        flow: Of the channel into which the completions go.
+        flow: The flow control of the channel into which the completions go.
         subgraphs: Whether to stream from subgraphs.
         only: Which messages pass.
         config: The run's config; in a node of another graph it has the namespace of that node.
@@ -136,7 +137,7 @@ class CompletionRoutes(dict[UUID, StreamRoute]):
         self._only = only
 
     def open(self, run_id: UUID, call: Call, metadata: Metadata, tags: list[str]) -> None:
-        """A completion model is called: keep its route, if the call is to be streamed."""
+        """Called when a completion model starts: keep its route, if the call is streamed."""
         if not self.streams(metadata, tags):
             return
         if shown := [tag for tag in tags if not tag.startswith("seq:step")]:
@@ -153,7 +154,7 @@ class CompletionRoutes(dict[UUID, StreamRoute]):
         )
 
     def streams(self, metadata: Metadata, tags: list[str]) -> bool:
-        """Whether a model call is streamed. The filter is told of one in a subgraph that is not."""
+        """Whether a model call is streamed. If not, the filter notes a call in a subgraph."""
         if TAG_NOSTREAM in tags:
             return False
         heard = self._subgraphs or _graph_namespace(metadata) in self._own
@@ -163,10 +164,10 @@ class CompletionRoutes(dict[UUID, StreamRoute]):
 
 
 def _graph_namespace(metadata: Metadata) -> Namespace:
-    """The namespace of the graph that a call is made in, by the call's metadata.
+    """The namespace of the graph in which a call is made, from the call's metadata.
 
-    Its last part is the node's. A ``@task`` has a part of its own, and its ``langgraph_path`` holds
-    its caller's.
+    The last segment is the node's. A ``@task`` has its own segment, and its ``langgraph_path``
+    holds its caller's.
     """
     parts = 1
     path = metadata.get("langgraph_path", ())
@@ -177,9 +178,9 @@ def _graph_namespace(metadata: Metadata) -> Namespace:
 
 
 class FlowControlHandler(CallHandler):
-    """Holds a run to its reader's pace whose parts do not come by a ``MessagesHandler``.
+    """Slows a run down to its reader's pace if its parts do not come from a ``MessagesHandler``.
 
-    The chunks of completion models, which LangGraph drops, go by ``completions`` instead.
+    ``completions`` carries the chunks of completion models, which LangGraph drops.
     """
 
     def __init__(
@@ -253,10 +254,10 @@ class FlowControlHandler(CallHandler):
 
 
 class StepFlowControlHandler(FlowControlHandler):
-    """Holds nodes, too, before they start, because the parts of other modes are sent without
+    """Also delays nodes before they start, because the parts of other modes are sent without
     waiting.
 
-    Where a pump takes the parts from the graph, the graph makes no step while the pump waits.
+    With a pump this is not needed: the graph makes no step while the pump waits.
     """
 
     @property

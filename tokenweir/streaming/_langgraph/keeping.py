@@ -1,14 +1,14 @@
-"""Leaves in the state of a stopped run what its reader was shown.
+"""Puts what a reader was shown into the state of a stopped run.
 
-With public names of LangGraph, and two values of its own:
+This uses public names of LangGraph, and two of its values:
 
-- ``update_state(config, None, as_node="__end__")`` writes what the tasks that were done have given,
-  and clears the others. No node and no edge of the user's runs for it.
-- Writes to a checkpoint under ``NULL_TASK_ID`` belong to no task, as those of a ``Command``. The
+- ``update_state(config, None, as_node="__end__")`` writes the results of finished tasks, and clears
+  the others. It runs none of the user's nodes and edges.
+- Writes to a checkpoint under ``NULL_TASK_ID`` belong to no task, like those of a ``Command``. The
   next ``update_state`` of that kind puts them into the state, through the reducer.
 
-So a stop takes two updates: after the first the state says what is missing, and the second adds it
-and clears the tasks that the first has made due. Then the thread's next turn begins from the start.
+So a stop takes two updates. After the first, the state shows what is missing; the second adds it
+and clears the tasks that the first has scheduled. The thread's next turn then begins at the start.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def cannot_keep(graph: Any, config: RunnableConfig | None) -> str | None:
     if not isinstance(graph, Pregel):
         return "the graph does not run in this process"
     if in_namespace(config):
-        return "the graph runs in a node of another: ask for it where that one is streamed"
+        return "the graph runs in a node of another graph: use on_stop where that one is streamed"
     if not isinstance(graph.checkpointer, BaseCheckpointSaver):
         return "the graph has no checkpointer: compile it with one"
     if not isinstance(graph.channels.get(_MESSAGES), (BinaryOperatorAggregate, DeltaChannel)):
@@ -53,13 +53,13 @@ def cannot_keep(graph: Any, config: RunnableConfig | None) -> str | None:
 async def keep(
     graph: Any, config: RunnableConfig | None, shown: Shown, *, blocking: bool = False
 ) -> None:
-    """Bring the state of a run that has just been stopped up to what was shown of it.
+    """Add what was shown of a run that has just been stopped to its state.
 
     Args:
-        graph: The run's graph; ``cannot_keep`` has nothing against it.
+        graph: The run's graph, for which ``cannot_keep`` returns None.
         config: The run's config.
-        shown: What its reader was given.
-        blocking: Call the graph's sync methods, and wait for nothing.
+        shown: The messages that its reader was given.
+        blocking: Call the graph's sync methods, and never await.
     """
     asynchronous = "" if blocking else "a"
 
@@ -71,7 +71,7 @@ async def keep(
     before = await call(graph, "get_state", here)
     while before.parent_config and _is_kept(before, here):  # by a process that was killed then
         before = await call(graph, "get_state", before.parent_config)
-    # LangGraph says that a task with an error and some writes is done. Its error may be the stop.
+    # LangGraph considers a task with an error and some writes done. Its error may be the stop.
     cut = [task for task in before.tasks if task.result is None or task.error is not None]
     await call(graph, "update_state", here, None, END)
     after = await call(graph, "get_state", here)
@@ -81,7 +81,7 @@ async def keep(
     )
     ordered = in_order(messages, left)
     if more := len(ordered) > len(messages):
-        # A reducer puts messages behind the others; where one belongs between, all are written.
+        # A reducer appends messages. If one belongs in between, all messages are written again.
         behind = all(map(is_, messages, ordered))
         added = ordered[len(messages) :] if behind else Overwrite(ordered)
         writes = [(_MESSAGES, added)]
@@ -91,7 +91,7 @@ async def keep(
 
 
 def _is_kept(snapshot: Any, config: RunnableConfig) -> bool:
-    """Whether a checkpoint comes from ``keep``, for the run of this config."""
+    """Whether ``keep`` wrote a checkpoint, for the run of this config."""
     run, about = config.get("metadata", {}).get("run_id"), snapshot.metadata or {}
     return run is not None and about.get("source") == "update" and about.get("run_id") == run
 
@@ -100,16 +100,16 @@ def _newest(graph: Any, config: RunnableConfig | None) -> RunnableConfig:
     """The config of the newest checkpoint of the run's thread."""
     merged = merge_configs(graph.config, ensure_config(config))
     configurable = {**merged.get("configurable", {})}
-    configurable.pop("checkpoint_id", None)  # of the one from which the run began
+    configurable.pop("checkpoint_id", None)  # the one from which the run began
     return {"configurable": configurable, "metadata": merged.get("metadata", {})}
 
 
 async def to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Wait for work that is not to be cancelled with the task that waits for it."""
+    """Wait for work that must not be cancelled together with the waiting task."""
     task = asyncio.get_running_loop().create_task(work)
     while not task.done():
         try:
             await asyncio.wait([task])
         except asyncio.CancelledError:
-            continue  # the caller is being cancelled already, and goes on with that
+            continue  # the caller is being cancelled already, and continues with that afterwards
     task.result()

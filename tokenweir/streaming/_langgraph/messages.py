@@ -1,15 +1,15 @@
 """LangGraph's ``messages`` mode, taken straight from its callback handler.
 
-What is used of ``langgraph.pregel._messages.StreamMessagesHandler(stream, subgraphs)``, besides
-the events of a callback handler:
+Uses the following of ``langgraph.pregel._messages.StreamMessagesHandler(stream, subgraphs)``,
+besides the events of a callback handler:
 
 - ``metadata[run_id]`` is ``(namespace, metadata)`` of each call and node that it streams;
 - ``_emit(metadata[run_id], message, dedupe=...)`` is called with each message. It drops those whose
   ids are in ``seen``, and gives the others to ``stream`` as ``(namespace, "messages", payload)``;
 - a run that starts outside of any task removes the handlers whose ``subgraphs`` is false from its
-  callbacks, because they would be its caller's. After that the handler decides alone.
+  callbacks, because they belong to its caller. After that, only the handler itself decides.
 
-``probe.py`` tries all of this before the first use.
+``probe.py`` checks all of this before the first use.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tokenweir.types import Metadata, Namespace
 _MISSING: str | None = None
 try:
     from langgraph.pregel._messages import StreamMessagesHandler
-except ImportError as error:  # probe() says no, and none of this is used
+except ImportError as error:  # probe() fails, so none of this is used
     _MISSING = str(error)
     StreamMessagesHandler = BaseCallbackHandler  # type: ignore[assignment,misc]
 
@@ -42,7 +42,7 @@ __all__ = ["MessagesHandler", "langgraph_route", "missing_names"]
 
 
 def missing_names() -> list[str]:
-    """Which of the names that are used here LangGraph's handler does not have."""
+    """The names used here that LangGraph's handler does not have."""
     if _MISSING is not None:
         return [_MISSING]
     handler = StreamMessagesHandler(print, False)
@@ -51,16 +51,17 @@ def missing_names() -> list[str]:
 
 
 class MessagesHandler(CallHandler, StreamMessagesHandler):
-    """LangGraph's ``messages`` mode with three differences: it sends messages straight into our
-    channel, it asks the filter once per call, and it can hold a call back.
+    """LangGraph's ``messages`` mode with three differences: it sends messages straight into the
+    stream's channel, it asks the filter once per call, and it can make a call wait.
 
-    Which messages are streamed, under which ids and with which metadata, is LangGraph's own code.
-    It keeps a ``StreamRoute`` where LangGraph keeps the namespace and metadata of a call or node.
+    LangGraph's own code decides which messages are streamed, with which ids and metadata. This
+    class stores a ``StreamRoute`` where LangGraph stores the namespace and metadata of a call or
+    node.
 
     Args:
         shape: Makes the parts of the stream.
-        flow: The stream's.
-        calls: The run's.
+        flow: The flow control of the stream.
+        calls: The model calls of the run.
         subgraphs: Whether to stream from subgraphs.
         only: Which messages pass.
     """
@@ -74,8 +75,8 @@ class MessagesHandler(CallHandler, StreamMessagesHandler):
         subgraphs: bool,
         only: RunFilter | None,
     ) -> None:
-        # Until the run has started, ``subgraphs`` must be true: LangGraph strips handlers
-        # without it from the callbacks of a run that starts outside of any task, as its caller's.
+        # Until the run has started, ``subgraphs`` must be true: from the callbacks of a run that
+        # starts outside of any task, LangGraph strips handlers without it as its caller's.
         StreamMessagesHandler.__init__(self, self._never, True)
         self.flow = flow
         self.calls = calls
@@ -102,7 +103,7 @@ class MessagesHandler(CallHandler, StreamMessagesHandler):
         if message.id is None:
             message.id = str(uuid4())
         self.seen.add(message.id)
-        if not isinstance(meta, StreamRoute):  # of push_message, which a node calls
+        if not isinstance(meta, StreamRoute):  # from push_message in a node
             meta = self._new_route(None, *meta)
         meta.send(message)
 
@@ -119,7 +120,7 @@ class MessagesHandler(CallHandler, StreamMessagesHandler):
         return self.metadata  # type: ignore[return-value]
 
     def _keep_route(self, run_id: UUID, call: Call | None) -> None:
-        """Replace what LangGraph has kept of a call or node, if it streams it, by a route."""
+        """Replace LangGraph's entry for a call or node, if there is one, by a route."""
         if (kept := self.metadata.get(run_id)) is not None:
             self._routes[run_id] = self._new_route(call, *kept)
 
@@ -133,7 +134,7 @@ class MessagesHandler(CallHandler, StreamMessagesHandler):
             metadata,
             shape=self._shape,
             only=self._only,
-            # A node rarely returns messages: its filter is asked when it does.
+            # A node rarely returns messages, so its filter is only asked when it does.
             by_message=call is None,
             seen=self.seen,
         )
@@ -161,7 +162,7 @@ class MessagesHandler(CallHandler, StreamMessagesHandler):
     def on_llm_start(
         self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any
     ) -> Any:
-        """A completion model is called: it is streamed as a chat model is."""
+        """A completion model is called: stream it like a chat model."""
         self.on_chat_model_start(serialized, [], run_id=run_id, **kwargs)
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> Any:
@@ -191,9 +192,9 @@ class MessagesHandler(CallHandler, StreamMessagesHandler):
 
 
 def langgraph_route(handler: Any, run_id: UUID, message_id: str) -> Route | None:
-    """The route of a call to LangGraph's own handler, by which ``graph.astream`` gets its messages.
+    """The route of a call to LangGraph's own handler, which serves ``graph.astream``.
 
-    None if the handler is another, to which only LangChain can give the call's tokens.
+    None for any other handler, which only LangChain can give the call's tokens.
     """
     if type(handler) is not StreamMessagesHandler:
         return None

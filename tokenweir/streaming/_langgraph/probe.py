@@ -1,4 +1,4 @@
-"""Tries, once, whether LangGraph's insides are as the modules beside this one use them."""
+"""Checks once whether LangGraph's internals are what the modules in this package expect."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _lock = threading.Lock()
 
 
 def probe() -> str | None:
-    """None if streams may be taken from inside of LangGraph; otherwise why not.
+    """None if streams may use LangGraph's internals; otherwise the reason why not.
 
-    The first call streams a small graph both by LangGraph's own queue and from inside, and compares
-    what comes. Where that differs, or fails, every stream takes LangGraph's queue, which gives the
-    same parts more slowly; the log says so once.
+    The first call streams a small graph both through LangGraph's own queue and through its
+    internals, and compares the parts. If they differ, or if this fails, every stream uses
+    LangGraph's queue, which gives the same parts more slowly; the log says so once.
     """
     with _lock:
         return _verdict()
@@ -46,7 +46,7 @@ def probe() -> str | None:
 @cache
 def _verdict() -> str | None:
     found: list[str | None] = []
-    # In a thread of its own: no context of the caller's run reaches it, and no loop is in its way.
+    # A separate thread has no context of the caller's run and no running event loop.
     thread = threading.Thread(target=lambda: found.append(_difference()), name="tokenweir-probe")
     thread.start()
     thread.join()
@@ -86,7 +86,7 @@ async def _compare() -> str | None:
 
 
 async def _taken(graph: Any, modes: list[str], subgraphs: bool) -> list[Any]:
-    """The parts of a run, taken from inside."""
+    """The parts of a run, taken through LangGraph's internals."""
     parts: list[Any] = []
     send, _ = open_channel(1_000)
     handler = MessagesHandler(
@@ -109,7 +109,7 @@ async def _taken(graph: Any, modes: list[str], subgraphs: bool) -> list[Any]:
 
 
 def _of_mode(mode: str, parts: Iterable[Any]) -> list[Any]:
-    """The parts of this mode, without what differs from run to run."""
+    """The parts of this mode, without the values that differ from run to run."""
     found = []
     for *namespace, name, payload in parts:
         if name != mode:
@@ -147,7 +147,7 @@ def _graph(name: str) -> Any:
         return {"messages": [sent, AIMessage("whole", id=f"whole-{name}")]}
 
     def write(state: MessagesState, config: RunnableConfig, writer: StreamWriter) -> None:
-        # LangGraph's writer looks here for its node; before Python 3.11 nobody has put it there.
+        # LangGraph's writer looks here for its node; before Python 3.11 it is not set.
         var_child_runnable_config.set(config)
         writer(name)
 

@@ -1,6 +1,7 @@
-"""The callback handlers that retract the messages of attempts that failed.
+"""The callback handlers that retract the messages of failed attempts.
 
-``attempts.py`` decides what is void. How it is told depends on how the parts of the stream come.
+``attempts.py`` decides which messages are void. How the retractions are sent depends on whether the
+stream's parts come directly or through a pump.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ __all__ = ["PumpedRetractingHandler", "RetractingHandler"]
 
 
 class _Follower(BaseCallbackHandler):
-    """Tells ``Attempts`` of a run's model calls and nodes, as they begin and end."""
+    """Reports the starts and ends of a run's model calls and nodes to ``Attempts``."""
 
     _attempts: Attempts
 
     def _shown_by(self, run_id: UUID) -> Retractable | None:
-        """What a call or node that has just begun shows; None if it is not streamed."""
+        """The messages of a call or node that has just started; None if it is not streamed."""
         raise NotImplementedError
 
     def on_chat_model_start(self, *args: Any, run_id: UUID, **kwargs: Any) -> Any:
@@ -61,7 +62,7 @@ class _Follower(BaseCallbackHandler):
 
 
 class RetractingHandler(_Follower, MessagesHandler):
-    """A ``MessagesHandler`` that retracts the messages of attempts that failed."""
+    """A ``MessagesHandler`` that retracts the messages of failed attempts."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -72,9 +73,10 @@ class RetractingHandler(_Follower, MessagesHandler):
 
 
 class PumpedRetractingHandler(_Follower, FlowControlHandler):
-    """A ``FlowControlHandler`` that retracts the messages of attempts that failed.
+    """A ``FlowControlHandler`` that retracts the messages of failed attempts.
 
-    The messages come by LangGraph's queue: what is void is noted here, and told by the pump.
+    The messages come through LangGraph's queue, so void ones are noted here, and the pump sends
+    their retractions.
     """
 
     def __init__(
@@ -148,8 +150,8 @@ class _Messages:
     """The messages of one call or node, which LangGraph puts into its queue.
 
     Attributes:
-        ids: Of those that were streamed.
-        whole: The last ones; LangGraph gives those without an id one when it queues them.
+        ids: The ids of those that were streamed.
+        whole: The last ones. Those without an id get one from LangGraph when it queues them.
     """
 
     def __init__(self, retractions: Retractions, place: str) -> None:
@@ -169,7 +171,7 @@ _DEEP = 5
 
 
 def _messages_in(output: Any, depth: int = 0) -> Iterator[BaseMessage]:
-    """The messages in what a node returned, wherever LangGraph finds them, or more."""
+    """The messages in a node's return value: at least all that LangGraph finds."""
     if isinstance(output, BaseMessage):
         yield output
     elif depth < _DEEP:

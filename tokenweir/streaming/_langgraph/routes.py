@@ -1,4 +1,4 @@
-"""The route of a model call, by the callback handlers of its run manager."""
+"""Finds the route of a model call from the callback handlers of its run manager."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _NO_TOKENS = (BaseCallbackHandler.on_llm_new_token, AsyncCallbackHandler.on_llm_
 def route_of(
     handlers: Iterable[BaseCallbackHandler], run_id: UUID, message_id: str
 ) -> Route | None:
-    """The route of a call, by the callback handlers of its run manager.
+    """The route of a call, from the callback handlers of its run manager.
 
     Args:
-        handlers: The run manager's.
-        run_id: The call's.
-        message_id: The id that all messages of the call have.
+        handlers: The run manager's handlers.
+        run_id: The run id of the call.
+        message_id: The id of all messages of the call.
 
     Returns:
-        None if there is a handler to which only LangChain can give the call's tokens.
+        The route; None if only LangChain can give the call's tokens to some handler.
     """
     routes: list[Route] = []
     for handler in handlers:
@@ -46,7 +46,7 @@ def _route_by(handler: Any, run_id: UUID, message_id: str) -> Route | None:
     if isinstance(handler, CallHandler):
         return handler.route(run_id, message_id)
     if (receiver := getattr(handler, "receiver", None)) is not None:
-        send = receiver(run_id)  # a handler of ours that takes messages as they are
+        send = receiver(run_id)  # one of Tokenweir's handlers, which takes plain messages
         return Route() if send is None else CallbackRoute(send)
     if handler.ignore_llm or _takes_no_tokens(handler):
         return Route()

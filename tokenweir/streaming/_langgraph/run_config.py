@@ -1,15 +1,15 @@
-"""The config with which a run's parts can be taken from where they are made.
+"""The config with which a run's parts are taken directly from where they are made.
 
-What is used of LangGraph's own ``configurable``:
+Uses the following of LangGraph's own ``configurable``:
 
-- A graph that is run with ``CONFIG_KEY_STREAM`` in its config, as a subgraph is, hands what its
-  other modes have to say to that object as ``(namespace, mode, payload)``, at once, and takes the
-  stream writer of the ``Runtime`` under ``CONFIG_KEY_RUNTIME`` for its own.
+- A graph that runs with ``CONFIG_KEY_STREAM`` in its config, as a subgraph does, passes the parts
+  of its other modes to that object at once, as ``(namespace, mode, payload)``, and uses the stream
+  writer of the ``Runtime`` under ``CONFIG_KEY_RUNTIME``.
 - A run merges its own ``Runtime`` into the one under ``CONFIG_KEY_RUNTIME`` (``merge``), and gives
   each node a copy with the node's ``execution_info`` (``override``).
 - A stream writer finds its node's namespace in the config of the context variable.
 
-``probe.py`` tries all of this before the first use.
+``probe.py`` checks all of this before the first use.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ NS_SEP = "|"
 
 
 class _NodeWriter:
-    """A stream writer that knows the node it was handed to.
+    """A stream writer that knows its node.
 
-    LangGraph's own looks its node up in a context variable. Async nodes do not see that variable
-    before Python 3.11, and threads that a node starts never do.
+    LangGraph's own writer looks the node up in a context variable. Before Python 3.11, async nodes
+    do not see that variable, and threads that a node starts never do.
     """
 
     __slots__ = ("_config", "write")
@@ -72,11 +72,11 @@ class _NodeRuntime(Runtime[Any]):
         return cls(**{field.name: getattr(runtime, field.name) for field in fields(runtime)})
 
     def merge(self, other: Runtime[Any]) -> _NodeRuntime:
-        """As ``Runtime.merge``: called when a graph starts."""
+        """Like ``Runtime.merge``: called when a graph starts."""
         return self.of(super().merge(other))
 
     def override(self, **overrides: Any) -> Runtime[Any]:
-        """As ``Runtime.override``: called with ``execution_info`` when a node starts."""
+        """Like ``Runtime.override``: called with ``execution_info`` when a node starts."""
         if (node := overrides.get("execution_info")) is not None:
             write: Any = self.stream_writer
             if isinstance(write, _NodeWriter):  # of the node that called this subgraph
@@ -86,7 +86,7 @@ class _NodeRuntime(Runtime[Any]):
 
 
 def with_node_writers(graph: Any, config: RunnableConfig | None) -> RunnableConfig:
-    """The config with which the ``writer`` of every node works wherever the node calls it."""
+    """The config with which every node's ``writer`` works, in any task or thread."""
     configurable = (ensure_config(config).get("configurable") or {}) if config else {}
     runtime = configurable.get(CONFIG_KEY_RUNTIME)
     if runtime is not None and not isinstance(runtime, Runtime):
@@ -97,30 +97,30 @@ def with_node_writers(graph: Any, config: RunnableConfig | None) -> RunnableConf
 
 
 def _runtime_of(graph: Any) -> Runtime[Any]:
-    """A runtime under which a run of the graph sees what it would see by itself.
+    """A runtime with which a run of the graph sees what it would see without one.
 
-    A run that finds a runtime in its config takes its store from there, and not from its graph.
+    A run that finds a runtime in its config takes the store from there instead of its graph.
     """
     return Runtime(store=getattr(graph, "store", None))
 
 
 def _with_configurable(graph: Any, config: RunnableConfig, more: dict[str, Any]) -> RunnableConfig:
-    """The config with more in its ``configurable``."""
+    """The config with ``more`` added to its ``configurable``."""
     given = {**(ensure_config(config).get("configurable") or {})}
     bound = (getattr(graph, "config", None) or {}).get("configurable")
     if not given and not bound and getattr(graph, "checkpointer", None):
-        # LangGraph explains that there is no thread id only where ``configurable`` is empty.
+        # LangGraph explains a missing thread id only if ``configurable`` is empty.
         return config
     return {**config, "configurable": {**(config.get("configurable") or {}), **more}}
 
 
 def is_local(graph: object) -> bool:
-    """Whether the graph runs in this process, so that its callbacks are ours to watch."""
+    """Whether the graph runs in this process, so that its callbacks can be watched."""
     return isinstance(graph, Pregel)
 
 
 def in_namespace(config: RunnableConfig | None) -> bool:
-    """Whether a run starts in a checkpoint namespace, as in another graph's node."""
+    """Whether a run starts in a checkpoint namespace, as it does in another graph's node."""
     return bool((ensure_config(config).get("configurable") or {}).get(CONFIG_KEY_CHECKPOINT_NS))
 
 
@@ -137,8 +137,8 @@ class _PartStream:
         try:
             self._emit(part)
         except ReaderLeft:
-            # LangGraph tells of a node that was cancelled in a callback of the event loop, which
-            # has nobody to raise to: asyncio would log it, with all that the node was given.
+            # LangGraph reports a cancelled node in a callback of the event loop. An exception there
+            # has no caller: asyncio would log it, together with the node's arguments.
             if not _in_callback():
                 raise
 
@@ -158,9 +158,9 @@ def emitting(
     *,
     subgraphs: bool,
 ) -> RunnableConfig:
-    """The config with which a run hands the parts of these modes to ``put``, from any thread.
+    """The config with which a run passes the parts of these modes to ``put``, from any thread.
 
-    Without LangGraph's queue between, from which a task of the run would have to take each. The
+    This avoids LangGraph's queue, from which a task of the run would have to take each part. The
     messages of local calls do not come this way; those of a ``RemoteGraph`` in a node do.
     """
 
@@ -181,6 +181,6 @@ def emitting(
 
 
 def shapes_state(graph: Any) -> bool:
-    """Whether LangGraph makes objects of what ``version="v2"`` streams of a graph's state."""
+    """Whether LangGraph converts a graph's state to objects in ``version="v2"`` streams."""
     mappers = ("_output_mapper", "_state_mapper")
     return any(getattr(graph, name, None) is not None for name in mappers)

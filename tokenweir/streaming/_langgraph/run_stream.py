@@ -1,8 +1,8 @@
-"""LangGraph's v3 run stream over a source of ours, at a lower price for each event.
+"""LangGraph's v3 run stream over Tokenweir's source, at a lower cost per event.
 
-LangGraph pulls each event in a task of its own, so that ``abort`` can cancel what waits, and under
-a lock. A stream of ours needs neither: to close it wakes whoever waits for it. The rest of the run
-stream is LangGraph's, and so is all of it where the names that this uses are missing.
+LangGraph pulls each event in a separate task, so that ``abort`` can cancel the wait, and under a
+lock. Tokenweir's source needs neither: closing it wakes its waiting readers. The rest of the run
+stream is LangGraph's; if a name used here is missing, all of it is.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class _RunStream(AsyncGraphRunStream):
     """A run stream whose source may be closed while it is being read."""
 
     _waiting = 0
-    """How many readers wait for the one that pulls."""
+    """The number of readers that wait for the one that pulls."""
 
     async def _apump_next(self) -> bool:
         """Pull one event, or wait until another reader has; False at the end of the run.
 
-        Between the look at ``_pumping`` and its change nothing is awaited.
+        There is no await between the check of ``_pumping`` and its change.
         """
         source: Any = self._graph_aiter
         if self._exhausted or source is None:
@@ -73,9 +73,9 @@ class _RunStream(AsyncGraphRunStream):
 
 
 def pulling_directly(run: AsyncGraphRunStream) -> AsyncGraphRunStream:
-    """The run stream, not yet begun, such that it pulls from its source without a task.
+    """Make a run stream that has not started pull from its source without a task.
 
-    Its source's ``aclose`` must end a ``__anext__`` that waits.
+    The source's ``aclose`` must end a waiting ``__anext__``.
     """
     if (
         _event_of is None

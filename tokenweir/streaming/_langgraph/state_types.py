@@ -1,4 +1,4 @@
-"""The classes that a graph's state may hold, so that a checkpointer revives these and no others.
+"""The classes that a graph's state may hold, so that a checkpointer deserializes only these.
 
 Private name used: ``langgraph._internal._serde.build_serde_allowlist(schemas=, channels=)``, which
 collects the classes that the annotations of a state name, as ``(module, name)``.
@@ -15,7 +15,7 @@ try:
     from langgraph._internal import _serde
 
     _allowlist: Any = _serde.build_serde_allowlist
-except (ImportError, AttributeError):  # only LangGraph's own safe types are revived
+except (ImportError, AttributeError):  # only LangGraph's own safe types are deserialized
     _allowlist = None
 
 __all__ = ["state_types"]

@@ -1,7 +1,7 @@
-"""The parts of ``tools`` mode: when tools begin and end, and what they give out meanwhile.
+"""The parts of ``tools`` mode: the start, output and end of tool calls.
 
 LangGraph's own handler makes them. Private names in use: ``langgraph.pregel._tools`` and its
-``StreamToolCallHandler``. Without them such streams take LangGraph's own queue.
+``StreamToolCallHandler``. Without them such streams use LangGraph's own queue.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ tools_known = True
 """Whether LangGraph has such a handler."""
 try:
     from langgraph.pregel._tools import StreamToolCallHandler
-except ImportError:  # pragma: no cover - a LangGraph of other insides
+except ImportError:  # pragma: no cover - a LangGraph with other internals
     tools_known = False
     StreamToolCallHandler = BaseCallbackHandler  # type: ignore[assignment, misc]
 
@@ -25,11 +25,11 @@ __all__ = ["ToolsHandler", "tools_known"]
 
 
 class ToolsHandler(StreamToolCallHandler):
-    """Gives what tools do to ``put``, from any thread.
+    """Passes the parts of ``tools`` mode to ``put``, from any thread.
 
-    As with messages, ``subgraphs`` must be true until the run has started: LangGraph strips
-    handlers without it from the callbacks of a run that starts outside of any task. It has to strip
-    this one when a node starts a graph on a thread of its own.
+    As with messages, ``subgraphs`` must be true until the run has started: from the callbacks of a
+    run that starts outside of any task, LangGraph strips handlers without it. It must strip this
+    one if a node starts a graph in a separate thread.
     """
 
     def __init__(self, put: Callable[[Namespace, str, Any], None], *, subgraphs: bool) -> None:
