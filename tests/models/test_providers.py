@@ -101,7 +101,7 @@ def test_an_unknown_region_is_refused() -> None:
         ("opnai:gpt-4o", "there is no provider 'opnai' (did you mean openai?)"),
         ("mystery:m", "deepseek (langchain-deepseek)"),
         ("mystery:m", "Known: openai:MODEL, local:MODEL, qwen:MODEL, dashscope:MODEL"),
-        ("openai:", "no model that is known here: write openai:MODEL"),
+        ("openai:", "names no model: write openai:MODEL"),
     ],
 )
 def test_an_unknown_name_lists_the_known(name: str, said: str) -> None:

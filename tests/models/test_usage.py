@@ -67,7 +67,7 @@ async def test_an_endpoint_that_refuses_is_asked_once(
     asked = ["stream_options" in (request.body or {}) for request in provider.requests]
     assert asked == [True, False, False, False]
     [record] = caplog.records
-    assert "refuses stream_options" in record.getMessage()
+    assert "rejects stream_options" in record.getMessage()
 
 
 def test_a_sync_call_is_made_again_too(provider: Provider) -> None:

@@ -1,4 +1,4 @@
-"""What can be used on this machine, and what is missing for the rest."""
+"""The models that can be used on this machine, and what the others need."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SERVERS: Mapping[str, str] = {
     "llama.cpp": "http://127.0.0.1:8080/v1",
     "LM Studio": "http://127.0.0.1:1234/v1",
 }
-"""Servers of OpenAI's protocol, and where they answer unless told otherwise."""
+"""Servers of OpenAI's protocol, with their default addresses."""
 
 _KEYS: Mapping[str, str] = {
     "anthropic": "ANTHROPIC_API_KEY",
@@ -42,9 +42,9 @@ class Available:
     """One way to name a model.
 
     Attributes:
-        name: What to write: ``openai:MODEL``.
-        ready: Whether it can be used as things are.
-        note: What it is, or what is missing.
+        name: The model's name, such as ``openai:MODEL``.
+        ready: Whether it can be used now.
+        note: A description, or what is missing.
     """
 
     name: str
@@ -53,9 +53,9 @@ class Available:
 
 
 def available(servers: Mapping[str, str] = SERVERS) -> list[Available]:
-    """Every way to name a model, those that can be used first.
+    """Every way to name a model, the usable ones first.
 
-    Looks at installed packages, at the environment's keys, and at which of ``servers`` (on this
+    Checks the installed packages, the keys in the environment, and which of ``servers`` (on this
     machine) answer. Nothing leaves the machine.
     """
     found = [*_ours(), *_running(servers), *_of_langchain()]

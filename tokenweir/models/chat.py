@@ -37,7 +37,7 @@ __all__ = ["ChatModel", "LocalChatModel", "chat_model", "default_model_name"]
 class ChatModel(ManagedModel, StreamedCalls, KeepsReasoning):
     """``ChatOpenAI`` whose calls work from any event loop and thread, within limits.
 
-    HTTP clients that were passed in are used as they are; then their rules hold.
+    HTTP clients passed in by the user are used unchanged, with their own limits.
     """
 
     @property
@@ -46,7 +46,7 @@ class ChatModel(ManagedModel, StreamedCalls, KeepsReasoning):
         return 0.0 if off else super()._default_gap
 
     def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
-        """As ChatOpenAI; its ``stream_chunk_timeout`` holds where somebody has set it."""
+        """As ChatOpenAI, but ``stream_chunk_timeout`` only applies if it was set explicitly."""
         if (chunks := self._streamed_chunks(*args, **kwargs)) is not None:
             return chunks
         model = self
@@ -73,7 +73,7 @@ class ChatModel(ManagedModel, StreamedCalls, KeepsReasoning):
 
 
 def _look_for_config(callbacks: Any, metadata: dict[str, Any] | None) -> None:
-    """Warn if this call is made in a node whose config it was not given."""
+    """Warn if this call is made in a node without the node's config."""
     for known in (metadata, getattr(callbacks, "metadata", None)):
         if known and "langgraph_node" in known:
             return
@@ -93,13 +93,14 @@ def chat_model(
     Args:
         name: ``openai:gpt-4o-mini``, or any model of an OpenAI-compatible server with
             ``base_url=`` (vLLM, llama.cpp, Ollama ...); ``local:smollm2`` for the embedded model,
-            ``local:/path/model.gguf`` for another one; ``qwen:qwen-plus`` by DashScope's
-            compatible endpoint, ``dashscope:qwen-plus`` by its own protocol, both with
+            ``local:/path/model.gguf`` for another one; ``qwen:qwen-plus`` through DashScope's
+            compatible endpoint, ``dashscope:qwen-plus`` through its own protocol, both with
             ``region="intl"`` outside mainland China; any other ``provider:model`` of LangChain's
-            ``init_chat_model``. Without a name: ``default_model_name()``.
+            ``init_chat_model``. Without a name: ``TOKENWEIR_MODEL`` if it is set, else OpenAI's
+            gpt-4o-mini if there is an ``OPENAI_API_KEY``, else the embedded model.
         tags: Tags that every chunk of this model carries in its metadata; filter by them.
-        **kwargs: Whatever the model's class takes: ``ChatModel`` for the first three, and what
-            LangChain has for the last.
+        **kwargs: Arguments of the model's class: ``ChatModel`` for ``openai:``, ``local:`` and
+            ``qwen:``, LangChain's own class for other providers.
 
     Raises:
         ModelNameError: If the provider is unknown, or its key or its package is missing.

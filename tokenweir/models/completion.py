@@ -1,9 +1,9 @@
 """Completion models by name: ``completion_model("openai:gpt-3.5-turbo-instruct", tags=["song"])``.
 
 A ``CompletionModel`` is ``langchain_openai.OpenAI``, which continues a text instead of answering a
-conversation. Beyond it: it can be made once, at module level, and used from any event loop and
-thread; leaving its stream closes the provider's connection; it reports usage; and called in a
-graph that is being streamed, it streams.
+conversation, with four additions: it can be made once, at module level, and used from any event
+loop and thread; leaving its stream closes the provider's connection; it reports usage; and it
+streams when it is called in a graph that is being streamed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class CompletionModel(ManagedModel, OpenAI):
     """``langchain_openai.OpenAI`` whose calls work from any event loop and thread, within limits.
 
     Attributes:
-        stream_usage: Ask for the usage at the end of a stream, unless the endpoint refuses that.
+        stream_usage: Ask for the usage at the end of a stream, unless the endpoint rejects that.
     """
 
     stream_usage: bool | None = None
@@ -63,7 +63,7 @@ class CompletionModel(ManagedModel, OpenAI):
                 yield chunk
 
     def _parameters(self) -> dict[str, Any]:
-        """What every request of this model says."""
+        """The parameters of every request of this model."""
         params = {**self.asdict()}
         del params["_type"]
         return {"model": params.pop("model_name"), **params}
@@ -101,9 +101,10 @@ class CompletionModel(ManagedModel, OpenAI):
         return self._whole([chunk async for chunk in chunks])
 
     def _is_watched(self, prompts: list[str], run_manager: Any, kwargs: dict[str, Any]) -> bool:
-        """Whether a stream of ours waits for this call's tokens, as chat models ask by themselves.
+        """Whether one of Tokenweir's streams takes this call's tokens. (Chat models check this
+        themselves.)
 
-        Several prompts are one request, whose answers no stream could tell apart.
+        Several prompts are one request, and a stream could not tell their answers apart.
         """
         return (
             run_manager is not None

@@ -1,4 +1,4 @@
-"""Asking an endpoint what it can do: does it stream, how soon, how evenly, and what else comes."""
+"""Ask an endpoint whether it streams, how fast and how evenly, and what else it sends."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ TOOL: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class ProbeReport:
-    """What an endpoint does.
+    """The observed behaviour of an endpoint.
 
     Attributes:
         model: The model's full name.
         streams: ``token by token``, ``in lumps``, ``not at all``, or ``nothing came``.
-        stalled: What limit ran out in the middle, or None.
-        chunks: Chunks that held something.
+        stalled: The limit that was exceeded in the middle, or None.
+        chunks: Chunks with content.
         characters: Characters of text in them.
         time_to_first_token: Seconds, or None if nothing came.
-        chunks_per_second: After the first chunk; None if there was but one.
+        chunks_per_second: After the first chunk; None if there was only one.
         output_tokens: By the provider's own count, or None if it reports no usage.
-        reasoning: Whether reasoning came beside the text.
-        tools: Whether a tool call's arguments come in pieces, whole, or not.
+        reasoning: Whether reasoning was sent in addition to the text.
+        tools: Whether a tool call's arguments come in pieces, whole, or not at all.
     """
 
     model: str
@@ -85,7 +85,7 @@ async def probe(
     token_gap_timeout: float = 20.0,
     **kwargs: Any,
 ) -> ProbeReport:
-    """Ask a model two short questions, and report how its answers came.
+    """Ask a model two short questions, and report how its answers arrived.
 
     Args:
         name: The model, as for ``chat_model``.
@@ -93,11 +93,11 @@ async def probe(
         tools: Ask for a tool call too.
         first_token_timeout: Seconds after which the endpoint counts as stalled.
         token_gap_timeout: Seconds of silence after which it counts as stalled.
-        **kwargs: Whatever the model takes: ``base_url``, ``api_key`` ...
+        **kwargs: Arguments of the model: ``base_url``, ``api_key`` ...
 
     Raises:
         ModelNameError: If the model's name, key or package is missing.
-        Exception: What the model's client raises if the endpoint cannot be reached or refuses.
+        Exception: The client's own error if the endpoint cannot be reached or refuses.
     """
     parsed = parse_model_name(name)
     limits = {"first_token_timeout": first_token_timeout, "token_gap_timeout": token_gap_timeout}
@@ -107,7 +107,7 @@ async def probe(
     make = completion_model if completions else chat_model
     model: Any = make(str(parsed), **kwargs)
     if parsed.provider == "local":
-        await asyncio.to_thread(start_model, parsed.model)  # what is asked is how it streams
+        await asyncio.to_thread(start_model, parsed.model)  # the start must not count as a delay
     heard = await _listen(model, PROMPT)
     asked: Tools = "not asked"
     if tools and not completions and heard.stalled is None:
@@ -159,7 +159,7 @@ async def _chunks(model: Any, prompt: str) -> Any:
         async for chunk in model.astream(prompt):
             yield chunk
         return
-    # A completion model's own stream is text; its callbacks are told what else came.
+    # A completion model's own stream is only text; its callbacks get the rest.
     heard = _Last()
     async for text in model.astream(prompt, {"callbacks": [heard]}):
         info = getattr(heard.chunk, "generation_info", None) or {}

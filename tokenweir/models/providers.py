@@ -1,7 +1,7 @@
-"""Providers: what stands before the colon in ``openai:gpt-4o-mini``, and what each one needs.
+"""Providers: the part before the colon in ``openai:gpt-4o-mini``, and what each one needs.
 
-From a name to the arguments of a client: which URL, whose key. Nothing is connected to, and no
-client is imported.
+Turns a name into the arguments of a client: URL and key. No connection is made, and no client is
+imported.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ QWEN_URLS: Mapping[str, str] = {
     "cn": "https://dashscope.aliyuncs.com/compatible-mode/v1",
     "intl": "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
 }
-"""Where DashScope speaks OpenAI's protocol, by region. A key belongs to one region."""
+"""DashScope's endpoints for OpenAI's protocol, by region. A key belongs to one region."""
 
 DASHSCOPE_URLS: Mapping[str, str] = {
     "cn": "https://dashscope.aliyuncs.com/api/v1",
     "intl": "https://dashscope-intl.aliyuncs.com/api/v1",
 }
-"""Where DashScope speaks its own protocol, by region."""
+"""DashScope's endpoints for its own protocol, by region."""
 
 PACKAGES: Mapping[str, str] = {
     "anthropic": "langchain-anthropic",
@@ -82,12 +82,12 @@ PACKAGES: Mapping[str, str] = {
     "upstage": "langchain-upstage",
     "xai": "langchain-xai",
 }
-"""The providers that LangChain's ``init_chat_model`` knows beside ours, and their packages."""
+"""The other providers that LangChain's ``init_chat_model`` knows, and their packages."""
 
 
 @dataclass(frozen=True)
 class ModelName:
-    """A model's name, taken apart: ``provider`` as ``init_chat_model`` spells it, and ``model``."""
+    """A parsed model name: ``provider`` as ``init_chat_model`` spells it, and ``model``."""
 
     provider: str
     model: str
@@ -97,7 +97,7 @@ class ModelName:
 
 
 def parse_model_name(name: str | None) -> ModelName:
-    """Take ``provider:model`` apart; a name without a provider is OpenAI's.
+    """Parse ``provider:model``; a name without a provider is OpenAI's.
 
     Without a name: ``default_model_name()``. Raises ModelNameError for an empty or unknown one.
     """
@@ -109,18 +109,18 @@ def parse_model_name(name: str | None) -> ModelName:
     if provider not in OURS and provider not in PACKAGES:
         raise unknown_provider(full, provider)
     if not model:
-        raise ModelNameError(f"{full!r} is no model that is known here: write {provider}:MODEL")
+        raise ModelNameError(f"{full!r} names no model: write {provider}:MODEL")
     return ModelName(provider, model)
 
 
 def unknown_provider(full: str, provider: str) -> ModelNameError:
-    """The error for a provider that nobody knows, with those that are known."""
+    """The error for an unknown provider, which lists the known ones."""
     near = difflib.get_close_matches(provider, [*OURS, *PACKAGES], 1)
     meant = f" (did you mean {near[0]}?)" if near else ""
     known = ", ".join(f"{name}:MODEL" for name in OURS)
     others = ", ".join(f"{name} ({package})" for name, package in PACKAGES.items())
     return ModelNameError(
-        f"{full!r} is no model that is known here: there is no provider {provider!r}{meant}. "
+        f"{full!r} is not a known model: there is no provider {provider!r}{meant}. "
         f"Known: {known}; with `pip install 'tokenweir[langchain]'` and the package in brackets: "
         f"{others}. Any server that speaks OpenAI's protocol: openai:MODEL with base_url=..."
     )
@@ -130,7 +130,7 @@ _told = threading.Lock()
 
 
 def default_model_name() -> str:
-    """The model to use where none is named, said on stderr once per process.
+    """The model to use if none is named; printed on stderr once per process.
 
     ``TOKENWEIR_MODEL`` if it is set; else OpenAI's if there is an ``OPENAI_API_KEY``; else the
     embedded model.
@@ -147,7 +147,7 @@ def default_model_name() -> str:
 
 
 def openai_arguments(model: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """``kwargs`` for OpenAI's clients, with a key; ModelNameError where one is needed and missing.
+    """``kwargs`` for OpenAI's clients, with a key; ModelNameError if a key is needed but missing.
 
     Servers on this machine need none.
     """
@@ -161,12 +161,12 @@ def openai_arguments(model: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
                 f"no API key for openai:{model}: set OPENAI_API_KEY, pass api_key=..., "
                 f"or use {EMBEDDED}, which needs none"
             )
-        made["api_key"] = "none"  # servers on this machine ask for none, but the client does
+        made["api_key"] = "none"  # local servers need no key, but the client requires one
     return made
 
 
 def qwen_arguments(model: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """``kwargs`` for OpenAI's clients to reach Qwen by DashScope's compatible endpoint.
+    """``kwargs`` for OpenAI's clients to reach Qwen through DashScope's compatible endpoint.
 
     ``region="cn"`` (mainland, the default) or ``"intl"`` chooses the URL, unless ``base_url`` or
     ``DASHSCOPE_BASE_URL`` give one.
@@ -215,7 +215,7 @@ def _dashscope_key(full: str, given: Any, base_url: Any) -> Any:
 
 
 def on_this_machine(url: str) -> bool:
-    """Whether a URL leads back to this machine."""
+    """Whether a URL's host is this machine."""
     host = urlsplit(str(url)).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

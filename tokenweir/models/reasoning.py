@@ -1,4 +1,4 @@
-"""Where OpenAI-compatible servers put their reasoning. No I/O."""
+"""Finds the reasoning in responses of OpenAI-compatible servers. No I/O."""
 
 from __future__ import annotations
 

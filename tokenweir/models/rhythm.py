@@ -1,7 +1,7 @@
 """How an answer arrived: token by token, in lumps, or at once. Arithmetic on times, no I/O.
 
-What is told apart is what a reader sees. An answer that a proxy holds back and then delivers in
-many chunks at once is not streamed, whatever the protocol says.
+The verdict is about what a reader sees. If a proxy holds an answer back and then delivers many
+chunks at once, the answer is not streamed, whatever the protocol says.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ __all__ = ["Rhythm", "Verdict"]
 Verdict = Literal["token by token", "in lumps", "not at all", "nothing came"]
 
 _AT_ONCE = 0.02
-"""An answer whose chunks all came in this last part of the time was held back until then."""
+"""If all chunks came in this last fraction of the time, the answer was held back until then."""
 _FAST = 0.0025, 0.2
-"""So was one whose chunks came faster, in seconds, than most are made, in this last part: they are
-read as fast as this machine can."""
+"""The same is true if all chunks came in this last fraction, faster (in seconds per chunk) than
+models write: then they arrived as fast as this machine can read them."""
 _PER_LUMP = 3.5
 """Tokens that may come at once on average: multi-token prediction gives two or three."""
 _CHARACTERS_PER_TOKEN = 4
-"""Of English text, where the provider does not say how many tokens it made."""
+"""Estimate for English text, if the provider does not report its number of tokens."""
 
 
 @dataclass
 class Rhythm:
-    """Feed it when each chunk that held something came, in seconds since the question."""
+    """Feed it the arrival time of each chunk with content, in seconds since the request."""
 
     times: list[float] = field(default_factory=list)
     characters: int = 0
     output_tokens: int | None = None
 
     def feed(self, at: float, characters: int) -> None:
-        """A chunk has come."""
+        """Add a chunk."""
         self.times.append(at)
         self.characters += characters
 
@@ -44,19 +44,19 @@ class Rhythm:
 
     @property
     def chunks_per_second(self) -> float | None:
-        """Chunks after the first, by the time in which they came."""
+        """The number of chunks after the first, divided by the time they took."""
         spread = self._spread()
         return (len(self.times) - 1) / spread if spread else None
 
     @property
     def tokens(self) -> float:
-        """How many tokens came, by the provider's count or by the length of the text."""
+        """The number of tokens, by the provider's count or else estimated from the text."""
         return float(self.output_tokens or max(1.0, self.characters / _CHARACTERS_PER_TOKEN))
 
     def arrivals(self) -> int:
-        """How often something came: chunks that come at the same moment are one arrival.
+        """The number of arrivals: chunks that come at the same moment are one arrival.
 
-        What is the same moment is a matter of the stream's own pace: much less than its mean gap.
+        The same moment means a gap much shorter than the stream's mean gap.
         """
         if not self.times:
             return 0
@@ -65,7 +65,7 @@ class Rhythm:
         return 1 + sum(gap > short for gap in gaps)
 
     def verdict(self) -> Verdict:
-        """The answer to the question."""
+        """How the answer arrived."""
         if not self.times:
             return "nothing came"
         if len(self.times) == 1 or self._held_back():

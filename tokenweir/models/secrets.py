@@ -1,4 +1,4 @@
-"""Keys stay out of what is shown: errors, logs, reprs, traces. No I/O."""
+"""Keeps keys out of errors, logs, reprs and traces. No I/O."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ HIDDEN = "**********"
 
 
 def secrets_of(*values: Any) -> tuple[str, ...]:
-    """The texts that must not be shown; what is no text (a function that gives a key) is left."""
+    """The texts that must not be shown; other values (functions that return a key) are skipped."""
     found = []
     for value in values:
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
-        # Short ones ("none", "test") are no secrets, and would be found in any text.
+        # Short ones ("none", "test") are not secrets, and would be found in any text.
         if isinstance(text, str) and len(text) >= 8:
             found.append(text)
     return tuple(found)
 
 
 def scrub(error: E, secrets: Iterable[str]) -> E:
-    """Take secrets out of an error that a provider worded: its text, its arguments, its fields.
+    """Remove secrets that a provider echoed from an error: its text, its arguments, its fields.
 
-    The error is changed, and its causes with it. It is what the provider echoed that is looked for;
-    objects deeper down (requests, responses) do not show their headers.
+    This changes the error and its causes in place. Objects inside them (requests, responses) are
+    not searched, because they do not show their headers.
     """
     wanted = tuple(secrets)
     if not wanted:
@@ -49,7 +49,7 @@ def scrub(error: E, secrets: Iterable[str]) -> E:
 
 
 def scrub_text(text: str, secrets: Iterable[str]) -> str:
-    """Take secrets out of a text."""
+    """Remove secrets from a text."""
     for secret in secrets:
         text = text.replace(secret, HIDDEN)
     return text
@@ -73,5 +73,5 @@ def _clean(value: Any, secrets: tuple[str, ...]) -> Any:
 
 
 def hidden_headers(headers: Mapping[str, Any] | None) -> dict[str, str] | None:
-    """Headers as they may be shown: their names."""
+    """Headers with hidden values: only the names are shown."""
     return None if headers is None else dict.fromkeys(headers, HIDDEN)

@@ -1,7 +1,7 @@
 """OpenTelemetry: a span and metrics for every model call, by the GenAI semantic conventions.
 
-Off until ``instrument()`` is called, or ``TOKENWEIR_OTEL=1`` is set when a model is made; until
-then nothing of it is imported. What was said is never recorded, only how much and how fast.
+It is off, and OpenTelemetry is not imported, until ``instrument()`` is called or a model is made
+while ``TOKENWEIR_OTEL=1`` is set. It never records prompts and answers, only their size and speed.
 
 Names: https://github.com/open-telemetry/semantic-conventions-genai (spans ``chat MODEL``; metrics
 ``gen_ai.client.operation.duration``, ``gen_ai.client.token.usage``,
@@ -29,10 +29,10 @@ __all__ = ["OpenTelemetryHandler", "instrument"]
 _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _GAPS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
 _TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304)
-"""Boundaries as the conventions advise them."""
+"""Histogram boundaries that the conventions recommend."""
 
 _MOST_CALLS = 10_000
-"""Calls that may be under way at once."""
+"""The most concurrent calls that are tracked."""
 
 _REQUEST = {
     "temperature": "gen_ai.request.temperature",
@@ -49,16 +49,16 @@ _everywhere: OpenTelemetryHandler | None = None
 
 
 def instrument(tracer_provider: Any = None, meter_provider: Any = None) -> OpenTelemetryHandler:
-    """Watch every model call of this process from now on, LangChain's own models' too.
+    """Trace every model call of this process from now on, including LangChain's own models.
 
     For single runs, pass ``OpenTelemetryHandler()`` as a callback instead.
 
     Args:
-        tracer_provider: Where spans go; the global provider unless told.
-        meter_provider: Where metrics go; the global provider unless told.
+        tracer_provider: Receives the spans; by default the global provider.
+        meter_provider: Receives the metrics; by default the global provider.
 
     Returns:
-        The handler; a second call returns the same one. ``handler.enabled = False`` ends it.
+        The handler; a second call returns the same one. ``handler.enabled = False`` stops it.
 
     Raises:
         TokenweirError: If OpenTelemetry is not installed.
@@ -84,7 +84,7 @@ class _Call:
 
 
 class OpenTelemetryHandler(BaseCallbackHandler):
-    """A LangChain callback handler that makes spans and metrics of model calls."""
+    """A LangChain callback handler that records spans and metrics for model calls."""
 
     run_inline = True
     ignore_agent = True
@@ -126,7 +126,7 @@ class OpenTelemetryHandler(BaseCallbackHandler):
         self._calls: dict[UUID, _Call] = {}
 
     def receiver(self, run_id: UUID) -> Callable[[BaseMessage], None] | None:
-        """What takes the chunks of a call, for models that hand them over themselves."""
+        """A function that takes the chunks of a call, for models that deliver them directly."""
         return (lambda message: self._chunk(run_id)) if run_id in self._calls else None
 
     def on_chat_model_start(
@@ -174,12 +174,12 @@ class OpenTelemetryHandler(BaseCallbackHandler):
         kind = type(error).__name__
         call.attributes["error.type"] = kind
         call.span.set_attribute("error.type", kind)
-        # Not the error's text: it may repeat what was asked.
+        # Not the error's text: it may repeat the prompt.
         call.span.set_status(self._trace.StatusCode.ERROR, kind)
         self._finish(call)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        # LangChain says nothing of a call that was cancelled; its node fails by the cancellation.
+        # LangChain reports nothing for a cancelled call; its node fails with the cancellation.
         for call_id, call in list(self._calls.items()):
             if call.parent == run_id:
                 self.on_llm_error(error, run_id=call_id)

@@ -1,1 +1,1 @@
-"""How long a model is waited for, and when it is asked again."""
+"""Timeouts and retries of model calls."""

@@ -1,7 +1,7 @@
 """Deadlines that end a wait: one for tasks, and a watchdog for threads.
 
 A wait begins with every token and almost never takes too long, so beginning one must cost nearly
-nothing. A timer that goes off too early is therefore set anew, and no timer is made per token.
+nothing. Therefore no timer is made per token; a timer that fires too early is set again.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ T = TypeVar("T")
 class Deadline:
     """The limit of one call, while its task waits for the provider.
 
-    Only waiting counts: while the reader is slow, no limit runs.
+    Only waiting counts: no limit applies while the reader is slow.
 
     Args:
-        state: Of the call; says which limit runs.
-        slack: Seconds by which events may come after the provider sent them.
+        state: The call's state; says which limit applies.
+        slack: Seconds by which events may arrive later than the provider sent them.
 
     Attributes:
-        began: When the wait for the next token began, by ``time.monotonic``. Whoever takes a token
-            while the task waits sets it anew.
-        waited: Seconds that were waited for the next token before this wait.
+        began: When the wait for the next token began, by ``time.monotonic``. Code that takes a
+            token while the task waits sets it again.
+        waited: Seconds already waited for the next token before this wait.
     """
 
     __slots__ = (
@@ -84,7 +84,7 @@ class Deadline:
             self._task = None
 
     def cancel(self) -> None:
-        """Let go of the timer."""
+        """Drop the timer."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -112,7 +112,7 @@ class Deadline:
             self._task.cancel()
 
     def _is_over(self) -> bool:
-        """Whether the cancellation just caught was this one's, and nobody else's too."""
+        """Whether the cancellation just caught was this deadline's alone."""
         if not self._over:
             return False
         self._over = False
@@ -128,7 +128,7 @@ class Alarm:
     and the block raises the state's ``timeout_error``.
 
     Args:
-        state: Of the call; says which limit runs.
+        state: The call's state; says which limit applies.
         ring: Ends the wait, from another thread.
     """
 
@@ -162,7 +162,7 @@ class Alarm:
             raise self._state.timeout_error() from error
 
     def let_go(self) -> None:
-        """The call is over; the watchdog may keep the alarm until its time has come."""
+        """End the alarm with its call; the watchdog may keep it until its time."""
         self.ring = None
 
 

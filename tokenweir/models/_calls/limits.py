@@ -14,16 +14,16 @@ __all__ = ["Limits"]
 
 
 class Limits(BaseModel):
-    """Arguments that every model of ours takes. Seconds; None for the default, 0 for no limit.
+    """Limits that all of Tokenweir's models take, in seconds; None for the default, 0 for no limit.
 
-    ``timeout=`` sets those of the three that are not given by themselves.
+    ``timeout=`` sets those of the three that are not given individually.
     """
 
     connect_timeout: float | None = Field(default=None, ge=0)
-    """For opening a connection; 5 s unless told."""
+    """For opening a connection; 5 s by default."""
 
     first_token_timeout: float | None = Field(default=None, ge=0)
-    """From asking to the first token, or to the whole answer if it is not streamed; 600 s."""
+    """From the request to the first token, or to the whole answer if not streamed; 600 s."""
 
     token_gap_timeout: float | None = Field(default=None, ge=0)
     """From one token to the next; 120 s."""
@@ -37,7 +37,7 @@ class Limits(BaseModel):
         Args:
             timeout: The model's ``timeout=``: seconds, an ``httpx2.Timeout``, or None.
             gap: The default for the gap.
-            retries: How often a call is tried again before its first token.
+            retries: How often a call is retried before its first token.
         """
         connect, read = _parts(timeout)
         return CallPolicy(

@@ -1,8 +1,8 @@
-"""The policy for a model's calls: how long to wait, and when to try again. No I/O, no clock.
+"""The policy for a model's calls: how long to wait, and when to retry. No I/O, no clock.
 
-There are three limits, each with an error of its own: for connecting, for the first token, and for
-the gap between tokens. A call that fails for a transient reason before its first token is tried
-again. After the first token it never is, because the reader would get tokens twice.
+There are three limits, each with its own error: for connecting, for the first token, and for the
+gap between tokens. A call that fails for a transient reason before its first token is retried.
+After the first token it never is, because the reader would get tokens twice.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ __all__ = ["CONNECT", "FIRST_TOKEN", "GAP", "CallPolicy", "retry_after"]
 
 CONNECT = 5.0
 FIRST_TOKEN = 600.0
-"""These two are the openai SDK's: reasoning models may think that long."""
+"""The openai SDK's default: reasoning models may think that long."""
 GAP = 120.0
 """As long as langchain-openai waits for the next chunk."""
 
 
 @dataclass(frozen=True)
 class CallPolicy:
-    """The limits of one model's calls in seconds, and how they are tried again.
+    """The limits of one model's calls in seconds, and how they are retried.
 
     Attributes:
         connect: For opening a connection; ``math.inf`` for no limit, here and below.
-        first_token: From the request to the first chunk that holds something.
+        first_token: From the request to the first chunk with content.
         gap: From one such chunk to the next. Comments and empty chunks do not count.
-        retries: How often a call is tried again that failed before its first token.
+        retries: How often a call that failed before its first token is retried.
         longest_wait: The longest wait before a retry, whatever ``Retry-After`` says.
     """
 
@@ -45,9 +45,9 @@ class CallPolicy:
     ) -> float:
         """Seconds to wait before retry number ``attempt`` (from 0).
 
-        What the provider ``asked`` for is respected, and a little is added. Otherwise the delay
-        doubles each time and a random part is taken off, so that many clients do not come back at
-        the same moment.
+        The delay that the provider ``asked`` for is respected, and a little is added. Otherwise the
+        delay doubles each time and is randomly shortened, so that many clients do not retry at the
+        same moment.
         """
         if asked is not None:
             return min(asked * (1 + 0.1 * chance()), self.longest_wait)
@@ -55,9 +55,9 @@ class CallPolicy:
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """The seconds that ``Retry-After`` (or ``Retry-After-Ms``) asks for; None if it asks nothing.
+    """The seconds that ``Retry-After`` (or ``Retry-After-Ms``) asks for; None without one.
 
-    ``now`` in seconds since 1970, for the form with a date.
+    ``now`` is in seconds since 1970, for the form with a date.
     """
     named = {str(name).lower(): value for name, value in headers.items()}
     milliseconds = _number(named.get("retry-after-ms"))

@@ -1,4 +1,4 @@
-"""Calls that are tried again, async and sync. Whether and when is decided in ``state.py``."""
+"""Retries calls, async and sync. ``state.py`` decides whether and when."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Classify = Callable[[BaseException, CallState], Failure]
 async def with_retries(
     attempt: Callable[[], Awaitable[T]], state: CallState, classify_error: Classify
 ) -> T:
-    """The result of ``attempt()``, tried again as the state allows."""
+    """The result of ``attempt()``, retried as the state allows."""
     while True:
         try:
             return await attempt()
@@ -31,7 +31,7 @@ async def with_retries(
 
 
 def with_retries_sync(attempt: Callable[[], T], state: CallState, classify_error: Classify) -> T:
-    """As ``with_retries``, blocking."""
+    """Like ``with_retries``, but blocking."""
     while True:
         try:
             return attempt()
@@ -41,7 +41,7 @@ def with_retries_sync(attempt: Callable[[], T], state: CallState, classify_error
 
 
 def sleep_sync(seconds: float) -> None:
-    """Sleep in this thread; ReaderLeft as soon as the reader of the call's run goes."""
+    """Sleep in this thread; raise ReaderLeft as soon as the reader of the call's run leaves."""
     flow = current_flow_control.get()
     if flow is None:
         time.sleep(seconds)

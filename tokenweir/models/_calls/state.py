@@ -1,4 +1,4 @@
-"""The state of one model call: how much has arrived, which limit runs, whether to try again.
+"""The state of one model call: how much has arrived, which limit applies, whether to retry.
 
 Plain decisions without I/O. The loops around them, async and sync, are in ``retries.py`` and
 ``streams.py``.
@@ -24,11 +24,11 @@ __all__ = ["CallState", "ClientAdapter", "Failure"]
 
 @dataclass(frozen=True)
 class Failure:
-    """What a client's error means.
+    """The meaning of a client's error.
 
     Attributes:
-        error: What to raise for it.
-        transient: Whether trying again may help.
+        error: The exception to raise for it.
+        transient: Whether a retry may help.
         retry_after: Seconds that the provider asks for.
     """
 
@@ -41,7 +41,7 @@ class CallState:
     """One call of a model.
 
     Args:
-        policy: The model's.
+        policy: The policy of the model.
         provider: For errors, as ``ls_provider``.
         model: For errors, as ``ls_model_name``.
     """
@@ -68,9 +68,9 @@ class CallState:
         self._openings = 0
 
     def record(self, characters: int | None, ended: bool) -> None:
-        """Count an event of so many characters (0 for a tool call, None if it is empty).
+        """Count an event with this many characters (0 for a tool call, None if it is empty).
 
-        ``ended`` if it says that the answer is over.
+        ``ended`` says whether it ends the answer.
         """
         if characters is not None:
             self.received.tokens += 1
@@ -79,7 +79,7 @@ class CallState:
             self.ended = True
 
     def end(self) -> None:
-        """The provider has said that the stream is over."""
+        """Note that the provider has ended the stream."""
         self.ended = True
 
     @property
@@ -88,11 +88,11 @@ class CallState:
         return self.policy.gap if self.received.tokens else self.policy.first_token
 
     def begin_attempt(self) -> None:
-        """A stream is opened, for the first time or again."""
+        """Start an attempt, the first or another one."""
         self._opening = 0
 
     def repeats_opening(self) -> bool:
-        """Whether an empty event before the first token was handed on by an earlier attempt."""
+        """Whether an earlier attempt has delivered this empty event before the first token."""
         self._opening += 1
         if self._opening <= self._openings:
             return True
@@ -104,7 +104,7 @@ class CallState:
         error: BaseException,
         classify_error: Callable[[BaseException, CallState], Failure],
     ) -> float:
-        """Seconds after which to try again; raises if the call must not be tried again."""
+        """Seconds to wait before a retry; raises the error if the call must not be retried."""
         failure = classify_error(error, self)
         may_retry = not self.received.tokens and self.attempt < self.policy.retries
         if failure.transient and may_retry:
@@ -115,7 +115,7 @@ class CallState:
         raise failure.error from error
 
     def timeout_error(self, phase: Literal["connect"] | None = None) -> StreamError:
-        """The error for the limit that ran out: by default the one that runs now."""
+        """The error for the exceeded limit: by default the one that applies now."""
         policy = self.policy
         if phase == "connect":
             return ConnectTimeoutError(
@@ -131,9 +131,9 @@ class CallState:
         )
 
     def cut_short_error(self) -> StreamError:
-        """The error for a stream that ended without the provider's saying so."""
+        """The error for a stream that the provider did not end explicitly."""
         return StreamError(
-            "the provider ended the stream without a finish reason, so the answer is not whole",
+            "the provider ended the stream without a finish reason, so the answer is incomplete",
             **self._story(),
         )
 
@@ -151,11 +151,11 @@ class ClientAdapter:
     """How a client's events and errors are read.
 
     Attributes:
-        inspect: The characters of an event (0 for a tool call, None if it is empty), and whether
-            it says that the answer is over.
-        classify_error: What an error means.
-        call_when_done: Has a function called when the provider ends a stream that was just opened,
-            where no event says so.
+        inspect: Returns the characters of an event (0 for a tool call, None if it is empty), and
+            whether it ends the answer.
+        classify_error: Returns the meaning of an error.
+        call_when_done: Registers a function to call when the provider ends a stream that was just
+            opened, if no event says so.
     """
 
     inspect: Callable[[Any], tuple[int | None, bool]]

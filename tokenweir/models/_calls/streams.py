@@ -1,6 +1,6 @@
 """Streams of a provider's events within limits, async and sync.
 
-A stream is opened, read under the limit that runs, and opened again where ``state.py`` allows it.
+A stream is opened, read within the limit that applies, and reopened if ``state.py`` allows it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["AsyncRetryingStream", "RetryingStream"]
 
 
 class _Stream:
-    """What both streams share."""
+    """The common part of both streams."""
 
     def __init__(self, open: Callable[[], Any], state: CallState, adapter: ClientAdapter) -> None:
         self._open = open
@@ -29,13 +29,13 @@ class _Stream:
         self._events: Any = None
 
     def _opened(self, iterate: Callable[[Any], Any]) -> None:
-        """Begin to read the stream that was just opened."""
+        """Start reading the stream that was just opened."""
         self._state.begin_attempt()
         self._adapter.call_when_done(self._inner, self._state.end)
         self._events = iterate(self._inner)
 
     def _hands_on(self, event: Any) -> bool:
-        """Count an event; False for one that an earlier attempt has handed on."""
+        """Count an event; return False if an earlier attempt has already delivered it."""
         characters, ended = self._adapter.inspect(event)
         self._state.record(characters, ended)
         return bool(self._state.received.tokens or ended or not self._state.repeats_opening())
@@ -94,7 +94,7 @@ class AsyncRetryingStream(_Stream):
                     return event
 
     async def _reopen(self, error: Exception) -> None:
-        """Open the stream again, if that is allowed; else raise."""
+        """Reopen the stream if that is allowed; otherwise raise."""
         await self._close_inner()
         self._deadline.cancel()
         delay = self._state.retry_delay(error, self._adapter.classify_error)
@@ -121,10 +121,10 @@ class AsyncRetryingStream(_Stream):
 
 
 class RetryingStream(_Stream):
-    """As ``AsyncRetryingStream``, for sync clients.
+    """Like ``AsyncRetryingStream``, for sync clients.
 
-    Until the response begins, the HTTP client's own timeout stands for the limit. Then a watchdog
-    shuts the socket down when a token does not come in time.
+    Until the response begins, the HTTP client's own timeout enforces the limit. After that, a
+    watchdog shuts the socket down if a token does not arrive in time.
     """
 
     def __init__(self, open: Callable[[], Any], state: CallState, adapter: ClientAdapter) -> None:
@@ -142,7 +142,7 @@ class RetryingStream(_Stream):
         self._inner = with_retries_sync(self._open, self._state, self._adapter.classify_error)
         if hasattr(self._inner, "__iter__"):
             self._opened(iter)
-            # From here on the watchdog waits, by tokens; the client would wait by bytes.
+            # From here on the watchdog limits the wait for tokens; the client's timeout is by read.
             timeouts = self._inner.response.request.extensions.get("timeout")
             if timeouts:
                 timeouts["read"] = None

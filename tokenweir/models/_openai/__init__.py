@@ -1,1 +1,1 @@
-"""Streamed calls of OpenAI's protocol at a fraction of the cost, or else LangChain's own."""
+"""Streamed calls of OpenAI's protocol on a fast path, with LangChain's own as a fallback."""

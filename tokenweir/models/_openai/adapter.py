@@ -1,4 +1,4 @@
-"""What errors of the openai SDK mean, without any key in their texts."""
+"""Classifies errors of the openai SDK, and removes keys from their texts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TRANSIENT_KINDS = ("server", "overload", "rate_limit", "unavailable", "timeout"
 
 
 def adapter_of(secrets: tuple[str, ...]) -> ClientAdapter:
-    """How events and errors of the SDK are read; these secrets are taken out of the errors."""
+    """How events and errors of the SDK are read; ``secrets`` are removed from the errors."""
 
     def classify_error(error: BaseException, state: CallState) -> Failure:
         return _classified(scrub(error, secrets), state)
@@ -60,7 +60,7 @@ def _is_transient_status(error: openai.APIStatusError) -> bool:
 
 
 def _is_transient_event(error: openai.APIError) -> bool:
-    """Whether an error event is the provider's fault, and not the request's."""
+    """Whether an error event is the provider's fault, not the request's."""
     code = str(error.code or "")
     if code.isdigit():
         return int(code) in _TRANSIENT_STATUS or int(code) >= 500

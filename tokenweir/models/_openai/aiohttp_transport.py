@@ -1,10 +1,10 @@
 """The transport of httpx2 over aiohttp, which reads at a third of the cost of httpx2's own.
 
-``AiohttpBody`` is the body of a response. It is found in the response's ``extensions``, for whoever
-reads it without the layers that lie between.
+``AiohttpBody`` is the body of a response. It is also in the response's ``extensions``, for readers
+that bypass the layers in between.
 
-Private names used: ``_read_nowait`` of an aiohttp ``StreamReader`` gives what has come before the
-connection broke.
+Private names used: ``_read_nowait`` of an aiohttp ``StreamReader`` returns the bytes that arrived
+before the connection broke.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ERRORS: tuple[tuple[type[Exception], type[httpx2.TransportError]], ...] = (
     (aiohttp.ServerDisconnectedError, httpx2.RemoteProtocolError),
     (aiohttp.ClientError, httpx2.ReadError),
 )
-"""The first that fits is raised for an error of aiohttp."""
+"""An error of aiohttp is raised as the first one that matches."""
 
 
 @contextmanager
@@ -51,9 +51,9 @@ def _httpx_errors() -> Iterator[None]:
 
 def _httpx_error(error: aiohttp.ClientError) -> httpx2.TransportError:
     kind = next(ours for theirs, ours in _ERRORS if isinstance(error, theirs))
-    # The text of an error of HTTP begins with a status code that nobody sent.
+    # The text of an HTTP error begins with a status code that was never sent.
     said: str = getattr(error, "message", "") or str(error)
-    # aiohttp adds this to every refusal, of an http URL as well.
+    # aiohttp adds this to every refused connection, even for an http URL.
     return kind(said.replace(" ssl:default", ""))
 
 
@@ -61,7 +61,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     """Sends the requests of one event loop.
 
     Args:
-        ssl_context: What is trusted.
+        ssl_context: The trusted certificates.
         proxy_for: The proxy's URL for a request's URL; None for none.
     """
 
@@ -137,7 +137,7 @@ def _broken() -> aiohttp.ClientPayloadError:
 
 
 def _look_at(closed: asyncio.Future[None]) -> None:
-    """Have asyncio not complain that nobody has asked why a connection was closed."""
+    """Retrieve the exception, so that asyncio does not log that it was never retrieved."""
     if not closed.cancelled():
         closed.exception()
 
@@ -152,7 +152,7 @@ class AiohttpBody(httpx2.AsyncByteStream):
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self.reader = response.content
-        # aiohttp 3.14 closes the connection when it meets broken HTTP, but lets the body wait.
+        # On broken HTTP, aiohttp 3.14 closes the connection but leaves the body waiting.
         connection = response.connection
         self._closed = None
         if connection is not None and connection.protocol is not None:
@@ -167,13 +167,13 @@ class AiohttpBody(httpx2.AsyncByteStream):
 
     @property
     def transport(self) -> asyncio.Transport | None:
-        """The connection, while the body is still coming."""
+        """The connection, while the body is still being received."""
         connection = self._response.connection
         transport = None if connection is None else connection.transport
         return None if transport is None or transport.is_closing() else transport
 
     async def receive(self) -> bytes:
-        """Wait for the next bytes; empty at the end. What came before an error is given first."""
+        """Wait for the next bytes; empty at the end. Bytes before an error are returned first."""
         with _httpx_errors():
             try:
                 return await self.reader.readany()
@@ -187,7 +187,7 @@ class AiohttpBody(httpx2.AsyncByteStream):
                 raise _broken() from error
 
     def receive_nowait(self) -> bytes:
-        """The bytes that have come; empty if there are none."""
+        """The bytes that have arrived; empty if there are none."""
         with _httpx_errors():
             try:
                 return self.reader.read_nowait()
@@ -207,7 +207,7 @@ class AiohttpBody(httpx2.AsyncByteStream):
             yield data
 
     async def aclose(self) -> None:
-        """Let go of the connection; it is closed unless the body was read to its end."""
+        """Release the connection; it is closed unless the body was read to its end."""
         if self._closed is not None:
             self._closed.remove_done_callback(self._end)
             self._closed.remove_done_callback(_look_at)  # of the connection's body before this one

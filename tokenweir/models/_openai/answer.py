@@ -1,8 +1,8 @@
-"""The answer of one call: parses its bytes, delivers chunks by the call's route, adds them up.
+"""The answer of one call: parses its bytes, delivers chunks over the call's route, merges them.
 
-No I/O. Pieces of one kind that follow one another are kept as they are and joined at the end, so
-that a piece costs the same however many there are. Private names used: those of pydantic models,
-which ``chunk_template`` explains.
+No I/O. Consecutive pieces of one kind are collected and joined at the end, so the cost of a piece
+does not depend on how many there are. Private names used: those of pydantic models, which
+``chunk_template`` explains.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ _set = object.__setattr__
 
 
 class Answer:
-    """The answer of one call, as far as it has come.
+    """The answer of one call, as far as it has arrived.
 
     Args:
         convert: LangChain's conversion of an event: ``convert(event, class of the chunk before)``.
         template: The fields of the model's chunks.
-        route: Of the call.
-        state: Of the call; counts what arrives.
-        deadline: Of the call; restarted by every token.
+        route: The call's route.
+        state: The call's state; counts what arrives.
+        deadline: The call's deadline; restarted by every token.
         message_id: The id of all messages of the call; None if their receiver sets it.
 
     Attributes:
-        parser: Of the current attempt.
-        pending: What ``feed`` has not delivered.
-        failed: What was raised when ``feed`` delivered.
+        parser: The parser of the current attempt.
+        pending: The pieces that ``feed`` has not delivered.
+        failed: The exception that was raised when ``feed`` delivered.
     """
 
     def __init__(
@@ -82,17 +82,17 @@ class Answer:
         route.count_with(state.received)
 
     def begin_attempt(self) -> None:
-        """The call is made, for the first time or again."""
+        """Start an attempt, the first or another one."""
         self.parser = ChatParser()
         self.pending = []
         self._state.begin_attempt()
 
     def feed(self, data: bytes) -> bool:
-        """Take bytes of the response, and deliver what they hold in the context of the call.
+        """Parse bytes of the response, and deliver the pieces in the context of the call.
 
         Returns:
-            False if the caller must go on: there is something ``pending`` for which a reader must
-            be waited for, delivering has ``failed``, or the parser is at an end or an error.
+            False if the caller must act: pieces are ``pending`` until a reader has room, delivering
+            has ``failed``, or the parser is at an end or an error.
         """
         parser, route = self.parser, self._route
         try:
@@ -111,18 +111,18 @@ class Answer:
         return True
 
     def raise_failure(self) -> None:
-        """Raise what was raised when ``feed`` delivered, or what the parser has met."""
+        """Raise the exception of a delivery in ``feed``, or the error that the parser found."""
         failed, self.failed = self.failed or self.parser.error, None
         if failed is not None:
             raise failed
 
     def check_end(self) -> None:
-        """The body has ended: raise if the provider has not said that the answer is over."""
+        """At the end of the body, raise if the provider has not ended the answer."""
         if not self.parser.ended:
             raise self._state.cut_short_error()
 
     def deliver(self, items: list[Item]) -> None:
-        """Keep pieces of the answer, and send their chunks."""
+        """Store pieces of the answer, and send their chunks."""
         route, received = self._route, self._received
         for item in items:
             kind = type(item)
@@ -147,7 +147,7 @@ class Answer:
             self._deliver_other(item)
 
     def _deliver_other(self, item: Any) -> None:
-        """As ``deliver``, for what is no plain text."""
+        """Like ``deliver``, for a piece that is not plain text."""
         kind, received = type(item), self._received
         characters: int | None = 0
         if kind is Event:
@@ -180,7 +180,7 @@ class Answer:
         self._route.send(message)
 
     def _chunk(self, content: str, kind: Fields) -> AIMessageChunk:
-        """A chunk as LangChain makes it of an event, at a fraction of the cost."""
+        """The chunk that LangChain would make from an event, at a fraction of the cost."""
         fields, names = kind
         fields = fields.copy()
         fields["content"] = content
@@ -209,7 +209,7 @@ class Answer:
         return made
 
     def _parsed_tool_chunk(self, pieces: list[Any]) -> AIMessageChunk:
-        """A chunk of tool calls; each piece is parsed as far as it is JSON."""
+        """A chunk of tool calls, each parsed as far as it is JSON."""
         made = self._tool_chunk(
             [
                 tool_call_chunk(name=name, args=arguments, id=call_id, index=index)
@@ -230,7 +230,7 @@ class Answer:
         return not self._received.tokens and self._state.repeats_opening()
 
     def _take_pieces(self, pieces: list[Any]) -> None:
-        """Keep pieces of tool calls; a call that begins is kept apart from what came before it."""
+        """Store pieces of tool calls; a new call is kept separate from the pieces before it."""
         if self._texts:
             self._join()
         for index, call_id, name, arguments in pieces:
@@ -245,7 +245,7 @@ class Answer:
                 call[2].append(arguments)
 
     def _add_event(self, event: Any) -> None:
-        """Have LangChain convert an event, as the openai SDK would have given it."""
+        """Let LangChain convert an event in the form in which the openai SDK returns it."""
         self._join()
         if not _is_flat(event):
             event = ChatCompletionChunk.construct(**event).model_dump()
@@ -263,7 +263,7 @@ class Answer:
             self._send(made.message, made.generation_info)
 
     def _join(self) -> None:
-        """Join the pieces that followed one another into one part."""
+        """Join consecutive pieces into one part."""
         if self._texts:
             text, self._texts = "".join(self._texts), []
             message, info = self._chunk(text, self._text), None
@@ -295,7 +295,7 @@ class Answer:
             if self._route.wanted:
                 self._route.send(last)
         if not parts or self._class is not AIMessageChunk:
-            # It raises LangChain's own error if there is no answer.
+            # This raises LangChain's own error if there is no answer.
             return generate_from_stream(
                 ChatGenerationChunk(message=message, generation_info=info)
                 for message, info in parts
@@ -313,9 +313,9 @@ _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 def _is_flat(event: Any) -> bool:
-    """Whether the SDK would give this event as the same dict: the first and the last of an answer.
+    """Whether the SDK would return this event as the same dict, as for the first and last ones.
 
-    The SDK may add fields to any other.
+    The SDK may add fields to other events.
     """
     if not isinstance(event, dict):
         return True
@@ -332,23 +332,23 @@ def _is_flat(event: Any) -> bool:
 
 
 def _counts(usage: Any) -> bool:
-    """Whether a usage holds all its counts as numbers; the SDK converts or adds others."""
+    """Whether all counts of a usage are numbers; otherwise the SDK converts or adds some."""
     return isinstance(usage, dict) and all(type(usage.get(name)) is int for name in _COUNTS)
 
 
 def _object_in(arguments: str) -> dict[str, Any] | None:
-    """The object that (a part of) a tool call's arguments is; None if it is none."""
+    """A tool call's complete or partial arguments as an object; None if they are not one."""
     if arguments.lstrip(" \t\n\r")[:1] != "{":
-        return None  # no shortening of it would be an object
+        return None  # no prefix of it would be an object
     try:
         found = parse_cut_json(arguments)
-    except (ValueError, RecursionError):  # a model may repeat a bracket for ever
+    except (ValueError, RecursionError):  # a model may repeat a bracket endlessly
         return None
     return found if isinstance(found, dict) else None
 
 
 def _joined_logprobs(logprobs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Log probabilities, one after the other."""
+    """Log probabilities, concatenated."""
     lists = [found["content"] for found in logprobs if found["content"] is not None]
     return {
         **logprobs[0],

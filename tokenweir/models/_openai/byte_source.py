@@ -1,13 +1,13 @@
 """Byte sources: the body of a streamed response, as it arrives.
 
-``receive`` waits for the next bytes. Over aiohttp, ``push`` hands bytes on as they arrive, without
+``receive`` waits for the next bytes. Over aiohttp, ``push`` passes bytes on as they arrive, without
 waking a task for them.
 
-Private names used: aiohttp's parser hands a body on by ``feed_data`` and
-``end_http_chunk_receiving`` of a ``StreamReader``, which keeps who waits for bytes as ``_waiter``.
-At the end it takes that off and calls its ``set_result`` or ``set_exception``, unless it is
-``done()``. Its ``_cursor`` counts the bytes that were read. An instance can be made one of a
-subclass.
+Private names used: aiohttp's parser delivers a body through ``feed_data`` and
+``end_http_chunk_receiving`` of a ``StreamReader``, which stores the future of a waiting task as
+``_waiter``. At the end it removes the waiter and calls its ``set_result`` or ``set_exception``,
+unless it is ``done()``. Its ``_cursor`` counts the bytes that were read. The class of an instance
+can be changed to a subclass.
 """
 
 from __future__ import annotations
@@ -37,29 +37,29 @@ __all__ = [
 ]
 
 _DRAIN = 0.1
-"""Seconds that a server has to end its response, once it has said that it is done."""
+"""Seconds that a server has to end its response after ``[DONE]`` or its like."""
 
 MAX_DELAY = 0.25
-"""Seconds after which a coalesced connection is read, at the latest."""
+"""The longest time in seconds without a read of a coalesced connection."""
 
 _MAX_SHARE = 0.15
 """A coalesced call may finish at most 15 % later than an uncoalesced one."""
 
 _MIN_EVENTS = 2
-"""Events that must be expected in a pause; for fewer it does not pay."""
+"""The fewest events expected in a pause that make it worthwhile."""
 
 _MIN_CALLS = 16
-"""Coalescing begins with so many calls at once: then their cost matters more than how soon one of
-them ends."""
+"""Coalescing begins with this many concurrent calls: then their cost matters more than the latency
+of one."""
 
 
 def open_source(response: Any, *, coalesce: bool) -> ResponseSource:
     """The byte source of a response of the openai SDK; it closes the response.
 
     Args:
-        response: Whose body nobody else reads.
-        coalesce: Whether bytes may be handed on up to ``MAX_DELAY`` seconds after they came,
-            because nobody watches this call.
+        response: A response whose body has no other reader.
+        coalesce: Whether bytes may be passed on up to ``MAX_DELAY`` seconds late, because no
+            reader watches this call.
     """
     body = body_of(response)
     if body is None:
@@ -84,15 +84,15 @@ class ResponseSource:
         return await anext(self._parts, b"")
 
     async def push(self, feed: Callable[[bytes], bool]) -> None:
-        """Hand bytes to ``feed`` as they arrive, until it returns False or the body ends.
+        """Pass bytes to ``feed`` as they arrive, until it returns False or the body ends.
 
-        Bytes that come after a False wait in the source. ``feed`` is called in the event loop, and
-        must not raise. Only where ``can_push``.
+        Bytes that arrive after a False wait in the source. ``feed`` is called in the event loop,
+        and must not raise. Call this only if ``can_push`` is true.
         """
         raise NotImplementedError
 
     async def drain(self) -> None:
-        """Read to the end of the body: only then the connection can carry the next call."""
+        """Read to the end of the body, so that the connection can be reused."""
         with suppress(asyncio.TimeoutError, httpx2.HTTPError):
             await asyncio.wait_for(self._read_to_end(), _DRAIN)
 
@@ -106,7 +106,7 @@ class ResponseSource:
 
 
 class AiohttpSource(ResponseSource):
-    """The body of a response over aiohttp, past the layers that lie between."""
+    """The body of a response over aiohttp, bypassing the layers in between."""
 
     def __init__(self, response: Any, body: AiohttpBody) -> None:
         self._response = response
@@ -137,7 +137,7 @@ class AiohttpSource(ResponseSource):
 
 
 async def push_into(reader: aiohttp.StreamReader, feed: Callable[[bytes], bool]) -> None:
-    """Hand the bytes that a reader gets to ``feed``; ``ResponseSource.push`` says until when."""
+    """Pass the bytes that a reader gets to ``feed``, as ``ResponseSource.push`` describes."""
     pushing = _Push(reader, feed)
     try:
         await pushing.over
@@ -146,7 +146,7 @@ async def push_into(reader: aiohttp.StreamReader, feed: Callable[[bytes], bool])
 
 
 class _Push:
-    """Stands where aiohttp keeps the future of a task that waits for bytes.
+    """Replaces the future of a task that waits for bytes in aiohttp's reader.
 
     Attributes:
         feed: Takes the bytes.
@@ -163,12 +163,12 @@ class _Push:
         body._waiter = self
 
     def stop(self) -> None:
-        """Let the bytes that come now wait in the body."""
+        """From now on, leave arriving bytes in the body."""
         if self._body._waiter is self:
             self._body._waiter = None
         self.set_result(None)
 
-    # What aiohttp asks of a future
+    # The methods that aiohttp calls on a future
 
     def done(self) -> bool:
         return False
@@ -182,7 +182,7 @@ class _Push:
 
 
 class _PushBody(aiohttp.StreamReader):
-    """A body whose bytes go to a ``_Push``, past its buffer and the ends of HTTP chunks."""
+    """A body whose bytes go to a ``_Push``, bypassing its buffer and the ends of HTTP chunks."""
 
     __slots__ = ()
     _waiter: Any
@@ -191,7 +191,7 @@ class _PushBody(aiohttp.StreamReader):
         push = self._waiter
         if type(push) is not _Push:
             return super().feed_data(data, *size)
-        # Not read by the reader's own methods: these resume the parser, which is running just now.
+        # Not through the reader's own methods: they resume the parser, which is running now.
         self.total_bytes += len(data)
         self._cursor += len(data)
         if data and not push.feed(data):
@@ -204,20 +204,20 @@ class _PushBody(aiohttp.StreamReader):
 
 
 class CoalescingSource(AiohttpSource):
-    """The body of a call that nobody watches, read several events at a time.
+    """The body of a call without a watching reader, read several events at a time.
 
-    Waking up for each event is most of its cost. Where there are many such calls, a long answer's
-    connection is not even read for a while, again and again; what comes waits in the operating
-    system's buffers. One call among few is read at once.
+    Waking up for each event is most of its cost. With many such calls, the connection of a long
+    answer is repeatedly left unread for a while, and its bytes wait in the operating system's
+    buffers. With few such calls, each is read at once.
     """
 
     _all: ClassVar[WeakSet[CoalescingSource]] = WeakSet()
-    """Those that are read, in all event loops."""
+    """The open ones, in all event loops."""
 
     def __init__(self, response: Any, body: AiohttpBody) -> None:
         super().__init__(response, body)
         timeouts = response.request.extensions.get("timeout") or {}
-        # A client that itself waits for bytes would take the silence for the server's.
+        # A client with its own read timeout would take the pause for the server's silence.
         self._may_pause = timeouts.get("read") is None
         self._began: float | None = None
         self._events = 0
@@ -251,18 +251,18 @@ class CoalescingSource(AiohttpSource):
         return b""
 
     async def _wait_for_end(self, seconds: float) -> None:
-        """Wait for the end of the body, or so many seconds."""
+        """Wait for the end of the body, but at most this many seconds."""
         # Not asyncio.wait_for, which can swallow a cancellation before Python 3.12.
         ending = asyncio.ensure_future(self._body.reader.wait_eof())
         try:
             await asyncio.wait([ending], timeout=seconds)
         finally:
             if ending.done() and not ending.cancelled():
-                ending.exception()  # it is the body's, and raised when that is read
+                ending.exception()  # it is raised when the body is read
             ending.cancel()
 
     async def _receive_after(self, seconds: float, transport: asyncio.Transport) -> bytes:
-        """What has come after so many seconds, in one read of the connection."""
+        """Wait this many seconds, then read the connection once."""
 
         def resume() -> None:
             if not transport.is_closing():
@@ -287,7 +287,7 @@ class SyncSource:
     def __init__(self, response: Any) -> None:
         self._response = response
         self._parts = response.iter_bytes()
-        # A watchdog waits, by tokens; the client would wait by bytes.
+        # A watchdog limits the wait for tokens; the client would limit the wait for bytes.
         if timeouts := response.request.extensions.get("timeout"):
             timeouts["read"] = None
 

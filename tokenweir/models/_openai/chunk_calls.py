@@ -1,7 +1,7 @@
 """Calls whose caller takes the chunks one by one: ``async for chunk in model.astream(...)``.
 
-What is left out is what ``streamed_calls`` leaves out: the objects of the SDK, and LangChain's
-conversion of each event. LangChain's dispatch of each chunk to its callback handlers is not.
+Like ``streamed_calls``, this skips the objects of the SDK and LangChain's conversion of each event.
+It keeps LangChain's dispatch of each chunk to the callback handlers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["ChunkCall", "ChunksAnswer"]
 
 
 class ChunksAnswer(Answer):
-    """The answer of such a call. LangChain gives its messages their id, and adds them up."""
+    """The answer of such a call. LangChain sets the id of its messages, and merges them."""
 
     def __init__(
         self, convert: Any, template: ChunkTemplate, state: CallState, deadline: Deadline
@@ -41,7 +41,7 @@ class ChunksAnswer(Answer):
         self._made.append(ChatGenerationChunk(message=message, generation_info=info))
 
     def take(self) -> list[ChatGenerationChunk]:
-        """The chunks of what was fed since the last time; a failure comes after them."""
+        """The chunks since the last call; then raises a failure, if there was one."""
         items, self.pending = self.pending, []
         try:
             self.deliver(items)
@@ -57,11 +57,11 @@ class _Taken(Route):
     wanted = True
 
     def has_room(self, messages: int) -> bool:
-        return False  # what is fed stays pending
+        return False  # everything fed stays pending
 
 
 class ChunkCall:
-    """One call. While its caller takes no chunk, the connection is not read."""
+    """One call. While its caller takes no chunks, the connection is not read."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class ChunkCall:
         self._answer = answer
 
     async def chunks(self) -> AsyncGenerator[ChatGenerationChunk, None]:
-        """The chunks; before the first token the call is made again where the state allows it."""
+        """The chunks. Before the first token, a failed call is retried if the state allows it."""
         await self._client.prepare()
         classify_error = self._client.rules.adapter.classify_error
         try:

@@ -1,4 +1,4 @@
-"""What LangChain puts into each message chunk of a model, so that chunks can be copied.
+"""Learns the fields that LangChain sets in a model's message chunks, so that chunks can be copied.
 
 Private names used: an ``AIMessageChunk`` is a pydantic model, whose instances hold their fields in
 ``__dict__`` beside ``__pydantic_fields_set__``, ``__pydantic_extra__`` and
@@ -27,7 +27,7 @@ _FRESH: dict[str, Callable[[], Any]] = {
     "invalid_tool_calls": list,
     "tool_call_chunks": list,
 }
-"""Fields that every chunk has its own of, empty unless a piece of a tool call fills them."""
+"""Fields that chunks must not share; they are empty unless the chunk has a piece of a tool call."""
 
 _TEXT: dict[str, Any] = {"delta": {"content": "text"}, "finish_reason": None, "index": 0}
 _TOOL: dict[str, Any] = {
@@ -40,7 +40,7 @@ _TOOL: dict[str, Any] = {
 
 
 def metadata_of(made: ChatGeneration) -> dict[str, Any]:
-    """The response metadata that LangChain's models give to a message."""
+    """The response metadata that LangChain's models set on a message."""
     return {**(made.generation_info or {}), **made.message.response_metadata}
 
 
@@ -48,7 +48,7 @@ class ChunkTemplate:
     """The fields of a model's chunks, learned from one chunk of each kind that LangChain makes.
 
     Args:
-        convert: LangChain's conversion of an event, as this model does it.
+        convert: This model's conversion of an event, by LangChain.
 
     Attributes:
         text: The fields of a chunk of text.

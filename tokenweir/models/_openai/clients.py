@@ -1,8 +1,8 @@
-"""The openai SDK's clients, whose calls are waited for and tried again by our rules.
+"""The openai SDK's clients, with Tokenweir's timeouts and retries.
 
-The SDK's own retries are not used. They end when the response begins, and a connection may break
-after that and before the first token. An endpoint that refuses to be asked for token usage
-(``stream_options``) is asked once.
+The SDK's own retries are not used: they end when the response begins, but a connection may break
+after that and before the first token. If an endpoint rejects a request for token usage
+(``stream_options``), later requests leave it out.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ class CallRules:
 
 
 def _is_raw(cast_to: Any, kwargs: dict[str, Any]) -> bool:
-    """Whether a streamed response is asked for as it is: its reader waits and retries."""
+    """Whether a raw streamed response is requested, whose reader handles limits and retries."""
     return cast_to is httpx2.Response and bool(kwargs.get("stream"))
 
 
 _REFUSES_USAGE = set[str]()
-"""Endpoints, by their URL, that refuse ``stream_options``, and are sent none any more."""
+"""The URLs of endpoints that reject ``stream_options``; later requests leave it out."""
 
 
 def without_refused(client: Any, body: Any) -> Any:
-    """A request's body, without ``stream_options`` if the endpoint refuses them."""
+    """A request's body, without ``stream_options`` if the endpoint rejects it."""
     if not _REFUSES_USAGE or not isinstance(body, dict) or "stream_options" not in body:
         return body
     if str(client.base_url) not in _REFUSES_USAGE:
@@ -82,22 +82,22 @@ def _asks_for_usage(options: Any) -> bool:
 
 
 def _refuses_usage(client: Any, options: Any, error: openai.APIStatusError) -> bool:
-    """Whether an endpoint has refused ``stream_options``, which is remembered."""
+    """Whether an error rejects ``stream_options``; if so, remember the endpoint."""
     if error.status_code not in (400, 422) or "stream_options" not in str(error):
         return False
     if not _asks_for_usage(options):
         return False
     _REFUSES_USAGE.add(str(client.base_url))
     logger.warning(
-        "%s refuses stream_options: it is not asked for token usage any more", client.base_url
+        "%s rejects stream_options: later calls do not ask it for token usage", client.base_url
     )
     return True
 
 
 class AsyncOpenAI(openai.AsyncOpenAI):  # its name goes into the User-Agent
-    """The SDK's client, by the rules of a model; a copy is by the SDK's own.
+    """The SDK's client with a model's rules; a copy of it has the SDK's own rules.
 
-    A streamed request for a plain ``httpx2.Response`` is made once.
+    A streamed request for a plain ``httpx2.Response`` is not retried.
     """
 
     rules: CallRules | None = None
@@ -131,7 +131,7 @@ class AsyncOpenAI(openai.AsyncOpenAI):  # its name goes into the User-Agent
 
 
 class OpenAI(openai.OpenAI):
-    """As ``AsyncOpenAI``, for sync calls."""
+    """Like ``AsyncOpenAI``, for sync calls."""
 
     rules: CallRules | None = None
 
@@ -173,13 +173,13 @@ def make_clients(
 
     Args:
         model: A ``ChatOpenAI`` or ``OpenAI``, whose keys, addresses and headers they use.
-        rules: Of its calls.
-        timeout: The HTTP client's; None for the model's ``timeout=``.
-        http_client: The caller's own, or None for one of ours.
+        rules: The rules of its calls.
+        timeout: The HTTP client's timeout; None for the model's ``timeout=``.
+        http_client: The user's HTTP client, or None to make one.
         http_async_client: The same for async calls.
 
     Returns:
-        The sync client, None if the model's key comes from an async function; and the async one.
+        The sync client, or None if the model's key comes from an async function; and the async one.
     """
     arguments: dict[str, Any] = {
         "organization": model.openai_organization,
@@ -222,16 +222,16 @@ def _async_key(key: Callable[[], Any]) -> Callable[[], Awaitable[str]]:
 
 
 def call_when_done(stream: Any, done: Callable[[], object]) -> None:
-    """Have ``done`` called when the provider ends one of the SDK's streams with ``[DONE]``.
+    """Call ``done`` when the provider ends one of the SDK's streams with ``[DONE]``.
 
-    The SDK ends a stream alike whether the provider said so or its connection was closed.
+    The SDK itself does not distinguish this from a closed connection.
     """
     if isinstance(stream, (openai.AsyncStream, openai.Stream)):
         stream.response.stream = _WatchedBody(stream.response.stream, done)
 
 
 class _WatchedBody(httpx2.AsyncByteStream, httpx2.SyncByteStream):
-    """The body of a response, async or sync, whose end mark is told when it passes."""
+    """The body of a response, async or sync, which reports the end mark when it passes."""
 
     def __init__(self, body: Any, done: Callable[[], object]) -> None:
         self._body = body

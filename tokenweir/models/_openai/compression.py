@@ -1,6 +1,6 @@
-"""Compressed responses, decompressed within bounds.
+"""Decompresses responses within bounds.
 
-httpx2 decompresses without any. A few hundred kilobytes can become gigabytes.
+httpx2 has no bounds: a few hundred kilobytes can become gigabytes.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ import httpx2
 __all__ = ["ACCEPTED", "DecompressionError", "decompressed"]
 
 ACCEPTED = "gzip, deflate"
-"""What is asked for, as ``Accept-Encoding``."""
+"""The ``Accept-Encoding`` of requests."""
 
 MAX_RATIO = 100
-"""Times that a body may grow. Streamed answers, which repeat themselves a lot, grow 30 times."""
+"""The factor by which a body may grow. Streamed answers are repetitive, and grow 30 times."""
 
 _ANY_RATIO = 16 << 20
-"""Bytes up to which a body may grow as it likes."""
+"""Bytes up to which a body may grow by any factor."""
 
 _PORTION = 64 << 10
-"""Bytes that are made at once."""
+"""Bytes that are decompressed at once."""
 
 
 class DecompressionError(httpx2.DecodingError):
-    """Raised when a compressed response is damaged, or grows beyond all measure."""
+    """Raised when a compressed response is damaged, or grows beyond the bounds."""
 
 
 def decompressed(response: httpx2.Response) -> httpx2.Response:
-    """The same response with its body decompressed; itself if the body is not compressed."""
+    """The response with its body decompressed; unchanged if the body is not compressed."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding in ("identity", ""):
         return response

@@ -2,7 +2,7 @@
 
 An HTTP connection is bound to the event loop in which it was opened. A model made at module level
 outlives loops: ``asyncio.run`` makes a new one each time, each thread may have its own, a notebook
-has one that never ends. ``AsyncHttpClient`` is one client for all of them.
+has one that never ends. ``AsyncHttpClient`` works in all of them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["AsyncHttpClient", "HttpClient", "async_http_client", "sync_http_clie
 _ORIGIN = "tokenweir.origin"
 _STANDARD = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host"}
 _STANDARD |= {"transfer-encoding", "user-agent"}
-"""Headers that may follow a redirect to another server. Any other may hold a key."""
+"""Headers that may follow a redirect to another server. Others may contain a key."""
 
 
 class AsyncHttpClient(openai.DefaultAsyncHttpxClient):
@@ -43,7 +43,7 @@ class AsyncHttpClient(openai.DefaultAsyncHttpxClient):
     Args:
         make: Makes the transport of one event loop.
 
-    A loop that ends by ``asyncio.run`` closes its connections as it goes.
+    When ``asyncio.run`` ends a loop, the loop's connections are closed.
     """
 
     def __init__(self, make: Callable[[], httpx2.AsyncBaseTransport]) -> None:
@@ -56,7 +56,7 @@ class AsyncHttpClient(openai.DefaultAsyncHttpxClient):
         return await super().send(request, **kwargs)
 
     async def send_past_httpx(self, request: httpx2.Request) -> httpx2.Response:
-        """As ``send`` does without redirects, hooks and authentication: once, cookies included."""
+        """Send once, with cookies but without redirects, hooks and authentication."""
         response = await self._transports.handle_async_request(request)
         response.request = request
         if "set-cookie" in response.headers:
@@ -77,7 +77,7 @@ class PerLoopTransport(httpx2.AsyncBaseTransport):
         self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Kept] = WeakKeyDictionary()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send by the transport of the running loop."""
+        """Send over the transport of the running loop."""
         if (known := outcome_for_the_sdk()) is not None:
             return known
         loop = asyncio.get_running_loop()
@@ -91,14 +91,14 @@ class PerLoopTransport(httpx2.AsyncBaseTransport):
                 # Its connections refer to the loop, so it would never be collected by itself.
                 self._by_loop.pop(dead).forget()
             kept = self._by_loop[loop] = _Kept(self._make(), loop)
-        # A model that is let go of while its loop goes on: close its connections there.
+        # The model was dropped while its loop still runs: close its connections there.
         kept.let_go = weakref.finalize(self, kept.close_soon)
         kept.let_go.atexit = False
         await kept.close_with_its_loop()
         return kept
 
     async def aclose(self) -> None:
-        """Close the running loop's transport; it is made anew if it is used again."""
+        """Close the running loop's transport; the next request makes a new one."""
         with self._lock:
             kept = self._by_loop.pop(asyncio.get_running_loop(), None)
         if kept is not None:
@@ -106,10 +106,10 @@ class PerLoopTransport(httpx2.AsyncBaseTransport):
 
 
 class _Kept:
-    """The transport of one loop, closed once, and in its loop."""
+    """The transport of one loop, closed once, in that loop."""
 
     _open: ClassVar[set[_Kept]] = set()
-    """Until they are closed: one that is forgotten earlier could not be waited for."""
+    """The ones that are not closed yet, so that ``close`` can wait for them."""
 
     def __init__(
         self, transport: httpx2.AsyncBaseTransport, loop: asyncio.AbstractEventLoop
@@ -135,7 +135,7 @@ class _Kept:
             await self.close()
 
     async def close(self) -> None:
-        """Close the connections; whoever calls this waits until they are."""
+        """Close the connections, and wait until they are closed."""
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self.transport.aclose())
         try:
@@ -144,7 +144,7 @@ class _Kept:
             self.forget()
 
     def forget(self) -> None:
-        """Let go of the loop, which has nothing of this left to close."""
+        """Drop the reference to the loop, which has nothing of this left to close."""
         self._open.discard(self)
         if self.let_go is not None:
             self.let_go.detach()
@@ -156,7 +156,7 @@ class _Kept:
 
 
 class HttpClient(openai.DefaultHttpxClient):
-    """A sync HTTP client, as ``AsyncHttpClient``.
+    """A sync HTTP client, like ``AsyncHttpClient``.
 
     Args:
         make: Makes a transport for a proxy's URL, or for None.
@@ -185,7 +185,7 @@ class _SyncTransport(httpx2.BaseTransport):
         self._make = make
         self._proxy_for = proxy_for
         self._by_proxy: dict[str | None, httpx2.BaseTransport] = {}
-        # Not a __del__: by then its sockets may have been found unclosed.
+        # Not a __del__: by then Python may already have warned of unclosed sockets.
         weakref.finalize(self, _close_all, self._by_proxy)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -208,9 +208,9 @@ def _close_all(transports: dict[str | None, httpx2.BaseTransport]) -> None:
 
 
 def _leave_with_the_reader(response: httpx2.Response) -> None:
-    """Have a sync call end when the reader of its run goes.
+    """End a sync call when the reader of its run leaves.
 
-    A thread that waits for a provider's next byte cannot be cancelled. Shutting its socket down
+    A thread that waits for a provider's next byte cannot be cancelled, but shutting its socket down
     wakes it.
     """
     flow = current_flow_control.get()
@@ -232,7 +232,7 @@ def _origin(url: httpx2.URL) -> tuple[str, int | None]:
 
 
 def _guard_keys(request: httpx2.Request) -> None:
-    """Take headers that may hold keys off a request that was redirected to another server."""
+    """Remove headers that may contain keys from a request redirected to another server."""
     if request.extensions.get(_ORIGIN) == _origin(request.url):
         return
     for name in [name for name in request.headers if name not in _STANDARD]:
@@ -241,7 +241,7 @@ def _guard_keys(request: httpx2.Request) -> None:
 
 @lru_cache(maxsize=4)
 def _ssl_context(*environment: str | None) -> ssl.SSLContext:
-    """What clients trust; reading the certificates takes some 30 ms, so all share it."""
+    """The clients' SSL context; all share it, because reading the certificates takes 30 ms."""
     return httpx2.create_ssl_context()
 
 
@@ -250,10 +250,10 @@ def _trusted() -> ssl.SSLContext:
 
 
 def _proxies(model: ChatOpenAI | OpenAI) -> Callable[[httpx2.URL], str | None]:
-    """Which proxy a URL is asked for by: the model's, or the environment's."""
+    """A function from a URL to its proxy: the model's, or the environment's."""
     own = model.openai_proxy
     if own or getattr(model, "http_socket_options", None):
-        return lambda url: own  # as with ChatOpenAI, socket options leave no room for the others
+        return lambda url: own  # as in ChatOpenAI, socket options disable the environment's proxies
     known = urllib.request.getproxies()
 
     def proxy_for(url: httpx2.URL) -> str | None:
@@ -268,7 +268,7 @@ def _proxies(model: ChatOpenAI | OpenAI) -> Callable[[httpx2.URL], str | None]:
 def async_http_client(model: ChatOpenAI | OpenAI) -> AsyncHttpClient:
     """An HTTP client for a model's async calls.
 
-    Over aiohttp, unless socket options are asked for, or a proxy that aiohttp cannot use.
+    It uses aiohttp, except with socket options or with a proxy that aiohttp does not support.
     """
     proxy_for = _proxies(model)
     options = getattr(model, "http_socket_options", None)

@@ -1,4 +1,4 @@
-"""What our chat and completion models share: their clients, their limits, and what they show."""
+"""The common base of the chat and completion models: clients, limits, and reprs without keys."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ UNSTARTED = "http://127.0.0.1/v1"
 
 
 class ManagedModel(Limits, BaseLanguageModel[Any]):
-    """A model of langchain-openai with clients of our own, for every event loop and thread.
+    """A model of langchain-openai with Tokenweir's clients, for every event loop and thread.
 
-    HTTP clients that were passed in are used as they are; then their rules hold. Clients of the
-    openai SDK that were passed in are left alone.
+    HTTP clients passed in by the user are used unchanged, with their own limits. Clients of the
+    openai SDK that were passed in are not touched.
     """
 
     provider: str = "openai"
-    """Who answers, as ``ls_provider`` in a token's metadata."""
+    """The provider, as ``ls_provider`` in a token's metadata."""
 
     _policy: CallPolicy = PrivateAttr(default_factory=CallPolicy)
     _adapter: ClientAdapter = PrivateAttr(default=None)  # type: ignore[assignment]
     _base_url: str = PrivateAttr(default="")
-    """Where the calls go, whether that was given or found in the environment."""
+    """The base URL of the calls, from the arguments or the environment."""
     _clients: tuple[Any, ...] = PrivateAttr(default=())
 
     @model_validator(mode="after")
@@ -73,11 +73,11 @@ class ManagedModel(Limits, BaseLanguageModel[Any]):
         if not is_chat:
             super().validate_environment()  # type: ignore[misc] # it makes those that are missing
         if model.stream_usage is None and not (given or given_async):
-            model.stream_usage = True  # our clients ask no more where it is refused
+            model.stream_usage = True  # the clients stop asking an endpoint that rejects it
         return self
 
     def _use(self, client: Any, name: str) -> None:
-        """Make the calls by this client of ours; there is none without a key for it."""
+        """Make the calls with this client, which is None if it has no key."""
         if not isinstance(self, ChatOpenAI):
             setattr(self, name, client.completions)
         elif client is not None:
@@ -85,7 +85,7 @@ class ManagedModel(Limits, BaseLanguageModel[Any]):
             setattr(self, name, client.chat.completions)
 
     def _call_policy(self) -> CallPolicy:
-        """The limits and retries that the fields ask for."""
+        """The limits and retries that the fields set."""
         model: Any = self
         retries = 2 if model.max_retries is None else model.max_retries
         gap = self._default_gap
@@ -93,7 +93,7 @@ class ManagedModel(Limits, BaseLanguageModel[Any]):
 
     @property
     def _default_gap(self) -> float:
-        """Seconds from one token to the next unless told; 0 for no limit."""
+        """The default limit for the gap between tokens, in seconds; 0 for none."""
         return GAP
 
     @property
@@ -103,7 +103,7 @@ class ManagedModel(Limits, BaseLanguageModel[Any]):
 
     @property
     def _is_openais(self) -> bool:
-        """Whether OpenAI itself answers, and not a compatible server."""
+        """Whether OpenAI itself answers, instead of a compatible server."""
         host = urlsplit(self._base_url).hostname or ""
         return host == "openai.com" or host.endswith(".openai.com")
 
@@ -114,20 +114,20 @@ class ManagedModel(Limits, BaseLanguageModel[Any]):
 
     @field_serializer("default_headers", check_fields=False)
     def _hide_headers(self, headers: Mapping[str, Any] | None) -> Any:
-        """As LangChain hides the key: headers may hold others."""
+        """Hide headers as LangChain hides the key, because they may contain keys."""
         return headers and {name: SecretStr(str(value)) for name, value in headers.items()}
 
     @field_validator("default_headers", mode="before", check_fields=False)
     @classmethod
     def _show_headers(cls, headers: Any) -> Any:
-        """Take what ``model_dump`` gave."""
+        """Accept the output of ``model_dump``."""
         return headers and {
             name: value.get_secret_value() if isinstance(value, SecretStr) else value
             for name, value in headers.items()
         }
 
     def __repr_args__(self) -> Any:
-        """As LangChain, but headers may hold keys."""
+        """As LangChain's, without the values of headers, which may contain keys."""
         for name, value in super().__repr_args__():
             yield name, hidden_headers(value) if name == "default_headers" else value
 
@@ -137,16 +137,16 @@ class ManagedModel(Limits, BaseLanguageModel[Any]):
 
     @classmethod
     def get_lc_namespace(cls) -> list[str]:
-        """Where ``langchain_core.load`` finds the class: ``valid_namespaces=["tokenweir"]``."""
+        """The namespace for ``langchain_core.load``: ``valid_namespaces=["tokenweir"]``."""
         return cls.__module__.split(".")
 
     @property
     def lc_secrets(self) -> dict[str, str]:
-        """What ``langchain_core.load`` writes as a name, and reads from ``secrets_map``."""
+        """Fields that ``langchain_core.load`` writes as names and reads from ``secrets_map``."""
         return {"default_headers": "default_headers"}
 
     def to_json(self) -> Any:
-        """As LangChain; the key goes by the name of its variable."""
+        """As LangChain's, with the name of the key's variable instead of the key."""
         made: Any = super().to_json()
         if self.provider == "qwen":
             made["kwargs"]["openai_api_key"]["id"] = ["DASHSCOPE_API_KEY"]
@@ -167,7 +167,7 @@ class EmbeddedModel(ManagedModel):
     @model_validator(mode="before")
     @classmethod
     def _needs_nothing(cls, values: Any) -> Any:
-        """It needs no key, and has no address until it has started."""
+        """Set a key and an address, which the model does not have before it starts."""
         return {"base_url": UNSTARTED, "api_key": SecretStr("none"), **values}
 
     @property
@@ -175,7 +175,7 @@ class EmbeddedModel(ManagedModel):
         return self._start
 
     def _start(self) -> None:
-        """Start the model; should its process have died, it is started anew, elsewhere."""
+        """Start the model; if its process has died, restart it at another address."""
         from tokenweir.models.embedded.model import start_model
 
         url = start_model(self.gguf).base_url
@@ -213,7 +213,7 @@ def make_model(
         arguments = {"model": name.model, "provider": "qwen"}
         return remote(**arguments | qwen_arguments(name.model, kwargs))
     if name.provider == "local":
-        # The rest of a path is nobody's business.
+        # The rest of a path is private.
         arguments = {"model": os.path.basename(name.model)}  # noqa: PTH119
         return embedded(**arguments | {"gguf": name.model} | kwargs)
     return None

@@ -1,8 +1,8 @@
 """The parser of streamed chat answers: bytes in, pieces of the answer out. No I/O.
 
 Nearly every event of OpenAI's chat protocol is one piece of text, or one piece of a tool call's
-arguments. These are decoded no further than they must be. Every other event is handed on as a dict,
-for LangChain to convert.
+arguments. These are decoded no further than necessary. Every other event is passed on as a dict,
+which LangChain converts.
 
 Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 MAX_EVENT = 16 << 20
-"""Bytes that one event may have. Real ones have some hundred."""
+"""The most bytes of one event. Real ones have a few hundred."""
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
@@ -46,11 +46,11 @@ class EventTooLargeError(ValueError):
 class EventDecoder:
     """Splits bytes into server-sent events, and keeps the data of each.
 
-    Event names, ids, retry times and comments are skipped. An event that no empty line ends has not
-    been sent whole, and is dropped.
+    Event names, ids, retry times and comments are skipped. An event without an empty line at its
+    end is incomplete, and is dropped.
 
-    Most providers send ``data: {...}`` and an empty line, ended by LF; that form is cut out in one
-    step. As soon as something else is seen, every line is looked at.
+    Most providers send ``data: {...}`` and an empty line, ended by LF; that form is extracted in
+    one step. After anything else, every line is parsed.
     """
 
     __slots__ = ("_buffer", "_data", "_data_size", "_line_by_line")
@@ -72,7 +72,7 @@ class EventDecoder:
             and not self._line_by_line
             and b"\r" not in received
         ):
-            return [received[6:-2]]  # one whole event, as where tokens come one by one
+            return [received[6:-2]]  # exactly one event, as when tokens arrive one by one
         scanned = max(0, len(buffer) - 1)  # the last byte may begin a line's end
         buffer += received
         found: list[bytes] = []
@@ -89,7 +89,7 @@ class EventDecoder:
         return found
 
     def _by_empty_line(self, scanned: int) -> list[bytes]:
-        """Cut out events of one line, ended by LF; stop before an event of any other form."""
+        """Extract events of one line, ended by LF; stop before an event of any other form."""
         buffer = self._buffer
         found: list[bytes] = []
         start = 0
@@ -104,11 +104,11 @@ class EventDecoder:
         return found
 
     def _by_line(self, scanned: int) -> list[bytes]:
-        """Read every line; there is no line's end in the buffer before ``scanned``."""
+        """Read every line; the buffer has no end of a line before ``scanned``."""
         buffer = self._buffer
         ends = [match.span() for match in _LINE_END.finditer(buffer, scanned)]
         if ends and ends[-1][1] == len(buffer) and buffer.endswith(b"\r"):
-            ends.pop()  # the LF of this line's end may be on its way
+            ends.pop()  # an LF may still follow this CR
         found: list[bytes] = []
         start = 0
         for end, next_start in ends:
@@ -143,7 +143,7 @@ class Event(NamedTuple):
 
     Attributes:
         data: The event.
-        characters: Its characters of text, 0 where it holds something else; None if it is empty.
+        characters: Its characters of text, 0 if it has other content; None if it is empty.
     """
 
     data: dict[str, Any]
@@ -151,11 +151,11 @@ class Event(NamedTuple):
 
 
 Item = str | Logprobs | ToolPieces | Event
-"""What an event holds; a text as ``str``."""
+"""The content of an event; text is a ``str``."""
 
 
 class EventError(Exception):
-    """An error that came as an event; ``body`` is what the provider said."""
+    """An error that came as an event; ``body`` is the provider's data."""
 
     def __init__(self, message: str, body: object) -> None:
         super().__init__(message)
@@ -221,7 +221,7 @@ class ChatParser:
     """Parses the body of one streamed chat answer.
 
     Attributes:
-        plain: Whether the last bytes held nothing but pieces of an answer that goes on.
+        plain: Whether the last bytes held only pieces of an answer that is not over.
         ended: Whether an event said that the answer is over.
         done: Whether the stream is over.
         error: The error that came after the last items, if one did.
@@ -237,7 +237,7 @@ class ChatParser:
         self.error: Exception | None = None
 
     def feed(self, received: bytes) -> list[Item]:
-        """What the events that end in these bytes hold, up to the first error or the end."""
+        """The content of the events that end in these bytes, up to the first error or the end."""
         self.plain = True
         items: list[Item] = []
         for data in self._decoder.feed(received):
@@ -261,8 +261,8 @@ class ChatParser:
         try:
             event = json.loads(data)
             if not isinstance(event, dict):
-                # A string would be taken for text. The openai SDK fails in this way, too.
-                raise AttributeError(f"an event is no JSON object: {data[:80]!r}")
+                # A string would be taken for text. The openai SDK fails in this way too.
+                raise AttributeError(f"an event is not a JSON object: {data[:80]!r}")
             if event.get("error"):
                 self.error = _error_in(event["error"])
                 return False
@@ -276,7 +276,7 @@ class ChatParser:
 
 
 def _piece(event: _Event) -> str | Logprobs | ToolPieces | None:
-    """What a usual event holds; None for an unusual one."""
+    """The content of a usual event; None for an unusual one."""
     if event.usage is not None or event.error or len(event.choices) != 1:
         return None
     choice = event.choices[0]
@@ -306,11 +306,11 @@ def _piece(event: _Event) -> str | Logprobs | ToolPieces | None:
 
 
 def inspect_event(event: Any) -> tuple[int | None, bool]:
-    """How many characters an event holds, and whether it says that the answer is over.
+    """How many characters an event has, and whether it ends the answer.
 
-    The characters are 0 where the event holds something else than text, None if it is empty. The
-    event is one of the chat or the completions protocol, as a dict or as the openai SDK's object.
-    Of other protocols nothing is known: each event counts, and each may be the last.
+    The number is 0 if the event has content other than text, and None if it is empty. The event is
+    one of the chat or the completions protocol, as a dict or as the openai SDK's object. For events
+    of other protocols, each counts as content, and each may be the last.
     """
     as_dict = isinstance(event, Mapping)
     choices = event.get("choices") if as_dict else getattr(event, "choices", None)
@@ -333,7 +333,7 @@ def inspect_event(event: Any) -> tuple[int | None, bool]:
 
 
 def _holds_more(delta: Any) -> bool:
-    """Whether a delta without text holds something else: a tool call, reasoning, a refusal."""
+    """Whether a delta without text has other content: a tool call, reasoning, a refusal."""
     fields = delta if isinstance(delta, Mapping) else delta.model_dump()
     return any(value for name, value in fields.items() if name not in ("role", "content"))
 
@@ -346,7 +346,7 @@ def _error_in(error: Any) -> EventError:
 
 
 def event_of(item: Item) -> Any:
-    """The event that an item was made of."""
+    """The event that an item was made from."""
     if isinstance(item, str):
         return {"choices": [{"index": 0, "delta": {"content": item}}]}
     if isinstance(item, Logprobs):

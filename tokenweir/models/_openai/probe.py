@@ -1,4 +1,4 @@
-"""Tries, once, whether the insides of others are as the modules beside this one use them."""
+"""Checks once whether other packages' internals are what the modules in this package expect."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _lock = threading.Lock()
 
 
 def probe() -> str | None:
-    """None if streamed calls may be read without LangChain; otherwise why not.
+    """None if streamed calls may be read without LangChain; otherwise the reason why not.
 
-    The first call streams a scripted answer both ways, and compares what comes. Where that differs,
-    or fails, LangChain makes every call, which gives the same chunks more slowly; the log says so
-    once.
+    The first call streams a scripted answer both ways, and compares the chunks. If they differ, or
+    if this fails, LangChain makes every call, which gives the same chunks more slowly; the log says
+    so once.
     """
     return _verdicts()[0]
 
 
 def probe_push() -> str | None:
-    """None if bytes may be taken from aiohttp as they arrive; otherwise why not."""
+    """None if bytes may be taken from aiohttp as they arrive; otherwise the reason why not."""
     return _verdicts()[1]
 
 
@@ -52,14 +52,14 @@ def _tried() -> list[str | None]:
             found.append(await _reason(_calls()))
             found.append(await _reason(_push()))
 
-    # In a thread of its own: no context of the caller's run reaches it, and no loop is in its way.
+    # A separate thread has no context of the caller's run and no running event loop.
     thread = threading.Thread(target=lambda: asyncio.run(try_both()), name="tokenweir-probe")
     thread.start()
     thread.join()
     if reasons := [reason for reason in found if reason is not None]:
         logging.getLogger(__name__).warning(
-            "installed packages differ from those that Tokenweir knows (%s): tokens take the slow "
-            "path, and are the same",
+            "installed packages differ from those that Tokenweir knows (%s): tokens are the same, "
+            "but take the slow path",
             "; ".join(reasons),
         )
     return found
@@ -109,7 +109,7 @@ class _Body(httpx2.AsyncByteStream, httpx2.SyncByteStream):
 
 
 class _ByLangChain(BaseCallbackHandler):
-    """Gets the chunks of a call that LangChain makes."""
+    """Receives the chunks of a call that LangChain makes."""
 
     run_inline = True
 
@@ -121,7 +121,7 @@ class _ByLangChain(BaseCallbackHandler):
 
 
 class _ByRoute(BaseCallbackHandler):
-    """Gets the chunks of a call that is read without LangChain."""
+    """Receives the chunks of a call that is read without LangChain."""
 
     run_inline = True
 
@@ -207,14 +207,14 @@ async def _push() -> str | None:
 
     await pushed(whole, chunks)
     if (taken, whole.read_nowait()) != ([b"a", b"stop"], b"b"):
-        return "aiohttp hands on other bytes"
+        return "aiohttp passes on other bytes"
     await pushed(whole, whole.feed_eof)
     await pushed(broken, lambda: broken.set_exception(aiohttp.ClientPayloadError()))
-    return None if whole.at_eof() and broken.exception() else "aiohttp ends a body otherwise"
+    return None if whole.at_eof() and broken.exception() else "aiohttp ends a body differently"
 
 
 class _Protocol:
-    """Stands for the connection of a body."""
+    """A stand-in for the connection of a body."""
 
     connected = True
 

@@ -3,8 +3,8 @@
 Reasoning models behind OpenAI's chat protocol (DeepSeek, Qwen, vLLM, llama.cpp, OpenRouter) send
 it as ``reasoning_content`` or ``reasoning`` beside ``content``. It is kept where LangChain's other
 integrations keep it, in ``additional_kwargs["reasoning_content"]``, so that ``content`` stays a
-string. ``message.content_blocks`` shows it, because messages of such a server say that their
-``model_provider`` is ``PROVIDER``, for which LangChain has a translator of ours.
+string. ``message.content_blocks`` shows it, because messages of such a server have ``PROVIDER`` as
+their ``model_provider``, for which Tokenweir registers a translator in LangChain.
 
 Private names used: ``_convert_chunk_to_generation_chunk`` and ``_create_chat_result``, the methods
 that LangChain's own subclasses of ChatOpenAI override for the same reason, and
@@ -26,7 +26,7 @@ from tokenweir.models.reasoning import reasoning_in
 __all__ = ["PROVIDER", "REASONING_HOOKS", "KeepsReasoning"]
 
 PROVIDER = "openai-compatible"
-"""As ``model_provider``, which has to be the same in all chunks of a message."""
+"""The ``model_provider``, which has to be the same in all chunks of a message."""
 
 
 REASONING_HOOKS = (
@@ -34,7 +34,7 @@ REASONING_HOOKS = (
     "_create_chat_result",
     "_get_generation_chunk_from_completion",
 )
-"""The methods that are overridden here. Without one of them reasoning is lost, or kept twice."""
+"""The methods overridden here. If one is missing, reasoning is lost, or kept twice."""
 
 
 class KeepsReasoning(ChatOpenAI):
@@ -69,13 +69,13 @@ class KeepsReasoning(ChatOpenAI):
 
     def _get_generation_chunk_from_completion(self, completion: Any) -> ChatGenerationChunk:
         made = super()._get_generation_chunk_from_completion(completion)
-        # It ends a stream of JSON, whose chunks have brought the reasoning.
+        # It ends a stream of JSON, whose chunks already had the reasoning.
         made.message.additional_kwargs.pop("reasoning_content", None)
         return made
 
 
 def _keep(message: Any, data: Any) -> None:
-    """Put the reasoning of ``data`` into the message that LangChain made of it."""
+    """Put the reasoning of ``data`` into the message that LangChain made from it."""
     if isinstance(message, AIMessage) and (found := reasoning_in(data)):
         message.additional_kwargs["reasoning_content"] = found
 
@@ -91,7 +91,7 @@ def _with_reasoning(translate: Callable[[Any], list[Any]]) -> Callable[[Any], li
     return translated
 
 
-# Without a translator LangChain parses a message as well as it can, and finds reasoning, too.
+# Without a translator LangChain parses messages on a best-effort basis, and finds reasoning too.
 if _theirs := get_translator("openai"):
     register_translator(
         PROVIDER,

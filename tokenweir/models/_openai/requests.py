@@ -1,9 +1,9 @@
 """Streamed chat requests, as langchain-openai and the openai SDK would make them.
 
 Private names used: ``_agenerate_with_cache`` and ``_generate_with_cache`` make one call, after the
-run has begun: they ask the cache, wait for the rate limiter, and stream if ``_should_stream`` says
-so and ``_should_use_protocol_streaming`` does not, handing on what
-``_convert_chunk_to_generation_chunk`` makes of each event of ``_get_request_payload``'s request.
+run has begun: they ask the cache, wait for the rate limiter, and stream if ``_should_stream`` is
+true and ``_should_use_protocol_streaming`` is not. They then pass on the chunks that
+``_convert_chunk_to_generation_chunk`` makes from each event of ``_get_request_payload``'s request.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ __all__ = [
 
 
 def missing_names() -> list[str]:
-    """The private names without which no call comes here, and which langchain-openai lacks."""
+    """The required private names that this langchain-openai does not have."""
     hooks = ("_agenerate_with_cache", "_generate_with_cache", *REASONING_HOOKS)
     missing = [name for name in hooks if not hasattr(ChatOpenAI, name)]
     return missing if _RAISES else [*missing, "_handle_openai_api_error"]
 
 
 def chunk_timeout_of(model: ChatOpenAI) -> float | None:
-    """``stream_chunk_timeout`` as somebody has set it; None for LangChain's default.
+    """``stream_chunk_timeout`` if it was set explicitly; None for LangChain's default.
 
     The default would cut off models that think for longer, which ``first_token_timeout`` allows.
     """

@@ -1,11 +1,11 @@
 """Sends a model's streamed requests: the first two by the openai SDK, others like them without it.
 
-A model sends the same headers to the same address for ever; only the body changes. To make a
-request anew costs the SDK and httpx2 more than to send it. So if the SDK made the same request
-twice, the next ones are copies of it with their own bodies, and go straight to the transport.
+A model always sends the same headers to the same address; only the body changes. Making a request
+costs the SDK and httpx2 more than sending it. So if the SDK made the same request twice, later ones
+are copies of it with their own bodies, and go straight to the transport.
 
-An answer that is well (2xx) is read at once. Any other outcome is put before the SDK, as if the
-request that it makes had had it. So its errors, redirects and log lines are its own.
+A successful response (2xx) is read at once. Any other outcome is passed to the SDK as the outcome
+of a request that it makes, so that errors, redirects and log lines are the SDK's own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _httpx_log = logging.getLogger("httpx2")
 _sdk_log = logging.getLogger("openai")
 
 _OWN = ("openai", "httpx2", __name__.partition(".")[0])
-"""Packages whose functions send requests; a function of another one watches, or changes them."""
+"""Packages whose functions send requests; functions of others observe or change them."""
 
 _outcomes: ContextVar[list[httpx2.Response | Exception] | None] = ContextVar(
     "tokenweir_outcomes", default=None
@@ -36,7 +36,9 @@ _outcomes: ContextVar[list[httpx2.Response | Exception] | None] = ContextVar(
 
 
 def outcome_for_the_sdk() -> httpx2.Response | None:
-    """The response that the SDK's next request has had already, or its error raised; else None."""
+    """The outcome that the SDK's next request already has: its response, or its error (raised).
+    None if it has none.
+    """
     outcomes = _outcomes.get()
     if not outcomes:
         return None
@@ -51,7 +53,7 @@ class _Made:
     """A request that the SDK has made.
 
     Attributes:
-        like: What it was made of besides its body.
+        like: Everything that the request depends on, except its body.
         request: The request without its body.
     """
 
@@ -64,11 +66,11 @@ class Sender:
 
     Args:
         client: The SDK's client.
-        http: Its HTTP client, an ``AsyncHttpClient``; None if it is the caller's own, or if each
-            request may have another key: then all go by the SDK.
+        http: Its HTTP client, an ``AsyncHttpClient``. None sends all requests through the SDK: if
+            the client is the user's own, or if each request may have another key.
 
     Attributes:
-        known: What the SDK has made twice in a row, and is copied from then on.
+        known: The request that the SDK has made twice in a row, and that is copied from then on.
     """
 
     def __init__(self, client: openai.AsyncOpenAI, http: Any) -> None:
@@ -81,9 +83,9 @@ class Sender:
         """Send a request, and wait for the head of the response.
 
         Args:
-            path: Below the client's base URL.
-            body: The request's.
-            options: Of the SDK's ``post``.
+            path: The path below the client's base URL.
+            body: The request's body.
+            options: The options of the SDK's ``post``.
 
         Returns:
             The ``httpx2.Response``, whose body is not read.
@@ -107,7 +109,7 @@ class Sender:
         return client.post(path, stream=True, **kwargs)
 
     def _like_of(self, path: str, options: dict[str, Any]) -> Any:
-        """What a request is made of besides its body; None if it has to be sent by the SDK."""
+        """What a request depends on besides its body; None if the SDK has to send it."""
         client, http = self._client, self._http
         if http is None or any(http.event_hooks.values()) or _sdk_log.isEnabledFor(logging.DEBUG):
             return None
@@ -119,14 +121,14 @@ class Sender:
             client.api_key,
             client.timeout,
             [header for header in headers if not isinstance(header[1], openai.Omit)],
-            repr((given, client.default_query)),  # their owners may change what they hold
+            repr((given, client.default_query)),  # their owners may change their contents
             (http.auth, http.headers.raw),
             (client.post, client.request, http.send),
             (openai.AsyncOpenAI.post, openai.AsyncOpenAI.request, httpx2.AsyncClient.send),
         )
 
     def _learn(self, like: tuple[Any, ...], response: httpx2.Response, content: bytes) -> None:
-        """Keep what the SDK has made, unless it is of another kind than it seems."""
+        """Store the request that the SDK has made, unless it cannot be copied."""
         request, before = response.request, self._last
         self._last = None
         methods = [getattr(method, "__func__", method) for method in (*like[-2], *like[-1])]
@@ -141,7 +143,7 @@ class Sender:
                 self.known = made
 
     async def _repeat(self, made: httpx2.Request, content: bytes, by_sdk: Any) -> Any:
-        """Send a request with this body; the SDK is asked if it does not go well."""
+        """Send a request with this body; if it does not succeed, let the SDK handle it."""
         http = self._http
         request = httpx2.Request(
             "POST",
@@ -174,7 +176,7 @@ class Sender:
 
 
 def _encoded(body: dict[str, Any], options: dict[str, Any]) -> bytes | None:
-    """The body as the SDK encodes it; None for what only the SDK can encode, or refuse."""
+    """The body as the SDK encodes it; None if only the SDK can encode or reject it."""
     extra = options.get("extra_json")
     try:
         return _encode(body if extra is None else {**body, **extra}).encode()
@@ -183,7 +185,7 @@ def _encoded(body: dict[str, Any], options: dict[str, Any]) -> bytes | None:
 
 
 def _log(response: httpx2.Response) -> None:
-    """As httpx2 does."""
+    """Log a request as httpx2 does."""
     _httpx_log.info(
         'HTTP Request: %s %s "%s %d %s"',
         response.request.method,
@@ -206,7 +208,7 @@ def _alike(one: httpx2.Request, other: httpx2.Request) -> bool:
 
 
 def _without_body(request: httpx2.Request) -> httpx2.Request:
-    """A request without what belongs to its body, and without cookies, which change."""
+    """A request without the headers of its body, and without cookies, which change."""
     headers = [
         (name, value)
         for name, value in request.headers.raw
@@ -222,9 +224,10 @@ def _without_body(request: httpx2.Request) -> httpx2.Request:
 
 
 def _without_read(timeout: Any, headers: Any) -> dict[str, Any]:
-    """Options by which only the provider is told of the limit for reading.
+    """Options that send the read timeout to the provider but do not apply it.
 
-    Whoever reads the response waits by tokens; the HTTP client would set a timer per packet.
+    The reader of the response limits the wait for tokens; the HTTP client would set a timer per
+    packet.
     """
     parts = timeout if isinstance(timeout, httpx2.Timeout) else httpx2.Timeout(timeout)
     unread = httpx2.Timeout(connect=parts.connect, read=None, write=parts.write, pool=parts.pool)

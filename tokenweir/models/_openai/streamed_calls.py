@@ -1,9 +1,9 @@
-"""Streamed calls of a chat model by a short way, where that gives the same as LangChain's.
+"""Streamed calls of a chat model on the fast path, if that gives the same chunks as LangChain's.
 
-The openai SDK makes the request; LangChain decides which call is streamed, and under which id. The
-body of the response is read here: byte source -> parser -> answer -> route. What is left out is an
-object of the SDK per event, and LangChain's dispatch of each chunk. A call that cannot be given
-exactly as LangChain gives it is left to LangChain.
+The openai SDK makes the request, or ``sender`` a copy of it; LangChain decides which call is
+streamed, and with which id. The body of the response is read here: byte source -> parser -> answer
+-> route. This skips the SDK's object for each event, and LangChain's dispatch of each chunk. Calls
+that cannot give exactly LangChain's chunks are left to LangChain.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ logger = logging.getLogger(__name__)
 
 
 class StreamedCalls(ChatOpenAI):
-    """A chat model whose streamed calls are read here, where that gives the same."""
+    """A chat model whose streamed calls are read here, if that gives the same chunks."""
 
     _template: ChunkTemplate | str | None = PrivateAttr(default=None)
     """How chunks are made; or why LangChain must make them."""
 
     def model_post_init(self, context: Any, /) -> None:
-        """Have the log say so at once if LangChain will not call what is overridden here."""
+        """Log at once if LangChain will not call the methods overridden here."""
         super().model_post_init(context)
         if requests.missing_names():
             probe()
@@ -151,7 +151,7 @@ class StreamedCalls(ChatOpenAI):
             raise _StepAsideError("the client is the caller's own")
         resource = self.async_client if is_async else self.client
         if resource is not client.chat.completions or "create" in vars(resource):
-            raise _StepAsideError("somebody has put another method in place of the client's")
+            raise _StepAsideError("a method of the client has been replaced")
         return client
 
     def _request(self, messages: Any, stop: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -202,7 +202,7 @@ class _StreamedCall:
             async with aclosing(open_source(response, coalesce=not self.route.wanted)) as source:
                 while not answer.parser.done:
                     tokens = self.state.received.tokens
-                    # Until the first token the call may be made again: each event is looked at.
+                    # Until the first token the call may be retried, so each event is checked.
                     if tokens and source.can_push:
                         await deadline.wait_for(source.push(answer.feed))
                     elif data := await deadline.wait_for(source.receive()):
@@ -228,7 +228,7 @@ class _StreamedCall:
         self.answer.raise_failure()
 
     def attempt_sync(self) -> None:
-        """As ``attempt``, blocking; a watchdog shuts the socket down at a limit."""
+        """Like ``attempt``, but blocking; a watchdog shuts the socket down at a limit."""
         answer = self.answer
         answer.begin_attempt()
         response = requests.send(self.client, self._request)
@@ -257,7 +257,7 @@ class _StreamedCall:
             source.close()
 
     def _portions(self) -> Any:
-        """What is pending, in portions for which there is room."""
+        """The pending pieces, in portions for which there is room."""
         items, self.answer.pending = self.answer.pending, []
         at = 0
         while at < len(items):

@@ -1,1 +1,1 @@
-"""Models by DashScope's own protocol."""
+"""Models that use DashScope's own protocol."""

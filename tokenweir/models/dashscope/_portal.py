@@ -1,7 +1,7 @@
-"""A sync face for async iterators: one event loop in a thread of its own, for the whole process.
+"""A sync interface for async iterators: one event loop in a separate thread, for the whole process.
 
-For clients that have one good way to stream, the async one. A sync call asks the loop for one
-item at a time, so that nothing is read ahead of its reader.
+It is for clients that stream well only asynchronously. A sync call asks the loop for one item at a
+time, so nothing is read ahead of the reader.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Closable(Protocol[T_co]):
 def iterate(open: Callable[[], Closable[T]]) -> Iterator[T]:
     """The items of an async iterator that is opened, read and closed in the portal's loop.
 
-    ReaderLeft if the reader of the run that this call belongs to goes.
+    Raises ReaderLeft if the reader of the call's run leaves.
     """
     loop = _running()
     items = open()
@@ -90,5 +90,5 @@ def _running() -> asyncio.AbstractEventLoop:
 @atexit.register
 def _end() -> None:
     if _loop is not None and _owner == os.getpid():
-        # What the loop keeps open hangs on generators, see _sdk.
+        # The loop's open resources are held by generators, see _sdk.
         asyncio.run_coroutine_threadsafe(_loop.shutdown_asyncgens(), _loop).result(5)

@@ -1,13 +1,13 @@
 """All contact with the ``dashscope`` SDK: its own protocol's stream, as deltas.
 
-The SDK's async calls are used, for sync callers too. Three things of it are dealt with here:
+The SDK's async calls are used, for sync callers too. Three of its properties are handled here:
 
-- Its stream is generators within generators, and closing the outermost leaves the others, and the
-  connection, to the garbage collector. Each call has a session of ours to itself, and leaving the
-  call closes the session, which closes the connection at once and ends the generators from
-  within. A session whose call came to its end is used again.
-- Its sessions have no limit for connecting; ours have.
-- It logs what the provider said in an error, which may hold the key; those records are cleaned.
+- Its stream is made of nested generators, and closing the outermost leaves the others, and the
+  connection, to the garbage collector. So each call has its own session, made here; leaving the
+  call closes the session, which closes the connection at once and ends the generators from within.
+  The session of a completed call is reused.
+- Its sessions have no limit for connecting; those made here do.
+- It logs the provider's error messages, which may contain the key; those records are cleaned.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ __all__ = ["Event", "Responses", "adapter"]
 _TRANSIENT_STATUS = frozenset((408, 409, 429))
 _TRANSIENT_CODES = ("Throttling", "InternalError", "SystemError", "RequestTimeOut")
 _NEVER = 7 * 86_400
-"""The SDK's own timeout, in seconds: ours are shorter, and tell more."""
+"""The SDK's own timeout, in seconds; Tokenweir's limits are shorter and say more."""
 _LINE = 1 << 22
 """Bytes that a cumulative event may have; aiohttp refuses lines of more than twice its buffer."""
 _SMALL_LINE = 1 << 16
 
 
 Event = tuple[Delta, Mapping[str, Any], str]
-"""What is new, the usage so far, and the request's id."""
+"""The delta, the usage so far, and the request's id."""
 
 
 class Responses(AsyncIterator[Event]):
-    """One call's events."""
+    """The events of one call."""
 
     def __init__(self, *, incremental: bool, connect: float, **call: Any) -> None:
         self._call = call
@@ -104,7 +104,7 @@ class Responses(AsyncIterator[Event]):
         return delta, _plain(response.usage), str(response.request_id or "")
 
     async def aclose(self) -> None:
-        """Close the connection, if the call is still under way."""
+        """Close the connection, if the call is still running."""
         session, self._session = self._session, None
         if session is None:
             return
@@ -140,7 +140,7 @@ def _inspect(event: Event) -> tuple[int | None, bool]:
 def _classified(error: BaseException, state: CallState) -> Failure:
     if isinstance(error, DashScopeError):
         transient = error.status_code in _TRANSIENT_STATUS or error.status_code >= 500
-        # Errors that come as events have 400 by the SDK, whatever they are.
+        # The SDK gives every error that comes as an event the status 400.
         transient = transient or error.code.startswith(_TRANSIENT_CODES)
         return Failure(error, transient, error.retry_after)
     if isinstance(error, TokenweirError):
@@ -172,7 +172,7 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class _Pool:
-    """Sessions of one event loop that wait for their next call."""
+    """Idle sessions of one event loop."""
 
     def __init__(self, incremental: bool, connect: float) -> None:
         self._line = _SMALL_LINE if incremental else _LINE
@@ -221,7 +221,7 @@ def _pool_of(loop: asyncio.AbstractEventLoop, incremental: bool, connect: float)
 
 
 class _Clean(logging.Filter):
-    """Takes keys out of what the SDK logs, and drops what it logs of calls that we left."""
+    """Removes keys from the SDK's log records, and drops records of calls that were left."""
 
     secrets: set[str] = set()  # noqa: RUF012 - of the whole process
     leaving: ContextVar[bool] = ContextVar("leaving", default=False)

@@ -1,8 +1,8 @@
-"""From DashScope's events to deltas, whether they repeat all that came before or not. No I/O.
+"""Turns DashScope's events into deltas, whether they are cumulative or incremental. No I/O.
 
 DashScope's own protocol streams in two ways: each event holds the whole answer so far, or (with
-``incremental_output``) only what is new. ``Deltas`` gives the same deltas for both, and refuses an
-event that does not go on where the last one ended: a delta made of it would be garbage.
+``incremental_output``) only the new part. ``Deltas`` gives the same deltas for both. It refuses an
+event that does not continue the last one, because a delta made from it would be garbage.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Delta", "Deltas", "ToolDelta"]
 
 @dataclass(frozen=True)
 class ToolDelta:
-    """What is new of one tool call: ``arguments`` always, ``id`` and ``name`` when first said."""
+    """The new part of a tool call: ``arguments`` always, ``id`` and ``name`` the first time."""
 
     index: int
     id: str | None
@@ -28,7 +28,7 @@ class ToolDelta:
 
 @dataclass(frozen=True)
 class Delta:
-    """What is new in one event. ``finish_reason`` is None until the answer is over."""
+    """The new part in one event. ``finish_reason`` is None until the answer is over."""
 
     text: str = ""
     reasoning: str = ""
@@ -48,10 +48,10 @@ class _Tool:
 
 @dataclass
 class Deltas:
-    """Feed it the ``output`` of every event, get what is new in it.
+    """Feed it the ``output`` of every event to get the new part.
 
     Args:
-        incremental: Events hold only what is new; else each repeats all before it.
+        incremental: Events hold only the new part; otherwise each repeats everything before it.
     """
 
     incremental: bool
@@ -60,7 +60,7 @@ class Deltas:
     _tools: dict[int, _Tool] = field(default_factory=dict)
 
     def feed(self, output: Mapping[str, Any]) -> Delta:
-        """What is new in an event; ProviderError if it does not go on from the last one."""
+        """The new part in an event; raises ProviderError if it does not continue the last one."""
         message, reason = _parts(output)
         text = _text_of(message.get("content"))
         reasoning = _text_of(message.get("reasoning_content"))
@@ -81,7 +81,7 @@ class Deltas:
             new_id = identity if identity != tool.id else ""
             new_name = name
         else:
-            # Both are told in full with every event, and are said once.
+            # Every event repeats both in full; the deltas have them once.
             new_id, tool.id = _grown(f"id of tool call {index}", tool.id, identity)
             new_name, tool.name = _grown(f"name of tool call {index}", tool.name, name)
             arguments, tool.arguments = _grown(
@@ -95,12 +95,12 @@ class Deltas:
 
 
 def _grown(what: str, before: str, now: str) -> tuple[str, str]:
-    """What is new in ``now``, and what is known after it; an empty ``now`` says nothing."""
+    """The new part in ``now``, and the whole after it; an empty ``now`` adds nothing."""
     if not now:
         return "", before
     if not now.startswith(before):
         raise ProviderError(
-            f"the {what} of an event does not go on from the {len(before)} characters before it: "
+            f"the {what} of an event does not continue the {len(before)} characters before it: "
             "the endpoint does not send cumulative output; use incremental_output=True"
         )
     return now[len(before) :], now
@@ -114,7 +114,7 @@ def _parts(output: Mapping[str, Any]) -> tuple[Mapping[str, Any], str | None]:
         message, reason = choice.get("message") or {}, choice.get("finish_reason")
     else:
         message, reason = {"content": output.get("text")}, output.get("finish_reason")
-    # DashScope says "null", as text, until it is over.
+    # DashScope sends the text "null" until the answer is over.
     return message, reason if reason and reason != "null" else None
 
 

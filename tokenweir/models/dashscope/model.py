@@ -1,7 +1,7 @@
-"""Chat models by DashScope's own protocol: ``chat_model("dashscope:qwen-plus")``.
+"""Chat models that use DashScope's own protocol: ``chat_model("dashscope:qwen-plus")``.
 
-The same models answer by OpenAI's protocol as ``qwen:qwen-plus``, which needs no SDK. This one is
-for what only DashScope's own protocol has, and for endpoints that speak no other.
+``qwen:qwen-plus`` reaches the same models over OpenAI's protocol, without the SDK. Use this one for
+features of DashScope's own protocol, and for endpoints that speak no other.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ _PARAMETERS = (
 
 
 class DashScopeChatModel(Limits, BaseChatModel):
-    """A chat model behind DashScope's own protocol, streamed whatever is asked of it.
+    """A chat model behind DashScope's own protocol. Every call is streamed internally.
 
     Attributes:
         model_name: ``qwen-plus`` ...
         api_key: DashScope's key.
         base_url: ``https://dashscope.aliyuncs.com/api/v1``, or another region's.
-        incremental_output: Have events hold only what is new, instead of all so far. The chunks
-            are the same.
-        enable_thinking: Have a model that can do both think first, or not.
+        incremental_output: Ask for events that hold only the new part instead of everything so
+            far. The chunks are the same.
+        enable_thinking: Turn thinking on or off, for a model that supports both.
         model_kwargs: Any other parameter of DashScope's text generation.
-        max_retries: How often a call is tried again that failed before its first token.
+        max_retries: How often a call that failed before its first token is retried.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -103,7 +103,7 @@ class DashScopeChatModel(Limits, BaseChatModel):
         tool_choice: str | dict[str, Any] | bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Let the model call these tools; ``tool_choice`` as LangChain's other models take it."""
+        """Let the model call these tools; ``tool_choice`` as for LangChain's other models."""
         made = [convert_to_openai_tool(tool) for tool in tools]
         if tool_choice:
             kwargs["tool_choice"] = _choice(tool_choice, made)
@@ -162,7 +162,7 @@ class DashScopeChatModel(Limits, BaseChatModel):
     def _chunks(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> _Chunks:
-        """The whole call, in LangChain's chunks."""
+        """The whole call as LangChain's chunks."""
         from tokenweir.models.dashscope import _sdk as sdk
 
         policy = self.call_policy(timeout=self.timeout, retries=self.max_retries)
@@ -206,7 +206,8 @@ class DashScopeChatModel(Limits, BaseChatModel):
 class _Chunks(AsyncIterator[ChatGenerationChunk]):
     """The events of a call as LangChain's chunks; the usage comes once, at the end.
 
-    No generator: a loop that ends closes all generators at once, and one within another badly.
+    This is not a generator: a loop that ends closes all generators at once, which fails for nested
+    ones.
     """
 
     def __init__(self, open: Callable[[], Awaitable[Any]], model: str) -> None:

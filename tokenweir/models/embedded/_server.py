@@ -1,6 +1,6 @@
 """The process of the embedded model: ``python -m tokenweir.models.embedded._server GGUF PORT``.
 
-Says ``ready URL`` or ``failed REASON`` on stdout, then serves until its stdin ends.
+Prints ``ready URL`` or ``failed REASON`` on stdout, then serves until its stdin closes.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 __all__ = ["main"]
 
 _SLOTS = 4
-"""Calls that are generated at once; more wait their turn."""
+"""Concurrent generations; more calls wait for their turn."""
 
 _CONTEXT = 8_192
-"""Tokens of context, shared by the slots; SmolLM2 was trained on so many."""
+"""Tokens of context, shared by the slots; SmolLM2 was trained on this many."""
 
 
 def main() -> None:
-    """Load, say so, and live as long as the parent."""
+    """Load the model, report it, and run as long as the parent."""
     gguf, port = sys.argv[1], int(sys.argv[2])
     # llama.cpp writes to stdout as well: keep the pipe for ourselves, and give it stderr.
     answer = os.fdopen(os.dup(1), "w", buffering=1)
@@ -42,7 +42,7 @@ def _load(gguf: str, port: int) -> Any:
     import xllamacpp
 
     if port:
-        # llama.cpp says no more than that it could not start.
+        # llama.cpp only says that it could not start.
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -55,8 +55,8 @@ def _load(gguf: str, port: int) -> Any:
     params.hostnames = ["127.0.0.1"]
     params.port = port
     params.n_parallel = _SLOTS
-    # Its threads wait for one another by spinning: on cores that others use too, twice as many
-    # threads are ten times slower.
+    # Its threads spin while they wait for each other: on busy cores, twice as many threads are ten
+    # times slower.
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
     params.n_ctx = _CONTEXT
     params.kv_unified = True
@@ -76,11 +76,11 @@ def _threads() -> int:
 
 
 def _suit_smollm2(params: Any) -> None:
-    """Defaults for so small a model; what a request says goes before them."""
-    # Its own template knows nothing of tools.
+    """Defaults for such a small model; parameters of a request override them."""
+    # Its own template does not support tools.
     template = Path(__file__).with_name("_smollm2_tools.jinja")
     params.chat_template = template.read_text(encoding="utf-8")
-    # Left alone it says the same thing over and over, and seldom comes to an end.
+    # Without these it repeats itself and rarely stops.
     params.sampling.temp = 0.6
     params.sampling.top_p = 0.92
     params.sampling.penalty_repeat = 1.1

@@ -1,8 +1,8 @@
 """The embedded model: llama.cpp on this machine, behind OpenAI's protocol on a loopback port.
 
-It runs in a child process that dies with this one. In the same process it would end it badly
-(llama.cpp's server cannot be torn down while it generates: the interpreter crashes on exit), and
-its output, its memory and its faults would be ours.
+It runs in a child process that ends with this one. llama.cpp's server cannot be torn down while it
+generates, so in the same process the interpreter would crash on exit; its output, memory use and
+faults would also affect the user's process.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ __all__ = ["Endpoint", "start_model"]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where an embedded model answers.
+    """The address of a running embedded model.
 
     Attributes:
         base_url: Its URL, with ``/v1``.
-        model: The name that it goes by. It answers to any other as well.
-        pid: The process that it runs in.
-        api_key: What clients that insist on a key may give.
+        model: The model's name. It answers to any other name as well.
+        pid: The id of its process.
+        api_key: A key for clients that require one.
     """
 
     base_url: str
@@ -42,7 +42,7 @@ class Endpoint:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables by which clients of OpenAI find it: ``os.environ.update(...)``."""
+        """The environment variables for OpenAI clients: ``os.environ.update(...)``."""
         return {"OPENAI_BASE_URL": self.base_url, "OPENAI_API_KEY": self.api_key}
 
     def wait(self) -> None:
@@ -62,7 +62,7 @@ class _Server:
             stdin=subprocess.PIPE,  # never written to: it closes when this process ends, however
             stdout=subprocess.PIPE,
             stderr=None if os.environ.get("TOKENWEIR_DEBUG") else self.log,
-            # Ctrl-C is for this process to deal with, not for the model.
+            # This process handles Ctrl-C, not the model.
             start_new_session=True,
             text=True,
         )
@@ -102,14 +102,14 @@ def start_model(model: str | os.PathLike[str] = "smollm2", *, port: int = 0) -> 
     """Start an embedded model, or find it already running; blocks until it answers.
 
     It answers any client that speaks OpenAI's protocol, on loopback, until this process ends.
-    Starting takes about a second, and the first time on a machine a download.
+    Starting takes about a second; the first start on a machine also downloads the weights.
 
     Args:
-        model: ``smollm2``, or the path of any GGUF file; ``local:`` may stand before it.
-        port: The loopback port to take if it is not running yet; 0 takes a free one.
+        model: ``smollm2``, or the path of any GGUF file, with or without ``local:`` in front.
+        port: The loopback port to use if the model is not running yet; 0 takes a free one.
 
     Raises:
-        EmbeddedModelError: In one line, with what to do.
+        EmbeddedModelError: If the model cannot be started; the message says what to do.
     """
     global _servers, _owner
     gguf = _find(os.fspath(model).removeprefix("local:"))

