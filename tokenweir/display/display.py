@@ -40,9 +40,9 @@ class Display(ABC):
 
 
 class PaintedDisplay(Display):
-    """A display of lanes. A thread of its own paints them, so that painting slows no token.
+    """A display of lanes. A separate thread paints them, so that painting delays no token.
 
-    The thread paints at most 20 times a second, and only when something came.
+    The thread paints at most 20 times a second, and only after changes.
     """
 
     def __init__(self, encoding: str = "utf-8") -> None:
@@ -59,7 +59,7 @@ class PaintedDisplay(Display):
                 self._news.set()
 
     def __enter__(self) -> Display:
-        # A context variable tells a notebook's kernel which cell an output belongs to.
+        # A notebook's kernel finds the cell of an output in a context variable.
         run = contextvars.copy_context().run
         self._painter = threading.Thread(
             target=run, args=(self._keep_painting,), name="tokenweir-display", daemon=True

@@ -1,8 +1,8 @@
 """The notebook display: a lane per tag, side by side, filling as tokens come; then the meter.
 
-One output of the cell is replaced each time, through Jupyter's display protocol: plain HTML without
-scripts or widgets, so that JupyterLab, VS Code and nbconvert show the same. At the end the whole
-text stands there. Which lane a token goes to is decided in ``terminal/board.py``.
+One output of the cell is replaced each time, through Jupyter's display protocol. It is plain HTML
+without scripts or widgets, so JupyterLab, VS Code and nbconvert show the same. At the end it holds
+the whole text. ``terminal/board.py`` assigns tokens to lanes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class NotebookDisplay(PaintedDisplay):
     """Shows a stream as live lanes below a notebook's cell.
 
     A context manager: ``feed`` it each token. At the end the lanes hold their whole text, with the
-    meter's report below, even if the run failed. Nothing is shown before the first token.
+    meter's report below, even if the run failed. It shows nothing before the first token.
 
     Args:
         show: Displays an output, and returns a function that replaces it; by default IPython's.
@@ -108,7 +108,7 @@ def _lane(lane: Lane, *, live: bool) -> str:
 
 
 def _last(parts: list[tuple[str, str]], count: int) -> list[tuple[str, str]]:
-    """The last parts, of at least so many characters together."""
+    """The last parts, which together have at least ``count`` characters."""
     at, held = len(parts), 0
     while at and held < count:
         at -= 1
@@ -117,7 +117,7 @@ def _last(parts: list[tuple[str, str]], count: int) -> list[tuple[str, str]]:
 
 
 def _joined(parts: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
-    """Join neighbours of one kind, because an HTML tag for each token would make pages slow."""
+    """Join neighbours of one kind; an HTML tag for each token would make pages slow."""
     kind, held = "", list[str]()
     for next_kind, text in parts:
         if next_kind != kind and held:
@@ -136,7 +136,7 @@ _SIDE_BY_SIDE = (
 )
 _FRAME = "min-width:0;padding:0.3em 0.7em;border:1px solid rgba(128,128,128,0.35);border-radius:3px"
 _LIVE = "display:flex;flex-direction:column-reverse;max-height:24em;overflow:hidden"
-# Never shrunk: where a page lets <pre> scroll, as JupyterLab does, its oldest lines would show.
+# Never shrunk: in pages where <pre> scrolls, such as JupyterLab, its oldest lines would show.
 _TEXT = (
     "flex:none;margin:0.3em 0 0;padding:0;font-family:inherit;line-height:1.45;background:none;"
     "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere"

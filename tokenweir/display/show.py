@@ -32,15 +32,15 @@ def show(stream: Any) -> Any:
         await show(astream(graph, inputs))
         show(stream(graph, inputs))
 
-    In a notebook and on a terminal every tag gets a lane of its own, side by side; into a pipe or
-    a file go plain tokens. In a notebook the meter's report follows.
+    In a notebook and on a terminal each tag has its own lane, side by side; a pipe or a file gets
+    plain tokens. In a notebook the meter's report follows.
 
     Args:
         stream: ``astream(...)`` (await the result) or ``stream(...)``. With several stream modes
-            or ``subgraphs=True``, whatever is not a token is left out.
+            or ``subgraphs=True``, parts that are not tokens are left out.
 
     Raises:
-        TypeError: If this is no such stream.
+        TypeError: If this is not such a stream.
         Exception: Whatever the stream raises, after what came before it is shown.
     """
     display = NotebookDisplay() if in_notebook() else display_for()

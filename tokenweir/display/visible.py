@@ -1,4 +1,4 @@
-"""Makes control characters visible, so that a terminal shows them and does not obey. No I/O."""
+"""Makes control characters visible, so that a terminal shows them instead of obeying. No I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _controls() -> dict[int, str]:
     table |= {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in invisible}
     table |= {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}
     del table[0x0A]
-    # Models end lines with CR LF, too. CR alone would let text overwrite itself.
+    # Models also end lines with CR LF. CR alone would let text overwrite itself.
     return table | {0x09: "    ", 0x0D: "", 0x2028: "\n", 0x2029: "\n"}
 
 
@@ -21,7 +21,7 @@ _CONTROLS = _controls()
 
 
 def visible(text: str, encoding: str = "utf-8") -> str:
-    """Replace everything that a terminal would obey by something that it shows.
+    """Replace everything that a terminal would interpret by something that it displays.
 
     These are control characters (escape sequences, backspace, bell), marks that change the
     direction of writing, and half surrogates. Characters that ``encoding`` lacks become escapes.

@@ -1,1 +1,1 @@
-"""Streams of tokens as the bytes that front ends read: AG-UI, the AI SDK's UI message stream."""
+"""Encodes streams of tokens for front ends: AG-UI, and the AI SDK's UI message stream."""

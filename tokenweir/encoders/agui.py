@@ -1,7 +1,7 @@
 """AG-UI's events, protocol 1.0, as ``@ag-ui/client`` reads and checks them. No I/O.
 
-Each message says in its ``metadata`` under ``tokenweir`` which model call it is of: ``node``,
-``tags``, ``model``, and at its end ``usage``. A message that becomes void is taken away by a
+Each message has its model call in its ``metadata`` under ``tokenweir``: ``node``, ``tags``,
+``model``, and at its end ``usage``. A message that becomes void is removed by a
 ``MESSAGES_SNAPSHOT`` without it, the protocol's only way to do so.
 """
 
@@ -22,7 +22,7 @@ class AgUi:
 
     Attributes:
         parts: Takes the run's tokens.
-        before: The messages that the client has of the time before the run, in the protocol's form.
+        before: The client's messages from before the run, in the protocol's form.
     """
 
     def __init__(self, before: Iterable[Mapping[str, Any]] = ()) -> None:
@@ -33,34 +33,34 @@ class AgUi:
     # The frame of the run
 
     def start(self, ids: Mapping[str, str], **more: Any) -> bytes:
-        """The run begins. ``ids`` are ``threadId`` and ``runId``."""
+        """Start the run. ``ids`` are ``threadId`` and ``runId``."""
         self._ids = dict(ids)
         return frame({"type": "RUN_STARTED", **ids, "protocolVersion": _VERSION, **more})
 
     def finish(self, outcome: Mapping[str, Any]) -> bytes:
-        """The run has ended, and not failed; ``outcome`` says how, in the protocol's form."""
+        """End the run without a failure; ``outcome`` is in the protocol's form."""
         ended: dict[str, Any] = {"type": "RUN_FINISHED", **self._ids, "outcome": outcome}
         if usage := _usage(self.parts):
             ended["usage"] = usage
         return self.parts.close() + frame(ended)
 
     def fail(self, text: str, code: str | None = None) -> bytes:
-        """The run has failed."""
+        """End the run with an error."""
         failed = {"type": "RUN_ERROR", "message": text}
         if code:
             failed["code"] = code
         return self.parts.close() + frame(failed)
 
-    # What is no token
+    # Events that are not tokens
 
     def custom(self, value: Any) -> bytes:
-        """What a node wrote: a custom event ``custom``, or NAME for ``{"type": NAME}``."""
+        """A node's custom write: an event named ``custom``, or NAME for ``{"type": NAME}``."""
         name = value.get("type") if isinstance(value, Mapping) else None
         name = name if isinstance(name, str) and name else "custom"
         return frame({"type": "CUSTOM", "name": name, "value": value})
 
     def messages(self, messages: Sequence[Mapping[str, Any]]) -> bytes:
-        """The client's messages are these; they keep what was said of where they come from."""
+        """Replace the client's messages by these, which keep the metadata of their model calls."""
         about = {item.id: _of(item) for item in self.parts.items if isinstance(item, Said)}
         told = [
             {"metadata": about[message["id"]], **message} if message["id"] in about else message
@@ -113,7 +113,7 @@ class AgUi:
 
 
 def _shown(item: Said | Result) -> list[dict[str, Any]]:
-    """A message as the client has it by now."""
+    """A message as the client has it at this point."""
     owner = _owner(item.namespace)
     if isinstance(item, Result):
         told = {"id": item.id, "role": "tool", "toolCallId": item.call_id, "content": item.text}
@@ -136,14 +136,14 @@ def _shown(item: Said | Result) -> list[dict[str, Any]]:
 
 
 def _id(part: Part) -> str:
-    """The id of the message that a part is shown in: reasoning is in one of its own."""
+    """The id of the message that shows a part: reasoning has a separate message."""
     if part.kind == "text":
         return part.said.id
     return f"{part.id}:reasoning"
 
 
 def _owner(namespace: Sequence[str]) -> dict[str, str]:
-    """Which subagent something is of; the task that a subgraph runs in."""
+    """The subagent that an event belongs to: the task of a subgraph."""
     return {"subagentRunId": namespace[-1].rpartition(":")[2]} if namespace else {}
 
 

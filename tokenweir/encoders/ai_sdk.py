@@ -1,12 +1,12 @@
 """The AI SDK's UI message stream, version 1, as ``useChat`` reads it. No I/O.
 
-Checked against ``ai`` 7.0.173 and 6.0.326. All of a run is one message of the assistant; its parts
-are the texts, the reasoning and the tool calls of the run's model calls. Each says in its
-``providerMetadata`` under ``tokenweir`` which call it is of: ``message``, ``node``, ``tags``,
-``model``, and at its end ``usage``.
+Tested with ``ai`` 7.0.173 and 6.0.326. A run is one message of the assistant; its parts are the
+texts, the reasoning and the tool calls of the run's model calls. Each part has its call in
+``providerMetadata`` under ``tokenweir``: ``message``, ``node``, ``tags``, ``model``, and at its end
+``usage``.
 
-A message that becomes void leaves no trace in version 7: its step is reset, and the rest of it
-written again. Version 6 does not know ``reset-step`` and reports an error.
+In version 7, a message that becomes void leaves no trace: its step is reset, and the rest of the
+step is written again. Version 6 does not know ``reset-step`` and reports an error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tokenweir.encoders.parts import Item, Part, Parts, Result, Said, frame
 __all__ = ["HEADERS", "AiSdk"]
 
 HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
-"""What the response must say."""
+"""The headers that the response must have."""
 
 _DONE = b"data: [DONE]\n\n"
 _DATA_NAME = re.compile(r"[A-Za-z][\w-]*")
@@ -31,7 +31,7 @@ _REASONS = {
     "length": "length",
     "max_tokens": "length",
     "content_filter": "content-filter",
-    "tool_calls": "stop",  # which the graph has answered; if not, nobody asks the client to
+    "tool_calls": "stop",  # the graph has answered them, or the client will not be asked to
 }
 
 
@@ -49,7 +49,7 @@ class AiSdk:
     # The frame of the message
 
     def start(self, message_id: str | None, metadata: Mapping[str, Any] | None = None) -> bytes:
-        """The message begins. ``metadata`` becomes the message's."""
+        """Start the message, with this metadata."""
         begun: dict[str, Any] = {"type": "start"}
         if message_id:
             begun["messageId"] = message_id
@@ -58,18 +58,18 @@ class AiSdk:
         return frame(begun)
 
     def about(self, metadata: Mapping[str, Any]) -> bytes:
-        """The message's metadata has this from now on, too."""
+        """Add to the message's metadata."""
         return frame({"type": "message-metadata", "messageMetadata": metadata})
 
     def step(self) -> bytes:
-        """A step begins, if none has; it does so by itself with what is said next."""
+        """Start a step, if none is open; the next part would also start one."""
         if self._in_step:
             return b""
         self._in_step = True
         return frame({"type": "start-step"})
 
     def boundary(self) -> bytes:
-        """What comes next is another step; nothing, if this one has nothing yet."""
+        """End the current step, unless it is empty, so that the next part starts another one."""
         written = self.parts.close()
         self.parts.forget()
         if self._in_step:
@@ -78,11 +78,11 @@ class AiSdk:
         return written
 
     def finish(self, metadata: Mapping[str, Any] | None = None, reason: str | None = None) -> bytes:
-        """The message has ended, and the stream.
+        """End the message and the stream.
 
         Args:
-            metadata: The message's metadata has this in the end, besides the usage of all calls.
-            reason: Why, in the protocol's word; the newest call's reason if None.
+            metadata: Final metadata of the message, besides the usage of all calls.
+            reason: The finish reason in the protocol's terms; by default that of the newest call.
         """
         usage = _total(self.parts)
         more = {**(metadata or {}), **({"usage": usage} if usage else {})}
@@ -93,19 +93,20 @@ class AiSdk:
         return self.boundary() + frame(ended) + _DONE
 
     def fail(self, text: str) -> bytes:
-        """The run has failed, and the stream ends."""
+        """End the stream with an error."""
         return self.parts.close() + frame({"type": "error", "errorText": text}) + _DONE
 
     def abort(self, reason: str) -> bytes:
-        """The run was stopped, and the stream ends."""
+        """End the stream of a run that was stopped."""
         return self.boundary() + frame({"type": "abort", "reason": reason}) + _DONE
 
-    # What is no token
+    # Events that are not tokens
 
     def custom(self, value: Any) -> bytes:
-        """What a node wrote: a part ``data-custom``, or ``data-NAME`` for ``{"type": NAME}``.
+        """A node's custom write: a part ``data-custom``, or ``data-NAME`` for ``{"type": NAME}``.
 
-        Its ``id`` becomes the part's, which later ones replace; with ``transient`` it is not kept.
+        Its ``id`` becomes the part's id, and later parts with that id replace it; with
+        ``transient`` the part is not stored.
         """
         written: dict[str, Any] = {"type": "data-custom", "data": value}
         if isinstance(value, Mapping):
@@ -119,10 +120,10 @@ class AiSdk:
         return self._note(frame(written))
 
     def asked(self, id: str, value: Any) -> bytes:
-        """An interrupt waits for an answer.
+        """Send an interrupt that waits for an answer.
 
-        LangChain's approvals of tool calls are asked for at the calls; their approvals' ids are
-        ``ID:0``, ``ID:1`` ... All else becomes a call of a tool named ``interrupt``.
+        LangChain's approvals of tool calls are requested at the calls, with the approval ids
+        ``ID:0``, ``ID:1`` ... Any other interrupt becomes a call of a tool named ``interrupt``.
         """
         requests = value.get("action_requests") if isinstance(value, Mapping) else None
         calls = [
@@ -147,7 +148,7 @@ class AiSdk:
         return self._note(asked + frame(ask))
 
     def answered(self, id: str, value: Any) -> bytes:
-        """An interrupt that became a call of its own has been answered."""
+        """Send the answer of an interrupt that became a tool call."""
         if value is False:
             return frame({"type": "tool-output-denied", "toolCallId": id})
         return frame({"type": "tool-output-available", "toolCallId": id, "output": value})
@@ -209,7 +210,7 @@ class AiSdk:
 
 
 def _total(parts: Parts) -> dict[str, int]:
-    """The tokens of all calls: those that went in, came out, and both."""
+    """The token counts of all calls: input, output and total."""
     found: dict[str, int] = {}
     for usage in parts.usage.values():
         for name in ("input_tokens", "output_tokens", "total_tokens"):

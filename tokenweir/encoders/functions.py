@@ -19,7 +19,7 @@ _logger = logging.getLogger("tokenweir.encoders")
 
 
 def _explained(error: Exception) -> str:
-    """An error as strangers may read it: only what Tokenweir itself says."""
+    """The text of an error that is safe for clients: only Tokenweir's own messages."""
     return str(error) if isinstance(error, TokenweirError) else "The run failed."
 
 
@@ -41,14 +41,14 @@ def encode_agui(
             which becomes ``CUSTOM`` events. Closed at the end, and when the client leaves.
         thread_id: The ``threadId`` of the request; one is made up if it is empty.
         run_id: The ``runId`` of the request, likewise.
-        explain: The text that the client is told of an error. The error itself is logged, and not
-            raised: the response ends with ``RUN_ERROR``.
+        explain: Returns the text about an error that the client gets. The error itself is logged,
+            not raised: the response ends with ``RUN_ERROR``.
 
     Returns:
         An iterator of whole events in UTF-8, from ``RUN_STARTED`` to ``RUN_FINISHED``.
 
     Raises:
-        TypeError: If it is no stream.
+        TypeError: If this is not a stream.
     """
     is_async("encode_agui", stream)
     writer = AgUi()
@@ -87,14 +87,14 @@ def encode_ai_sdk(
             which becomes parts ``data-custom``, or ``data-NAME`` for ``{"type": NAME}``. Closed at
             the end, and when the client leaves.
         message_id: The id of the message; the client makes one up if it is None.
-        explain: The text that the client is told of an error. The error itself is logged, and not
-            raised: the stream ends with ``error``.
+        explain: Returns the text about an error that the client gets. The error itself is logged,
+            not raised: the stream ends with ``error``.
 
     Returns:
         An iterator of whole events in UTF-8, from ``start`` to ``[DONE]``.
 
     Raises:
-        TypeError: If it is no stream.
+        TypeError: If this is not a stream.
     """
     is_async("encode_ai_sdk", stream)
     writer = AiSdk()

@@ -1,11 +1,11 @@
-"""What a stream of tokens says, sorted into parts of messages. No I/O.
+"""Sorts a stream of tokens into parts of messages. No I/O.
 
-Front ends do not read chunks: they are told that a text begins, what it goes on with, and that it
-has ended; likewise reasoning and tool calls. ``Parts`` finds that out, the same for every protocol;
-a ``Dialect`` writes it. ``agui.py`` and ``ai_sdk.py`` are the dialects.
+Front ends do not read chunks but events: a text starts, continues and ends; likewise reasoning and
+tool calls. ``Parts`` derives these events, the same for every protocol; a ``Dialect`` writes them.
+``agui.py`` and ``ai_sdk.py`` are the dialects.
 
-A text that goes on is most of what comes. So each part knows the bytes around its texts, and
-whoever has a text as JSON already puts it there without asking anybody else.
+Most events continue a text. So each part stores the bytes around its texts, and a caller that
+already has a text as JSON can insert it without involving the dialect.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _ENCODER = msgspec.json.Encoder(enc_hook=str)
 
 
 def frame(value: Mapping[str, Any]) -> bytes:
-    """A value as one server-sent event. What JSON does not know becomes its text."""
+    """A value as one server-sent event. Values that JSON lacks become text."""
     return b"data: %s\n\n" % _ENCODER.encode(value)
 
 
 class Said:
-    """What one model call says: a message.
+    """The message of one model call.
 
     Attributes:
-        id: The message's id; made up for what a node writes by hand without one.
-        about: Where it comes from: ``node``, ``tags`` and ``model``, those that are known.
+        id: The message's id; generated if a node writes a message by hand without one.
+        about: Its origin: ``node``, ``tags`` and ``model``, as far as known.
         namespace: The path of the subgraph that it comes from.
-        parts: What it said, in order.
-        usage: The tokens that it took, as LangChain counts them; None until that is known.
+        parts: Its parts, in order.
+        usage: Its token counts in LangChain's form; None until they are known.
         over: Whether it has ended.
     """
 
@@ -58,17 +58,17 @@ class Said:
 
 
 class Part:
-    """A stretch of one kind of a message.
+    """A contiguous part of a message, of one kind.
 
     Attributes:
         kind: Text, reasoning, or a tool call, whose texts are its arguments as JSON.
-        id: No other part of the stream has it; of a tool call that of the call.
+        id: An id that is unique in the stream; for a tool call, the call's id.
         name: The name of the tool.
         said: The message.
-        texts: What has come of it, each as a JSON string.
+        texts: Its texts so far, each as a JSON string.
         open: Whether more may come.
-        head: What a dialect writes before a text that goes on.
-        tail: What it writes behind it.
+        head: The bytes that a dialect writes before each further text.
+        tail: The bytes that it writes after it.
     """
 
     __slots__ = ("head", "id", "kind", "name", "open", "said", "tail", "texts")
@@ -86,24 +86,24 @@ class Part:
 
     @property
     def body(self) -> bytes:
-        """All that has come, as one JSON string."""
+        """The texts so far, as one JSON string."""
         return b'"%s"' % b"".join(text[1:-1] for text in self.texts)
 
     @property
     def text(self) -> str:
-        """All that has come."""
+        """The texts so far."""
         found: str = msgspec.json.decode(self.body)
         return found
 
 
 class Result(NamedTuple):
-    """What a tool gave.
+    """The result of a tool.
 
     Attributes:
         id: The id of the tool's message.
         call_id: The call that it answers.
         value: The message's content.
-        failed: Whether the tool says that it failed.
+        failed: Whether the tool reported a failure.
         namespace: The path of the subgraph that it comes from.
     """
 
@@ -120,26 +120,26 @@ class Result(NamedTuple):
 
 
 Item: TypeAlias = "Said | Result | bytes"
-"""What a reader has been shown: a message, a tool's result, or what a dialect noted."""
+"""Something that a reader was shown: a message, a tool's result, or a dialect's own note."""
 
 
 class Dialect(Protocol):
-    """How a protocol writes what is said."""
+    """Writes the events of a protocol."""
 
     def begin(self, part: Part) -> bytes:
-        """A part begins: sets what stands around its texts."""
+        """Start a part; sets its ``head`` and ``tail``."""
         ...
 
     def end(self, part: Part) -> bytes:
-        """A part has ended."""
+        """End a part."""
         ...
 
     def result(self, result: Result) -> bytes:
-        """A tool has answered."""
+        """Write a tool's result."""
         ...
 
     def void(self, gone: Said, left: Sequence[Item]) -> bytes:
-        """All that a message said is void; ``left`` is what else was shown."""
+        """Remove a void message; ``left`` is everything else that was shown."""
         ...
 
 
@@ -147,9 +147,9 @@ class Parts:
     """Takes the tokens of one run for one reader.
 
     Attributes:
-        items: What was shown since ``forget``, in the order in which it began.
-        usage: The tokens of all calls by provider and model, as LangChain counts them.
-        finish_reason: Why the newest call that said so ended, in the provider's word.
+        items: The items shown since ``forget``, in the order in which they began.
+        usage: The token counts of all calls by provider and model, in LangChain's form.
+        finish_reason: The provider's finish reason of the newest call that has one.
     """
 
     def __init__(self, dialect: Dialect) -> None:
@@ -165,10 +165,10 @@ class Parts:
     def feed(
         self, message: Any, metadata: Mapping[str, Any], namespace: Sequence[str] = ()
     ) -> bytes:
-        """What to write for one token: a chunk, or a whole message; b"" if nothing.
+        """The bytes to write for one token (a chunk or a whole message); may be empty.
 
         Args:
-            message: A LangChain message, the same as plain data, or what a node wrote by hand.
+            message: A LangChain message, the same as plain data, or a node's custom write.
             metadata: LangGraph's metadata of the call.
             namespace: The path of the subgraph that it comes from.
         """
@@ -183,7 +183,7 @@ class Parts:
         whole = isinstance(kind, str) and not kind.endswith("Chunk")
         said = self._known.get(key)
         if whole and (kind != "ai" or said is not None):
-            return b"" if said is None else self._close(said)  # said already, token by token
+            return b"" if said is None else self._close(said)  # already written, token by token
         if said is None or (said.over and not isinstance(key, str)):
             said = self._known[key] = self._new(message, metadata, namespace)
         written = b"".join(self._say(said, message))
@@ -193,22 +193,22 @@ class Parts:
         return written
 
     def writing(self, message: Any, metadata: Mapping[str, Any]) -> Part | None:
-        """The text of a message that is open, for ``put``; None if none is."""
+        """The open text part of a message, for ``put``; None if there is none."""
         said = self._known.get(call_of(message, metadata))
         part = None if said is None else said.writing
         return part if part is not None and part.kind == "text" else None
 
     def note(self, written: bytes) -> bytes:
-        """Have something be written again with the rest, if what was shown must be."""
+        """Note bytes that must be repeated if the shown items are written again."""
         self.items.append(written)
         return written
 
     def close(self) -> bytes:
-        """End all that is open."""
+        """End all open parts."""
         return b"".join(self._close(item) for item in self.items if isinstance(item, Said))
 
     def forget(self) -> None:
-        """What was shown so far stays as it is, whatever comes. Nothing of it may be open."""
+        """Make everything shown so far permanent. None of it may be open."""
         self.items.clear()
 
     def call(self, name: str, args: Any) -> str | None:
@@ -225,7 +225,7 @@ class Parts:
     # Inside
 
     def _goes_on(self, chunk: AIMessageChunk) -> Part | None:
-        """The text that a chunk goes on with, if there is nothing else in it, as in most."""
+        """The open text part that a chunk continues, if the chunk has nothing else."""
         said = self._known.get(chunk.id)
         if (
             said is None

@@ -1,4 +1,4 @@
-"""A graph's picture as shapes, in points: what ``_svg.py`` and ``_png.py`` write down."""
+"""A graph's picture as shapes, in points, which ``_svg.py`` and ``_png.py`` draw."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["FILL", "INK", "SOFT", "Arrow", "Drawing", "Point", "drawing_of", "is
 INK, FILL, SOFT = "#334155", "#eef2ff", "#94a3b8"
 _MARGIN = 16
 _LOOP = 34
-"""How far the way of a node to itself, with its label, stands out on the right."""
+"""How far a node's edge to itself, with its label, extends to the right."""
 
 Point = tuple[float, float]
 
@@ -21,11 +21,11 @@ class Arrow(NamedTuple):
     """An edge, from border to border.
 
     Attributes:
-        way: Where it leads, from point to point: straight for ``L``; for ``Q`` and ``C`` the
-            points between the first and the last are those of a Bezier curve.
+        way: Its points: connected straight for ``L``; for ``Q`` and ``C`` the points between the
+            first and the last are the control points of a Bezier curve.
         curve: One of SVG's letters for paths.
         label: A choice's name, or "".
-        at: Where the label's middle is.
+        at: The middle of the label.
         dashed: Whether the edge is conditional.
     """
 

@@ -1,4 +1,4 @@
-"""What the ready graphs share: tagged models, and a ``graph`` that is built at first use."""
+"""Shared by the ready graphs: tagged models, and a ``graph`` that is built at first use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def tagged(model: BaseChatModel | str | None, *tags: str) -> BaseChatModel:
 def graph_on_demand(module: str, build: Callable[[], Any]) -> Callable[[str], Any]:
     """A module's ``__getattr__`` that builds its ``graph`` at first use.
 
-    So importing a ready graph for its ``build`` chooses no model and needs no key.
+    This way, importing a ready graph for its ``build`` chooses no model and needs no key.
     """
 
     def get(name: str) -> Any:

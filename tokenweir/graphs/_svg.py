@@ -1,8 +1,8 @@
-"""A graph's picture as SVG, with nothing but the standard library.
+"""A graph's picture as SVG, made with the standard library alone.
 
-Each node is a ``<g class="node" data-node="NAME">``, so that a page can light it; a subgraph's are
-called by its name and theirs, ``editor:write``. Colours are plain attributes, which a page's own
-style sheet goes over.
+Each node is a ``<g class="node" data-node="NAME">``, which a page can highlight; the nodes of a
+subgraph are named ``editor:write``. Colours are plain attributes, which a page's style sheet
+overrides.
 """
 
 from __future__ import annotations

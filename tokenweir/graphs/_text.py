@@ -45,7 +45,7 @@ def _draw_line(canvas: _Canvas, line: Line, top: dict[float, int], layer: int) -
     """An edge: down (or up) from its source, across if it must, and into its target."""
     row, last = top[line.source.y], top[line.target.y]
     step = 1 if last > row else -1
-    # Edges that lead back stand beside those that lead on.
+    # Edges that lead back are drawn beside those that lead forward.
     columns = [round(x / _CELL) + (0 if step > 0 else 2) for x, _ in line.points]
     if len(columns) == 2 and len(
         {y for y in top.values() if min(row, last) < y < max(row, last)}

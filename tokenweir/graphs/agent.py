@@ -9,8 +9,8 @@ graph TD;
 ```
 
 The embedded model is small for an agent. It is shown a conversation in which each tool is used
-(``agent_examples.py``) and takes the likeliest token each time; so it works plain sums out and
-tells the time. It loses parentheses, and it answers nothing but such questions.
+(``agent_examples.py``) and takes the likeliest token each time; this way it works out plain sums
+and tells the time. It drops parentheses, and cannot answer other questions.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What the ready graph ``agent`` shows the embedded model before a question.
+"""The examples that the ready graph ``agent`` shows the embedded model before a question.
 
 ``EXAMPLES`` is a conversation in which each tool is used. A model of 135 million parameters learns
-from it what descriptions of tools do not tell it: of 20 plain sums and questions about the time it
-answered 20 right so, and 3 by the descriptions.
+more from it than from descriptions of tools: it answered 20 of 20 plain sums and questions about
+the time correctly with the examples, and 3 with the descriptions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LIKELIEST: dict[str, Any] = {
     "temperature": 0,
     "extra_body": {"repeat_penalty": 1.0, "dry_multiplier": 0.0},
 }
-"""Settings of a call with which the model repeats a question's numbers as they are."""
+"""Settings of a call with which the model repeats a question's numbers unchanged."""
 
 
 def _example(question: str, tool: str, arguments: dict[str, str], answer: str) -> list[BaseMessage]:

@@ -1,7 +1,7 @@
-"""The tools of the ready graph ``agent``: what a language model is bad at and a computer is not.
+"""The tools of the ready graph ``agent``, for tasks that language models are bad at.
 
-They work offline. A tool that fails raises ``ValueError``. ``ToolNode`` gives the message to the
-model, so it says what would have worked.
+They work offline. A tool that fails raises ``ValueError``. ``ToolNode`` passes the message to the
+model, so the message says what would have worked.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ TOOLS = [calculate, current_time, count_letters]
 
 _LONGEST = 200
 _MOST_BITS = 10_000
-"""The size of the largest number. Without it two powers in an expression could fill the memory."""
+"""The size of the largest number. Without it, two powers in an expression could exhaust memory."""
 
 _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,

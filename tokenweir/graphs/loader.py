@@ -51,7 +51,7 @@ def load(spec: str) -> Any:
 
 
 def ready_graphs() -> dict[str, str]:
-    """The names of the ready graphs, each with a line about it. None of them is imported."""
+    """The names of the ready graphs, each with a line about it. This imports none of them."""
     found = {}
     for path in sorted(Path(__file__).parent.glob("*.py")):
         source = path.read_text(encoding="utf-8")

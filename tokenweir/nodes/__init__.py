@@ -1,1 +1,1 @@
-"""What a node calls: models, the token writer, and ``@node``."""
+"""Helpers for nodes: the token writer, and ``@node``."""

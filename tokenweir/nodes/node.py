@@ -1,6 +1,6 @@
 """``@node``: the config reaches the model calls inside a node, on Python 3.10 as on 3.11.
 
-From Python 3.11 on, what a node calls gets the node's config by itself. On Python 3.10 the node
+From Python 3.11 on, calls in a node find the node's config by themselves. On Python 3.10 the node
 must take ``config`` and pass it on, unless it has ``@node``. Passing it by hand works everywhere.
 """
 
@@ -28,7 +28,7 @@ def node(function: F) -> F:
     ``store`` ...). Name, signature and type hints stay as they are. From Python 3.11 on the
     function itself is returned.
 
-    ``interrupt()``, the ``writer`` and ``get_config()`` work in the node, too. In an async node
+    ``interrupt()``, the ``writer`` and ``get_config()`` also work in the node. In an async node
     without ``@node`` they fail on Python 3.10.
     """
     if not callable(function):

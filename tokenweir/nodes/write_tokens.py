@@ -83,7 +83,7 @@ def write_tokens(
 
     Raises:
         StreamError: If the response fails. The tokens before the failure have been written.
-        TokenweirError: If writer or config are left out where they cannot be found.
+        TokenweirError: If writer or config are left out and cannot be found.
     """
     if inspect.isawaitable(response) or hasattr(response, "__aiter__"):
         return _write(response, writer, config, tags)
@@ -132,7 +132,7 @@ def _check(response: Any, method: str) -> None:
 
 
 class _Answer:
-    """The answer of one call: its metadata, and what of it has come."""
+    """The answer of one call: its metadata, and the chunks so far."""
 
     def __init__(
         self, writer: Writer | None, config: RunnableConfig | None, tags: Sequence[str]
@@ -159,7 +159,7 @@ class _Answer:
         self.characters = 0
 
     def take(self, item: Any) -> bool:
-        """Write one chunk of the answer, and return whether it held anything."""
+        """Write one chunk of the answer, and return whether it had content."""
         if not isinstance(item, dict) and not hasattr(item, "model_dump"):
             raise TypeError(
                 "write_tokens takes chunks as the openai client gives them, or dicts like them, "

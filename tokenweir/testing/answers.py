@@ -1,6 +1,6 @@
-"""Sends the answers of a scripted provider: whole or streamed, at their pace, cut as scripted.
+"""Sends the answers of a scripted provider: whole or streamed, at the scripted pace, with faults.
 
-HTTP is written by hand, because its bytes must be able to go wrong.
+HTTP is written by hand, so that its bytes can be wrong on purpose.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Gate:
             await self._opened.wait()
 
     def open(self) -> None:
-        """Let the waiting answers look again."""
+        """Wake the waiting answers, to check again."""
         self._opened.set()
         self._opened = asyncio.Event()
 

@@ -29,8 +29,8 @@ from tokenweir.testing.reply import Reply
 __all__ = ["Provider"]
 
 _SMALL_BUFFER = 8_192
-"""Bytes that the kernel and the loop may hold for a client that does not read. They are few, so
-that the server feels such a client after a few dozen tokens, not after thousands."""
+"""Bytes that the kernel and the loop may buffer for a client that does not read. They are few, so
+that such a client slows the server down after a few dozen tokens, not after thousands."""
 
 
 Rule = Callable[[RecordedRequest], bool]
@@ -39,8 +39,8 @@ Rule = Callable[[RecordedRequest], bool]
 class Provider:
     """A scripted provider on a loopback port.
 
-    A request gets the reply of the first rule (``on``) that matches it; else the next reply of the
-    queue (``reply``); else ``default``, which repeats the prompt.
+    A request gets the reply of the first rule (``on``) that matches it, or else the next reply of
+    the queue (``reply``), or else ``default``, which echoes the prompt.
     """
 
     def __init__(self, *, models: tuple[str, ...] = ("gpt-4o-mini",)) -> None:
@@ -58,14 +58,14 @@ class Provider:
     # The script
 
     def reply(self, *replies: Reply | str) -> None:
-        """Answer the next requests with these replies, in turn."""
+        """Answer the next requests with these replies, in order."""
         self._queue.extend(_as_reply(reply) for reply in replies)
 
     def on(self, what: str | Rule, *replies: Reply | str) -> None:
-        """Answer requests whose last message holds ``what`` (or for which it is true) with these.
+        """Answer requests whose last message contains ``what`` (or for which it returns true).
 
-        Several replies are given in turn, and the last one from then on. Use it for nodes that run
-        at the same time, because the order of their requests is not fixed.
+        Several replies are used in order, and the last one from then on. Use it for nodes that run
+        in parallel, because the order of their requests is not fixed.
         """
         rule = what if callable(what) else (lambda request: what in request.prompt)
         self._rules.append((rule, deque(_as_reply(reply) for reply in replies)))
@@ -73,7 +73,7 @@ class Provider:
     def release(self) -> None:
         """Release the replies that wait, or will wait, at their ``hold_after``.
 
-        This holds for the requests so far (see ``wait_for_requests``), not for later ones.
+        This applies to the requests so far (see ``wait_for_requests``), not to later ones.
         """
         with self._news:
             for request in self.requests:
@@ -104,7 +104,7 @@ class Provider:
         return len(self._open)
 
     def wait_for_requests(self, count: int, timeout: float = 60.0) -> list[RecordedRequest]:
-        """Wait until so many requests have come. Raises TimeoutError after ``timeout`` seconds."""
+        """Wait for ``count`` requests in all. Raises TimeoutError after ``timeout`` seconds."""
         with self._news:
             if not self._news.wait_for(lambda: len(self.requests) >= count, timeout):
                 raise TimeoutError(f"{len(self.requests)} of {count} requests came in {timeout} s")
@@ -160,7 +160,7 @@ class Provider:
         self._stop = asyncio.Event()
         self._gate = Gate()
         listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        # Accepted sockets inherit it. So a client that does not read is felt early.
+        # Accepted sockets inherit it, so a client that does not read slows the server down early.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SMALL_BUFFER)
         self._port = listening.getsockname()[1]
         server = await asyncio.start_server(self._accept, sock=listening, limit=1 << 24)
@@ -210,7 +210,7 @@ class Provider:
         writer: asyncio.StreamWriter,
         number: int,
     ) -> bytes | None:
-        """Serve one request; what was read of the next, or None when the connection is over."""
+        """Serve one request. Returns bytes of the next one, or None if the connection has ended."""
         try:
             head = early + await reader.readuntil(b"\r\n\r\n")
         except asyncio.IncompleteReadError:
@@ -230,7 +230,7 @@ class Provider:
             self._news.notify_all()
         answer = Answering(request, self._choose, self.models, self._gate, writer)
         answering = asyncio.ensure_future(answer.run(method))
-        # While nothing is written, only reading on tells that the client has left.
+        # While nothing is written, only a read shows that the client has left.
         reading = asyncio.ensure_future(reader.read(1))
         try:
             await asyncio.wait({reading, answering}, return_when=asyncio.FIRST_COMPLETED)

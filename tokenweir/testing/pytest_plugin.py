@@ -1,6 +1,6 @@
 """The pytest plugin that comes with Tokenweir: a scripted provider as a fixture.
 
-It is found by installing the package; nothing is imported until a test asks for the fixture.
+pytest finds it once the package is installed; it imports nothing until a test uses the fixture.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class RecordedRequest:
             raise TimeoutError(f"the request is still {self.state} after {timeout} s: {self!r}")
 
     async def aclosed(self, timeout: float | None = None) -> None:
-        """As ``wait_closed``, without blocking the event loop."""
+        """Like ``wait_closed``, without blocking the event loop."""
         await asyncio.to_thread(self.wait_closed, timeout)
 
     def _end(self, state: State) -> None:

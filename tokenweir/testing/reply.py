@@ -37,8 +37,8 @@ class Reply:
     ``stall_after``. ``every`` and the faults of streams do not apply.
 
     Attributes:
-        text: The text, streamed word by word. Give ``tokens`` to cut it otherwise.
-        tokens: The tokens, or a number of tokens to make up while they are sent.
+        text: The text, streamed word by word. Give ``tokens`` to divide it differently.
+        tokens: The tokens, or a number of tokens to generate while they are sent.
         reasoning: Tokens of reasoning, sent before the text.
         reasoning_field: The name under which reasoning is sent.
         tool_calls: Tool calls, sent after the text.
@@ -47,8 +47,8 @@ class Reply:
         first_after: Seconds before the first token.
         hold_after: After this many tokens, wait for ``Provider.release()``.
         stall_after: After this many tokens, send nothing more until the client leaves.
-        stall_comments: While stalled, send a comment every so many seconds, as providers do to keep
-            a connection alive.
+        stall_comments: While stalled, send a comment at this interval in seconds, as providers do
+            to keep a connection alive.
         cut_after: After this many tokens, end the connection as ``cut`` says: in the middle of an
             ``"event"``, cleanly but without an end (``"eof"``), or with a TCP ``"reset"``.
         error_after: After this many tokens, send an error event and end.
@@ -58,8 +58,8 @@ class Reply:
         message: The text of errors.
         usage: Report usage: when the client asked for it, ``"always"``, or ``"never"``.
         finish_reason: The finish reason; by default ``stop``, or ``tool_calls`` with tool calls.
-        split: Cut the response every so many bytes; or at random places, with a seed:
-            ``("random", 7)``. Each part is sent by itself.
+        split: Divide the response after every this many bytes, or at random places with a seed:
+            ``("random", 7)``. Each part is sent separately.
         newline: The end of lines.
         comments: An SSE comment before each event.
         role_everywhere: Repeat the role in every delta, as some providers do.
@@ -84,7 +84,7 @@ class Reply:
     garbage_after: int | None = None
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
-    message: str = "the provider was told to fail"
+    message: str = "the provider was scripted to fail"
     usage: Literal["asked", "always", "never"] = "asked"
     finish_reason: str | None = None
     split: int | tuple[Literal["random"], int] | None = None
@@ -95,7 +95,7 @@ class Reply:
     logprobs: bool = False
 
     def text_tokens(self) -> Iterator[str]:
-        """The tokens of the text, one by one. Made-up tokens are made when they are asked for."""
+        """The tokens of the text, one by one. Generated tokens are made as they are needed."""
         if isinstance(self.tokens, int):
             for number in range(self.tokens):
                 yield f" t{number}"
@@ -117,7 +117,7 @@ class Reply:
         return len(self.tokens) if self.tokens is not None else sum(1 for _ in self.text_tokens())
 
     def parts(self, data: bytes, chance: random.Random) -> Iterator[bytes]:
-        """The bytes as they are written: whole, or cut where ``split`` says."""
+        """The bytes in the parts in which they are written, as ``split`` says."""
         if self.split is None or not data:
             yield data
             return

@@ -1,7 +1,7 @@
-"""Which lane a token goes to, and what stands in each lane. No terminal, no I/O.
+"""Assigns tokens to lanes, and holds the content of each lane. No terminal, no I/O.
 
-Calls with the same name (their tags, else their node) follow one another in one lane. If a call
-begins while another of its name still runs, it gets a numbered lane of its own. Lanes never mix.
+Calls with the same name (their tags, else their node) follow each other in one lane. If a call
+begins while another of its name still runs, it gets a separate, numbered lane.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from tokenweir.streaming.content import Kind, Piece, call_of, is_cut, is_last, p
 __all__ = ["Board", "Lane", "lane_name"]
 
 IDLE = 100
-"""A lane gives up its place on the screen after so many tokens of other lanes."""
+"""A lane gives up its place on the screen after this many tokens of other lanes."""
 
 
 class _Turn(NamedTuple):
-    """Where in the run a call was made: the graph or subgraph, and its step."""
+    """The place of a call in the run: the graph or subgraph, and the step."""
 
     graph: str
     step: int | None
@@ -34,7 +34,7 @@ class _Turn(NamedTuple):
         return cls(graph, step if isinstance(step, int) else None)
 
     def follows(self, other: _Turn) -> bool:
-        """Whether the other's node is done: a step begins when the step before it is over."""
+        """Whether the other's node is done: a step begins when the previous one is over."""
         if self.graph != other.graph or self.step is None or other.step is None:
             return False
         return self.step > other.step
@@ -76,12 +76,12 @@ class Lane:
         self.tokens += 1
 
     def cut(self, call: Hashable) -> None:
-        """The answer of the call was cut off: ``…`` says so."""
+        """Mark the answer of a call as cut off, with ``…``."""
         if call == self._call:
             self._add(visible("…", self._encoding))
 
     def end(self, call: Hashable) -> None:
-        """The call is over; the next one of this name may follow here."""
+        """End a call, so that the next one of this name may follow here."""
         if call == self._call:
             self.ended = True
 
@@ -167,7 +167,7 @@ class Board:
         return lane if found or cut else None
 
     def shown(self, places: int) -> list[Lane]:
-        """The lanes to show in so many places. A running lane keeps its place."""
+        """The lanes to show if there is room for ``places``. A running lane keeps its place."""
         del self._shown[places:]
         hidden = [lane for lane in self.lanes if lane not in self._shown]
         free = places - len(self._shown)

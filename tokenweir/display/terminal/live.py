@@ -1,7 +1,7 @@
 """Lanes on a terminal: one per tag, side by side, filling as tokens come.
 
-Before the first token the screen is left alone. While the run lasts, a long lane shows its tail; at
-the end every lane is printed whole.
+Nothing is drawn before the first token. During the run, a long lane shows its tail; at the end
+every lane is printed whole.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _in_rows(lanes: Sequence[Lane], columns: int) -> list[Sequence[Lane]]:
 
 
 def _row(cells: Sequence[tuple[Lane, list[Line]]], shape: tuple[int, ...]) -> Table:
-    """Lanes side by side, all of the height of the highest."""
+    """Lanes side by side, all as high as the highest."""
     columns, width = shape
     height = max(len(lines) for _, lines in cells) + 2
     row = Table.grid(padding=0)
@@ -180,7 +180,7 @@ class Shape(NamedTuple):
 
 
 def columns_for(count: int, width: int) -> int:
-    """How many of ``count`` lanes stand side by side in ``width`` cells; 1 stacks them."""
+    """How many of ``count`` lanes fit side by side in ``width`` cells; 1 stacks them."""
     return max(1, min(count, width // NARROWEST))
 
 

@@ -25,11 +25,11 @@ class PipeDisplay(Display):
         Why| did| the| cat| sit|?|
         In| sun|lit| patches|,|
 
-    A new line begins where the next token belongs to another model call, so calls that run at the
-    same time take turns line by line; filter the stream to see one alone. ``[void]`` ends the line
-    of an answer that does not count, because its call failed and is repeated; ``…`` ends one that
-    the limit of its tokens cut off. Reasoning, tool calls and tool results are not the model's
-    answer and are left out. A context manager; the line is ended on leaving.
+    A new line begins where the next token belongs to another model call, so parallel calls take
+    turns line by line; filter the stream to see only one. ``[void]`` ends the line of an answer
+    that is void, because its call failed and is repeated; ``…`` ends one that was cut off by its
+    token limit. Reasoning, tool calls and tool results are left out, because they are not the
+    model's answer. A context manager; leaving it ends the line.
 
     Args:
         file: Where to write; standard output by default. On a terminal (one that cannot show lanes)
@@ -91,7 +91,7 @@ class PipeDisplay(Display):
     def _escaped(self, text: str) -> str:
         if self._terminal:
             return visible(text, self._encoding)
-        # What the encoding lacks (or half a surrogate pair) must not end the run.
+        # Characters that the encoding lacks (or half a surrogate pair) must not end the run.
         return text.encode(self._encoding, "backslashreplace").decode(self._encoding)
 
     def _write(self, text: str) -> None:

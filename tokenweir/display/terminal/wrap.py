@@ -1,4 +1,4 @@
-"""Wraps text to a width while it still arrives. Each character is looked at once.
+"""Wraps text to a width while it still arrives. Each character is processed once.
 
 A full line never changes again. So a long answer costs no more per frame than a short one, and the
 text on the screen does not move. Widths are terminal cells: a Chinese character takes two.
@@ -22,7 +22,7 @@ class Wrap:
         self._lines: list[Line] = []
         self._line: Line = []
         self._cells = 0
-        self._word: Line = []  # what may still move to the next line as a whole
+        self._word: Line = []  # may still move to the next line as a whole
         self._word_cells = 0
 
     @property

@@ -1,7 +1,7 @@
-"""What every home of a server has to do: its store, event log, checkpoints and items.
+"""The contract of a server's home: its store, event log, checkpoints and items.
 
-One test for each promise. A home passes when a subclass does, in a suite with
-``asyncio_mode = "auto"``::
+There is one test for each guarantee. A home satisfies the contract if a subclass passes, in a suite
+with ``asyncio_mode = "auto"``::
 
     class TestMyHome(HomeChecks):
         @pytest.fixture
@@ -9,8 +9,8 @@ One test for each promise. A home passes when a subclass does, in a suite with
             async with my_home() as home:
                 yield home
 
-A home for several servers gives ``other``, too: a second one on the same data, as another server
-has it. No test waits for time to pass, but those of runs that are due later.
+A home for several servers also overrides ``other``: a second home on the same data, like that of
+another server. No test waits for time to pass, except those of runs that are due later.
 """
 
 from __future__ import annotations
@@ -32,5 +32,5 @@ class HomeChecks(RunChecks, ThreadChecks, EventChecks, CheckpointChecks, ItemChe
 
     @pytest.fixture
     async def other(self, home: Home) -> Home:
-        """The same data as another server has it; the same home, where one process has it all."""
+        """Another server's home on the same data; the same home if only one process can use it."""
         return home

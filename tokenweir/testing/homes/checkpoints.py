@@ -1,4 +1,4 @@
-"""What a home's checkpoints have to do, besides what LangGraph asks of every saver."""
+"""The contract of a home's checkpoints, beyond LangGraph's own contract of a saver."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _NEWEST: Any = {"configurable": {"thread_id": "thread", "checkpoint_ns": ""}}
 
 
 class CheckpointChecks:
-    """Checkpoints are never ahead of the record, and nobody but the holder of a run saves any.
+    """Checkpoints are never ahead of the record, and only the holder of a run can save any.
 
-    They are saved as a worker has it: under the config that it runs a graph with.
+    They are saved as a worker saves them: with the config with which it runs a graph.
     """
 
     @pytest.mark.parametrize("claims", [1, 2])
     async def test_nothing_is_saved_before_what_was_said(self, home: Home, claims: int) -> None:
-        """A checkpoint, and a node's writes, wait for the record: of a first claim as of others."""
+        """A checkpoint and a node's writes wait for the record, in a first claim and later ones."""
         hold = await _held(home, claims)
         asked = asyncio.Queue[tuple[str, int]]()
         may = asyncio.Event()
@@ -56,7 +56,7 @@ class CheckpointChecks:
 
     @pytest.mark.parametrize("claims", [1, 2])
     async def test_a_zombie_saves_nothing(self, home: Home, other: Home, claims: int) -> None:
-        """A server that was taken for dead saves neither a checkpoint nor writes."""
+        """A server that was considered dead can save neither a checkpoint nor writes."""
         old = await _held(home, claims)
         zombie = await home.log.writer(old.run.id, old.epoch)
 
@@ -78,7 +78,7 @@ class CheckpointChecks:
 
 
 async def _held(home: Home, claims: int) -> Hold:
-    """A run that server ``a`` has claimed, so many times."""
+    """A run that server ``a`` has claimed this many times."""
     await created(home, a_run("thread"))
     [hold] = await claimed(home)
     for _ in range(1, claims):

@@ -1,4 +1,4 @@
-"""What an event log has to do."""
+"""The contract of an event log."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["EventChecks"]
 
 
 class EventChecks:
-    """Readers, wherever they are."""
+    """Readers, on any server."""
 
     async def test_readers_before_during_and_after(self, home: Home, other: Home) -> None:
-        """Whenever a reader comes, and wherever, it gets all events in their order."""
+        """A reader gets all events in order, at any time and on any server."""
         run = a_run()
         await created(home, run)
         readers = [asyncio.ensure_future(read(each.log, run.id)) for each in (home, other)]
@@ -48,8 +48,8 @@ class EventChecks:
         assert newest.value[0]["content"] == "599"
 
     async def test_the_last_id(self, home: Home, other: Home) -> None:
-        """It is that of an event, also when a run was taken over and has said nothing since: who
-        reads up to it waits for nothing."""
+        """The last id belongs to an event, even if a run was taken over and has written nothing
+        since: reading up to it never waits."""
         run = a_run()
         await created(home, run)
         [hold] = await claimed(home)
@@ -67,7 +67,7 @@ class EventChecks:
         assert await other.store.finish(hold, writer, Outcome("success"))
 
     async def test_scanning(self, home: Home, other: Home) -> None:
-        """A scan gives what a reader gets, up to an id, of runs in progress and of those over."""
+        """A scan returns what a reader gets up to an id, for runs in progress and finished ones."""
         run = a_run()
         await created(home, run)
         [hold] = await claimed(home)
@@ -104,7 +104,7 @@ class EventChecks:
         return found
 
     async def test_only_an_end_looks_like_one(self, home: Home) -> None:
-        """Readers of a run that goes on, and those who wait, are cut off when the server stops."""
+        """When the server stops, readers of an unfinished run are cut off, even waiting ones."""
         run = a_run()
         await created(home, run)
         [hold] = await claimed(home)

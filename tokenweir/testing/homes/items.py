@@ -1,4 +1,4 @@
-"""What a home's key-value store has to do."""
+"""The contract of a home's key-value store."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ItemChecks:
     """Items, by owner."""
 
     async def test_items_are_their_owners(self, home: Home, other: Home) -> None:
-        """What an owner keeps is there on every server, under his own names, and nobody else's."""
+        """An owner's items are there on every server, and no other owner can see them."""
         ann, bob = home.items.of("ann"), home.items.of("bob")
         await ann.aput(("a", "b"), "key", {"n": 1})
         await bob.aput(("a",), "key", {"n": 2})
@@ -48,7 +48,7 @@ class ItemChecks:
         assert await ann.aget(("a", "b"), "key") is not None
 
     async def test_items_in_a_thread(self, home: Home) -> None:
-        """Code in a thread, as nodes that are no coroutines, puts and gets, too."""
+        """Code in a thread, such as a node that is a plain function, can put and get."""
         items = home.items.of("ann")
         await asyncio.to_thread(items.put, ("a",), "key", {"n": 1})
         item = await asyncio.to_thread(items.get, ("a",), "key")
@@ -56,7 +56,7 @@ class ItemChecks:
         assert item.value == {"n": 1}
 
     async def test_items_that_no_home_keeps(self, home: Home) -> None:
-        """What one home could not keep or search for is refused by each, and by its reason."""
+        """Items and keys that some home cannot store or search for are refused by every home."""
         items = home.items.of("ann")
         await items.aput(("a",), "kept", {"n": 2**64 - 1, "m": -(2**63)})
         for value in _VALUES:
@@ -74,7 +74,7 @@ class ItemChecks:
         assert await items.asearch((), offset=2**63 - 1) == []
 
     async def test_items_are_compared(self, home: Home) -> None:
-        """A filter with an operator passes over items without its key."""
+        """A filter with an operator skips items without its key."""
         for key, value in (("a", {"n": 1}), ("b", {"n": 3}), ("c", {"s": "x"}), ("d", {})):
             await home.items.aput(("ns",), key, value)
 

@@ -1,4 +1,4 @@
-"""How the checks make runs, claim, end and read them."""
+"""Helpers of the checks: make, claim, end and read runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIMITS = Limits()
 
 
 def a_run(thread_id: str = "", *, due_in: float = 0.0, **more: Any) -> Run:
-    """A run to be created: on a thread of its own, if none is named."""
+    """A run to create, by default on a new thread."""
     request = RunRequest(graph="graph", input={"topic": "cats"})
     due_at = now(due_in) if due_in else None
     thread_id = thread_id or new_id()
@@ -44,7 +44,7 @@ async def created(home: Home, *runs: Run) -> None:
 
 
 async def claimed(home: Home, server: str = "a", most: int = 10) -> list[Hold]:
-    """What a server may claim now."""
+    """Claim the runs that a server may claim now."""
     await home.store.heartbeat(server)
     return await home.store.claim(server, most)
 
@@ -57,7 +57,7 @@ async def finished(home: Home, hold: Hold, **outcome: Any) -> None:
 
 
 async def told(home: Home, server: str, count: int) -> list[Run]:
-    """The runs that a server is to stop, when there are so many."""
+    """The runs that a server has to stop, once there are this many."""
     found = await home.store.cancels(server)
     while len(found) < count:
         await asyncio.wait_for(home.store.work(server), 20)

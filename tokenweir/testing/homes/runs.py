@@ -1,4 +1,4 @@
-"""What a store has to do with runs."""
+"""The contract of a store for runs."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ __all__ = ["RunChecks"]
 
 
 class RunChecks:
-    """Runs: kept, taken in turns, cancelled, taken over."""
+    """Runs: stored, claimed in turns, cancelled, taken over."""
 
     async def test_a_run_is_kept_until_it_is_forgotten(self, home: Home) -> None:
-        """Its owner alone finds a run, with all that it was asked, before and after its end."""
+        """Only its owner finds a run, with its whole request, before and after its end."""
         run = a_run(owner="ann", metadata={"a": "b"})
         await created(home, run)
         [hold] = await claimed(home)
@@ -59,7 +59,7 @@ class RunChecks:
         assert await read(home.log, run.id) == []
 
     async def test_pages_of_runs(self, home: Home) -> None:
-        """A thread's runs come newest first, by status and by page, and of one owner."""
+        """A thread's runs are listed newest first, by status and page, for one owner."""
         runs = [a_run("thread") for _ in range(5)]
         await created(home, *runs)
         await claimed(home)
@@ -75,7 +75,7 @@ class RunChecks:
         assert {run.id for run in found} == set(ids[:2])
 
     async def test_a_thread_is_its_first_users(self, home: Home) -> None:
-        """Nobody else uses its id, for a run or for a thread."""
+        """No other owner can use its id, for a run or for a thread."""
         await created(home, a_run("one", owner="ann"), a_run("two", owner="ann", temporary=True))
         for thread in ("one", "two"):
             with pytest.raises(NotFoundError):
@@ -86,7 +86,7 @@ class RunChecks:
             await home.store.thread("two", "ann")  # temporary: without a record
 
     async def test_what_is_too_much_is_refused(self, home: Home) -> None:
-        """Too many that wait, too many that are not due, too many threads: each by its error."""
+        """Too many waiting runs, runs that are not due, and threads each have their own error."""
         limits = Limits(queue=2, delayed=1, threads=3)
         store = home.store
         for _ in range(2):
@@ -104,7 +104,7 @@ class RunChecks:
     # Turns
 
     async def test_runs_of_a_thread_take_turns(self, home: Home, other: Home) -> None:
-        """Of one thread one run is claimed at a time, in their order; other threads go on."""
+        """One run per thread is claimed at a time, in order; other threads are not delayed."""
         first, second, apart = a_run("thread"), a_run("thread"), a_run()
         await created(home, first, second, apart)
         held = await claimed(home, "a")
@@ -122,7 +122,7 @@ class RunChecks:
         assert (thread.status, thread.values) == ("idle", {"a": 1})
 
     async def test_no_more_than_asked_for(self, home: Home) -> None:
-        """A server claims as many as it has room for, but ends whatever is to be ended."""
+        """A server claims as many runs as it has room for, but all that only have to be ended."""
         runs = [a_run() for _ in range(3)]
         await created(home, *runs)
         assert len(await claimed(home, most=1)) == 1
@@ -131,7 +131,7 @@ class RunChecks:
         assert (hold.run.id, hold.run.stopping) == (runs[2].id, True)
 
     async def test_what_is_not_due_stands_in_nobodys_way(self, home: Home) -> None:
-        """Until its time a run is not claimed, and its thread is not busy for it."""
+        """Before its time a run is not claimed, and does not make its thread busy."""
         late, soon = a_run("thread", due_in=3600), a_run("thread", due_in=1.0)
         await created(home, late, soon)
         assert (await home.store.thread("thread", "")).status == "idle"
@@ -146,7 +146,7 @@ class RunChecks:
         assert found[0].run.id == soon.id
 
     async def test_reject(self, home: Home) -> None:
-        """A run that takes no second place is refused while another one of its thread is there."""
+        """A run with ``reject`` is refused while its thread has another run."""
         await created(home, a_run("thread"))
         with pytest.raises(ConflictError):
             await created(home, a_run("thread", strategy="reject"))
@@ -155,7 +155,7 @@ class RunChecks:
     async def test_a_run_that_stops_the_others(
         self, home: Home, other: Home, strategy: str
     ) -> None:
-        """The runs before it are to be stopped: by their holder, or by whoever claims them."""
+        """Earlier runs have to be stopped: by their holder, or by the worker that claims them."""
         runs = [a_run("thread"), a_run("thread")]
         await created(home, *runs)
         [held] = await claimed(home, "a")
@@ -175,7 +175,7 @@ class RunChecks:
     # Cancels
 
     async def test_cancelling_elsewhere(self, home: Home, other: Home) -> None:
-        """The holder is told of a cancel from another server, and those who wait of the end."""
+        """A cancel from another server reaches the holder, and the end reaches those who wait."""
         run = a_run()
         await created(home, run)
         [hold] = await claimed(home, "a")
@@ -191,7 +191,7 @@ class RunChecks:
             await other.store.request_cancel(run.id, "")
 
     async def test_undoing_at_the_last_moment(self, home: Home, other: Home) -> None:
-        """A run that is to be undone does not end before it is; then it is gone, for good."""
+        """A run to be rolled back does not end before the rollback; then it is gone."""
         run = a_run()
         await created(home, run)
         [hold] = await claimed(home, "a")
@@ -209,7 +209,7 @@ class RunChecks:
 
     @pytest.mark.parametrize("turns", range(5))
     async def test_leaving_while_there_is_work(self, home: Home, turns: int) -> None:
-        """A worker that waits for work can be cancelled at any moment, also as some comes."""
+        """A worker that waits for work can be cancelled at any moment, even as work arrives."""
 
         async def work() -> None:
             while True:
@@ -227,7 +227,7 @@ class RunChecks:
     # Taking over
 
     async def test_a_zombie_is_refused(self, home: Home, other: Home) -> None:
-        """A server that was taken for dead and goes on changes no event, no end, no state."""
+        """A server that was considered dead and continues changes no event, no end, no state."""
         run = a_run("thread")
         await created(home, run)
         [old] = await claimed(home, "a")
@@ -262,7 +262,7 @@ class RunChecks:
         assert (await home.store.run(run.id, "")).status == "success"
 
     async def test_giving_back(self, home: Home, other: Home) -> None:
-        """A run that is given back is claimed by the next who asks, before its thread's others."""
+        """A run that is given back is claimed next, before the other runs of its thread."""
         runs = [a_run("thread"), a_run("thread")]
         await created(home, *runs)
         [hold] = await claimed(home, "a")
@@ -276,7 +276,7 @@ class RunChecks:
     # Keeping
 
     async def test_what_is_old(self, home: Home) -> None:
-        """Runs that are over come oldest first; threads without runs by when they were changed."""
+        """Finished runs are listed oldest first; threads without runs by their last change."""
         runs = [a_run("thread"), a_run(temporary=True), a_run(due_in=60, temporary=True)]
         await created(home, *runs)
         for hold in await claimed(home):

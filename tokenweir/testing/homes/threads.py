@@ -1,4 +1,4 @@
-"""What a store has to do with threads and assistants."""
+"""The contract of a store for threads and assistants."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ThreadChecks:
     """Threads and assistants."""
 
     async def test_a_locked_thread_stands_still(self, home: Home, other: Home) -> None:
-        """While the API changes a thread no run of it is claimed."""
+        """While the API changes a thread, none of its runs is claimed."""
         await home.store.create_thread(Thread(id="thread", metadata={"a": 1}), LIMITS)
         with contextlib.suppress(KeyError):
             async with home.store.locked("thread", "") as thread:
@@ -46,7 +46,7 @@ class ThreadChecks:
             await home.store.thread("thread", "")
 
     async def test_turns(self, home: Home, other: Home) -> None:
-        """Runs are numbered in the order in which they begin, and no number is given twice."""
+        """Runs are numbered in the order in which they begin, and no number is used twice."""
         first, second, third = a_run("thread"), a_run("thread"), a_run("thread")
         await created(home, first, second, third)
         assert await other.store.latest("thread", "") is None
@@ -72,7 +72,7 @@ class ThreadChecks:
         assert latest.id == third.id
 
     async def test_who_waits_for_a_turn_on_a_thread_that_goes(self, home: Home) -> None:
-        """is told that it is gone; and of another owner's thread, that there is none."""
+        """Waiting for a turn fails when the thread is deleted, or belongs to another owner."""
         await home.store.create_thread(Thread(id="thread"), LIMITS)
         waiting = asyncio.ensure_future(home.store.next_turn("thread", "", 0))
         with pytest.raises(NotFoundError):
@@ -82,7 +82,7 @@ class ThreadChecks:
             await asyncio.wait_for(waiting, 20)
 
     async def test_searching_threads(self, home: Home) -> None:
-        """By owner, id, status, metadata and values; sorted, in pages, with their number."""
+        """Threads are found by owner, id, status, metadata and values; sorted, paged, counted."""
         for number in range(5):
             metadata = {"odd": number % 2 == 1, "n": number}
             thread = Thread(id=f"t{number}", owner="ann", metadata=metadata, values={"n": number})
@@ -102,7 +102,7 @@ class ThreadChecks:
         assert await search("bob", ThreadSearch(limit=10)) == ([], 0)
 
     async def test_ids_that_nothing_has(self, home: Home) -> None:
-        """Whatever a client asks for by a text with a NUL, it is not there."""
+        """Looking anything up by a text with a NUL finds nothing."""
         odd = "a\0b"
         with pytest.raises(NotFoundError):
             await home.store.thread(odd, "")
@@ -114,7 +114,7 @@ class ThreadChecks:
         assert await home.store.unfinished("", ids=[odd]) == []
 
     async def test_assistants(self, home: Home) -> None:
-        """Everybody sees those of no owner, each his own; so many each."""
+        """All owners see assistants without an owner, and each its own, up to a limit."""
         own = Assistant(id="own", graph="graph", name="graph", metadata={"created_by": "system"})
         await home.store.create_assistant(own)
         made = Assistant(id="made", graph="graph", owner="ann", name="Brief", metadata={"a": 1})
