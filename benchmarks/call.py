@@ -1,8 +1,8 @@
 """Where the CPU time of one call goes: ``python -m benchmarks.call [WAY ...]``.
 
-A reply of one token, read again and again by each way in turn. A timer of CPU time interrupts it,
-and the package whose Python function is running then gets the sample; what is written in C counts
-for the function that called it. The figures are microseconds per call.
+Each way in turn reads a reply of one token again and again. A timer of CPU time interrupts it, and
+the sample goes to the package whose Python function is running; code written in C counts for the
+function that called it. The figures are microseconds per call.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _package(file: str) -> str:
 
 
 class _Sampled:
-    """A way, and how often which package was found running."""
+    """A way, and the number of samples of each package."""
 
     def __init__(self, way: Way, loop: asyncio.AbstractEventLoop) -> None:
         self._way = way
@@ -53,7 +53,7 @@ class _Sampled:
         self._reply(_WARM_UP)
 
     def measure(self, calls: int) -> None:
-        """Make so many calls."""
+        """Make this many calls."""
         gc.collect()
         before = signal.signal(signal.SIGPROF, self._sample)
         began = time.process_time()

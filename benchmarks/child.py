@@ -1,7 +1,7 @@
-"""The process that is measured: ``python -m benchmarks.child``, told what to do on standard input.
+"""The measured process: ``python -m benchmarks.child``, which reads jobs from standard input.
 
-One line of JSON each way. It holds one way, and nothing of the benchmarks that costs anything: all
-else is done by its parent. It ends when its standard input does.
+Jobs and answers are lines of JSON. The process runs one way, and does nothing else that takes time:
+its parent does the rest. It ends when its standard input ends.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ __all__ = ["Measured"]
 
 @dataclass(frozen=True)
 class Measured:
-    """What a measurement gave.
+    """The result of a measurement.
 
     Args:
-        cpu: Seconds of this process's CPU time, all its threads.
-        wall: Seconds that it took.
+        cpu: Seconds of this process's CPU time, in all its threads.
+        wall: Seconds of wall-clock time.
         first: Seconds from the call to the first token, the median over the replies.
         memory: Bytes by which the process had grown when every reply had its first token.
     """
@@ -43,7 +43,7 @@ class Measured:
 
 
 class Child:
-    """Runs replies by one way, in one event loop or in threads, and takes the time."""
+    """Reads replies by one way, in one event loop or in threads, and measures the time."""
 
     def __init__(self, name: str, task: Task) -> None:
         self._way = make(name, task)
@@ -53,7 +53,7 @@ class Child:
         self._pool = ThreadPoolExecutor(max_workers=1024)
 
     def replies(self, script: Script, streams: int, repeat: int) -> Measured:
-        """So many replies at once, and that so many times, one after the other."""
+        """Read ``streams`` replies concurrently, ``repeat`` times in sequence."""
         gc.collect()
         firsts: list[float] = []
         counts: list[int] = []
@@ -68,7 +68,7 @@ class Child:
         return Measured(cpu, wall, median(firsts) if firsts else 0.0)
 
     def memory(self, script: Script, streams: int) -> Measured:
-        """The growth of the process while so many replies stay open after their first token."""
+        """The growth of the process while ``streams`` replies stay open after their first token."""
         return self._loop.run_until_complete(self._held(script, streams))
 
     def _one(self, script: Script, firsts: list[float]) -> int:
@@ -131,7 +131,7 @@ class Child:
 
 
 def _resident() -> int:
-    """Bytes of memory of this process; of Linux, its share of what it shares."""
+    """Bytes of memory of this process; on Linux with its share of shared pages (Pss)."""
     for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
@@ -147,7 +147,7 @@ def _do(child: Child, job: dict[str, Any]) -> Measured:
 
 def _main() -> None:
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # output of libraries must not mix with answers
     child: Child | None = None
     for line in sys.stdin:
         job = json.loads(line)
@@ -161,7 +161,7 @@ def _main() -> None:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the parent tells the user
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)
-    os._exit(0)  # whatever a client still has open is nobody's business
+    os._exit(0)  # without closing what clients still have open
 
 
 if __name__ == "__main__":

@@ -125,20 +125,20 @@ def _parser() -> argparse.ArgumentParser:
         "scenarios",
         nargs="*",
         metavar="SCENARIO",
-        help="which to run; unless named, those marked with * in the list; 'all' is all",
+        help="the scenarios to run; by default those marked with * in the list; or 'all'",
     )
-    add("--ways", metavar="WAY,...", help="which ways, by name")
-    add("--quick", action="store_true", help="small sizes and two rounds: shows that it works")
-    add("--rounds", type=int, metavar="N", help="turns of each way (3)")
-    add("--limit", type=float, default=120, metavar="S", help="give a measurement up after (120)")
+    add("--ways", metavar="WAY,...", help="the ways to run, by name")
+    add("--quick", action="store_true", help="small sizes and two rounds, to check that it works")
+    add("--rounds", type=int, metavar="N", help="measurements of each way (3)")
+    add("--limit", type=float, default=120, metavar="S", help="give up a measurement after (120)")
     add("--peers", action="store_true", help="other libraries too, installed by uv into .venvs")
     add(
         "--pythons",
         metavar="X.Y,...",
-        help="on these Pythons, each in an environment of its own, and printed together",
+        help="run on these Pythons, each in a separate environment, and print them together",
     )
     add("--save", type=Path, metavar="FILE", help="add all samples to a file of JSON")
-    add("--show", type=Path, metavar="FILE", help="measure nothing: print what a file holds")
+    add("--show", type=Path, metavar="FILE", help="measure nothing: print a file's samples")
     add("--json", action="store_true", help="print all samples as JSON instead of tables")
     add("--plot", type=Path, metavar="FILE", help="draw a chart: .png or .svg")
     add("--check", action="store_true", help="fail if a target that was measured is missed")

@@ -1,7 +1,7 @@
-"""Environments for the peers, one each, made by uv in ``.venvs`` when they are asked for.
+"""Environments for the peers, one each, made by uv in ``.venvs`` on demand.
 
-They are no part of the project's lock: they take whatever is the latest on the day, and the
-versions stand in the report.
+They are not part of the project's lock: they use the newest versions of the day, which the report
+lists.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _made(uv: str, peer: str, tell: Callable[[str], None]) -> Path:
     install = [uv, "pip", "install", "--quiet", "--python", str(python), "--upgrade"]
     if python.exists() and stamp.exists() and stamp.read_text() == wanted:
         if not _ran([*install, *REQUIREMENTS[peer]]):
-            tell(f"could not look for newer versions of {wanted}: those that are there are taken")
+            tell(f"could not look for newer versions of {wanted}: using the installed ones")
         return python
     tell(f"installing {wanted} into {folder.relative_to(ROOT)}")
     _run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])

@@ -1,4 +1,4 @@
-"""What it costs to import Tokenweir, beside what a user imports anyway. Each in a new process."""
+"""The cost of importing Tokenweir, next to a user's other imports. Each runs in a new process."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _COMMANDS = {
 
 
 def run(results: Results, rounds: int, tell: Callable[[str], None]) -> None:
-    """Measure each command so many times, in turns."""
+    """Measure each command ``rounds`` times, in turns."""
     for command in _COMMANDS.values():
-        _cpu(command)  # so that the bytecode is there
+        _cpu(command)  # to compile the bytecode
     for number in range(rounds):
         tell(f"{NAME}: round {number + 1} of {rounds}")
         for name, command in _COMMANDS.items():
