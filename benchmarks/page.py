@@ -1,9 +1,8 @@
-"""Writes what was measured into the documentation: ``python -m benchmarks.page FILE [--write]``.
+"""Writes measurements into the documentation: ``python -m benchmarks.page FILE [--write]``.
 
-FILE is what ``--save`` of the benchmarks made. README.md and docs/benchmarks.md have places for
-figures, from a comment ``<!-- measured: NAME -->`` to ``<!-- /measured -->``. Each is written anew
-if FILE has what it shows; without ``--write`` they are printed. The text around them is written by
-people.
+``--save`` of the benchmarks makes FILE. README.md and docs/benchmarks.md have places for figures,
+from a comment ``<!-- measured: NAME -->`` to ``<!-- /measured -->``. Each is rewritten if FILE has
+its figures; without ``--write`` it is printed. The text around them is written by people.
 """
 
 from __future__ import annotations
@@ -190,7 +189,7 @@ PLACES: Mapping[str, Callable[[Sequence[Results]], str]] = {
 
 
 def renewed(text: str, runs: Sequence[Results]) -> str:
-    """A page's text with all of its places that these runs have figures for written anew."""
+    """A page's text, with the places rewritten for which these runs have figures."""
 
     def place(found: re.Match[str]) -> str:
         made = PLACES[found[2]](runs)

@@ -1,4 +1,4 @@
-"""A chart of what was measured: a panel per scenario, bars by way, lines where something grows."""
+"""A chart of the measurements: a panel per scenario, bars by way, lines for growing sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OURS, _PEER, _OTHER = "#1f77b4", "#c7b299", "#9aa5b1"
 
 
 def check(file: Path) -> None:
-    """Fail before the measuring, not after it."""
+    """Fail before measuring, not after."""
     if file.suffix not in (".png", ".svg"):
         raise SystemExit(f"--plot draws to .png or .svg, not to {file.name}")
     if not file.parent.is_dir():

@@ -1,4 +1,4 @@
-"""The parent's side: the server's process, and the processes that are measured."""
+"""The parent's side: the server's process, and the measured processes."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ class ChildProcess(_Process):
 
     Args:
         way: The way's name.
-        task: How it is to read.
-        python: The Python that has what the way needs.
+        task: How it has to read.
+        python: A Python with the packages that the way needs.
         limit: Seconds that an answer may take.
     """
 
@@ -108,10 +108,10 @@ class ChildProcess(_Process):
     def measure(
         self, script: Script, *, streams: int = 1, repeat: int = 1, memory: bool = False
     ) -> Measured:
-        """Have replies read, and say what it took.
+        """Read replies, and return the measurement.
 
         Raises:
-            ChildError: If the process failed, or did not answer in time; then it is gone.
+            ChildError: If the process failed or did not answer in time; then it has ended.
         """
         job = {"script": asdict(script), "streams": streams, "repeat": repeat, "memory": memory}
         return Measured(**self._ask(job))

@@ -1,4 +1,4 @@
-"""The same benchmarks on other Pythons: each in an environment of its own, one after the other."""
+"""The same benchmarks on other Pythons, each in a separate environment, one after the other."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["run_on"]
 
 
 def run_on(version: str, arguments: Sequence[str], tell: Callable[[str], None]) -> Results:
-    """Run the benchmarks on that Python, and take what they found.
+    """Run the benchmarks on a Python version, and return the results.
 
     Args:
         version: Such as ``3.13``.
-        arguments: Of the command line, without ``--pythons``.
-        tell: Takes a line on what is going on.
+        arguments: The arguments of the command line, without ``--pythons``.
+        tell: Takes a line about the progress.
 
     Raises:
         SystemExit: If there is no such Python, or the benchmarks failed.
@@ -41,7 +41,7 @@ def run_on(version: str, arguments: Sequence[str], tell: Callable[[str], None]) 
 
 
 def _found(version: str) -> str:
-    """The path of an installed Python. Each is run, as pyenv has shims that fail."""
+    """The path of an installed Python. Each is run, because pyenv's shims may fail."""
     code = "import sys; print('%d.%d' % sys.version_info[:2], sys.executable)"
     for candidate in _candidates(version):
         said = subprocess.run([candidate, "-c", code], capture_output=True, text=True, check=False)

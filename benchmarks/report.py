@@ -20,9 +20,9 @@ def report(
     """The machine and versions of each run, a table per scenario, and the verdicts.
 
     Args:
-        runs: One for each Python that was measured; their rows stand together.
+        runs: One for each measured Python; their rows are grouped.
         units: The unit of each metric, by scenario.
-        titles: What each scenario is.
+        titles: A description of each scenario.
     """
     lines = []
     for run in runs:
@@ -41,7 +41,7 @@ def report(
     if any(run.quick for run in runs):
         lines += [
             "",
-            "A quick run: small sizes and few rounds. It shows that things work, no more.",
+            "A quick run: small sizes and few rounds. It only shows that things work.",
         ]
     return "\n".join(lines)
 
@@ -68,7 +68,7 @@ def _head(name: str, unit: str) -> str:
 
 
 def verdicts(run: Results) -> Iterator[tuple[str, ...]]:
-    """A row for each target that the run measured, as the heads above name its cells."""
+    """A row for each target that the run measured, with cells as in the heads above."""
     for target in TARGETS:
         found = target.measured(run)
         if found is None:

@@ -1,4 +1,4 @@
-"""What came out: samples per scenario, way and metric; medians, ratios, JSON."""
+"""The results: samples per scenario, way and metric; medians, ratios, JSON."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class Sample:
 
 @dataclass
 class Row:
-    """One way in one scenario: a value per round for each metric, or why there is none."""
+    """One way in one scenario: a value per round for each metric, or why it has none."""
 
     rounds: dict[str, list[float]] = field(default_factory=dict)
     problem: str | None = None
 
     def add(self, metrics: Mapping[str, float]) -> None:
-        """Take the metrics of one round."""
+        """Add the metrics of one round."""
         for name, value in metrics.items():
             self.rounds.setdefault(name, []).append(value)
 
@@ -61,10 +61,10 @@ class Results:
     """The rows of one run on one Python, by scenario and way.
 
     Args:
-        quick: Of small sizes, so that the figures say nothing.
-        machine: Where it ran, and with which versions.
+        quick: Whether sizes were small, so that the figures mean nothing.
+        machine: The machine, and the versions of packages.
         peers: The version of each peer.
-        rows: What was found.
+        rows: The measurements.
     """
 
     quick: bool
@@ -78,7 +78,7 @@ class Results:
         return self.machine["python"]
 
     def row(self, scenario: str, way: str) -> Row:
-        """The row, made if there is none yet."""
+        """The row, created if it does not exist."""
         return self.rows.setdefault(scenario, {}).setdefault(way, Row())
 
     def values(self, scenario: str, way: str, metric: str) -> list[float]:
@@ -87,7 +87,7 @@ class Results:
         return [] if row is None else row.rounds.get(metric, [])
 
     def ratio(self, scenario: str, metric: str, over: str, under: str) -> Sample | None:
-        """One way's cost by another's: of the medians; low and high are of single rounds."""
+        """One way's cost divided by another's, of medians; low and high are of single rounds."""
         above = self.values(scenario, over, metric)
         below = self.values(scenario, under, metric)
         if not above or not below or min(below) <= 0:
@@ -151,7 +151,7 @@ def _on_one_line(numbers: re.Match[str]) -> str:
 
 
 def machine() -> dict[str, str]:
-    """Where this ran, and with which versions."""
+    """The machine, and the versions of packages."""
     found = {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",

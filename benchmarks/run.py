@@ -17,14 +17,14 @@ __all__ = ["Runner"]
 
 
 class Runner:
-    """What all scenarios of one run share.
+    """The common settings of all scenarios of one run.
 
     Args:
-        base_url: The server's.
-        rounds: How often each way has its turn.
+        base_url: The server's URL.
+        rounds: How often each way is measured.
         limit: Seconds after which a measurement is given up.
         pythons: The Python of each way.
-        tell: Takes a line on what is going on.
+        tell: Takes a line about the progress.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Runner:
         self._tell = tell
 
     def run(self, scenario: Scenario, ways: Sequence[str], results: Results) -> None:
-        """Measure these ways, and put what was found into the results."""
+        """Measure these ways, and add the measurements to the results."""
         points = scenario.points(results.quick)
         with ExitStack() as stack:
             children: dict[str, ChildProcess] = {}
@@ -57,7 +57,7 @@ class Runner:
             left = list(ways)
             for number in range(self._rounds):
                 self._tell(f"{scenario.name}: round {number + 1} of {self._rounds}")
-                # Each round starts with another way, so that none always runs after the same.
+                # Each round starts with another way, so that no way always follows the same one.
                 turn = number % max(1, len(left))
                 for way in left[turn:] + left[:turn]:
                     row = results.row(scenario.name, way)
@@ -90,10 +90,10 @@ class Runner:
             child.close()
 
     def _warm_up(self, child: ChildProcess, points: Mapping[str, Point]) -> None:
-        """Open the connections, and have everything imported and run once."""
+        """Open the connections, and import and run everything once."""
         for point in points.values():
             script = replace(point.script, tokens=min(point.script.tokens, 10), every=0)
             streams = min(point.streams, 100)
-            if point.memory:  # memory that the process has already would be used again
+            if point.memory:  # memory that is already allocated would be reused
                 script, streams = replace(script, kind="text"), 1
             child.measure(script, streams=streams, repeat=3)

@@ -1,7 +1,8 @@
-"""What a run costs besides its tokens, in each home: ``python -m benchmarks.runs``.
+"""The cost of a run besides its tokens, in each home: ``python -m benchmarks.runs``.
 
-A graph of one node that says nothing is run many times, some at once. A run is a row in the store,
-a record and its checkpoints: CPU time of this process, and of Postgres. The best of some rounds.
+A graph of one node that writes nothing is run many times, several at once. A run is a row in the
+store, a record and its checkpoints. The figures are CPU time of this process and of Postgres, in
+the best of several rounds.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ async def _measure(
     opened: Callable[[], AbstractAsyncContextManager[Home]],
     beside: Callable[[], float] = lambda: 0.0,
 ) -> None:
-    """``beside`` gives the CPU seconds that another process has used so far."""
+    """``beside`` returns the CPU seconds that another process has used so far."""
     found = []
     async with opened() as home, Runs(_GRAPHS, home, Limits(runs=_AT_ONCE)) as runs:
         for _ in range(_ROUNDS):

@@ -1,6 +1,6 @@
-"""What is measured: which replies, read how, and what is made of the times.
+"""The scenarios: which replies are read, how, and how metrics are computed from the times.
 
-A scenario is data; how it is run stands in ``run.py``.
+A scenario is data; ``run.py`` runs it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SYNC = ("sdk-sync", "plain-sync", "plain+model-sync", "ours-sync")
 
 @dataclass(frozen=True)
 class Point:
-    """One measurement: a reply, so many at once, that so many times."""
+    """One measurement: a reply, the number of concurrent ones, and the number of repetitions."""
 
     script: Script
     streams: int = 1
@@ -34,7 +34,7 @@ class Point:
     memory: bool = False
 
     def tokens(self) -> int:
-        """Of all its replies together."""
+        """The tokens of all its replies."""
         return self.script.tokens * self.streams * self.repeat
 
 
@@ -43,17 +43,17 @@ class Scenario:
     """One kind of work.
 
     Args:
-        name: To choose it by; ``growth`` chooses ``growth-text`` as well.
-        title: What it is, in a few words.
-        units: The unit of each metric, the first being the one that counts.
+        name: Its name on the command line; ``growth`` also selects ``growth-text``.
+        title: A short description.
+        units: The unit of each metric; the first metric is the main one.
         points: The measurements, by name, for a quick run or a full one.
         metrics: The metrics of one round, from the points and their times.
         ways: The ways that it runs.
         also: Ways that it can run if they are named.
-        peers: Whether the peers can do it.
+        peers: Whether the peers can run it.
         task: How replies are read: arguments of ``Task``.
-        fresh: A new process for each round.
-        main: Whether it is run when none is named.
+        fresh: Whether each round has a new process.
+        main: Whether it runs by default.
     """
 
     name: str
@@ -297,7 +297,7 @@ SCENARIOS = (
     ),
     Scenario(
         "memory",
-        "what the process grows by for each reply that is open and idle",
+        "the growth of the process for each reply that is open and idle",
         {"kB/stream": "kB"},
         _memory,
         _per_stream,

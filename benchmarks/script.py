@@ -1,4 +1,4 @@
-"""What the server is asked for: a line in the prompt, so that any client can carry it."""
+"""The request to the server: a line in the prompt, so that any client can carry it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _LINE = re.compile(rb"script:(\w+),(\d+),(\d+)")
 
 @dataclass(frozen=True)
 class Script:
-    """One reply that the server is to send.
+    """One reply that the server has to send.
 
     Args:
-        kind: ``text``; ``tools``, the arguments of one tool call; ``cut``, the same ending where
-            no closing makes them valid JSON; ``logprobs``, text with log probabilities; ``hold``,
-            text, and then nothing for as long as the client stays; ``clock``, text that tells when
-            it was sent, if it is paced; ``turns``, a tool call as long as the request holds answers
-            to less than ``TURNS`` of them, then text.
+        kind: ``text``; ``tools``, the arguments of one tool call; ``cut``, the same, ending where
+            they cannot be completed to valid JSON; ``logprobs``, text with log probabilities;
+            ``hold``, text, and then nothing until the client leaves; ``clock``, text with the time
+            at which it was sent, if it is paced; ``turns``, a tool call while the request has
+            answers to fewer than ``TURNS`` of them, then text.
         tokens: Events with text, or with a piece of arguments.
         every: Milliseconds between tokens; 0 sends them one write after the other.
     """
@@ -32,20 +32,20 @@ class Script:
     every: int = 0
 
     def prompt(self) -> str:
-        """The script as a user would say it."""
+        """The script as a user's prompt."""
         return f"script:{self.kind},{self.tokens},{self.every}"
 
     def pieces(self) -> int:
-        """How many chunks with text, or of a tool call, a client sees: its name is one.
+        """The number of chunks with text or of a tool call that a client sees; a name is one.
 
-        Of an agent's run it is those of all calls, and an answer of the tool for each.
+        For an agent's run, those of all calls, and one answer of the tool for each.
         """
         if self.kind == "turns":
             return TURNS * (self.tokens + 2) + self.tokens
         return self.tokens + (self.kind in ("tools", "cut"))
 
     def turn(self, body: bytes) -> Script:
-        """What to send for this request, of an agent's run."""
+        """The reply to this request of an agent's run."""
         if self.kind != "turns":
             return self
         answered = body.count(b'"tool_call_id"')

@@ -1,8 +1,8 @@
-"""The scripted server, in a process of its own: ``python -m benchmarks.server``.
+"""The scripted server, in a separate process: ``python -m benchmarks.server``.
 
-It prints its port, and ends when its standard input does. It answers any POST with the script that
-it finds in the body. Each token is a write of its own, as a provider sends them. It is not a
-provider to test against: it parses as little as it can.
+It prints its port, and ends when its standard input ends. It answers any POST with the script that
+it finds in the body. Each token is a separate write, as from a provider. It is not meant for tests:
+it parses as little as possible.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Connection(asyncio.Protocol):
             write(reply.closing)
 
     def step(self) -> bool:
-        """Send one more token; False when there is none left to send."""
+        """Send one more token; return False if none is left."""
         reply = self._frames
         if reply is None:
             return False
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
 class Wheel:
     """All paced streams of one rate, on one timer: a slot per millisecond of the period.
 
-    New streams take slots far from each other, so that tokens come evenly and not all at once.
+    New streams take slots far from each other, so that tokens are sent evenly.
     """
 
     def __init__(self, every: int) -> None:

@@ -1,7 +1,7 @@
-"""What stages cost by themselves, and how soon a late reader has a run, in each home.
+"""The cost of stages alone, and the time until a late reader has a run, in each home.
 
-``python -m benchmarks.stages``. No provider and no server: the tokens are there, and the best of
-some rounds counts.
+``python -m benchmarks.stages``. There is no provider and no server: the tokens exist already, and
+the best of several rounds counts.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _stages() -> Iterator[tuple[str, float]]:
 
 
 async def _write(log: Any, epoch: int) -> None:
-    """A run that has said a lot, and goes on."""
+    """Write a long run that is not over."""
     writer, encoder = await log.writer(_RUN.id, epoch), TokenEncoder(run_id=_RUN.id)
     for number in range(_LOGGED):
         chunk = AIMessageChunk(content=f" word{number % 97}", id=f"m{number * 3 // _LOGGED}")
@@ -91,7 +91,7 @@ async def _write(log: Any, epoch: int) -> None:
 
 
 async def _sse(log: Any, *, compact: bool) -> None:
-    """What was said before, encoded as plain server-sent events."""
+    """Encode the run so far as plain server-sent events."""
     frames, last = Frames(_RUN), await log.last_id(_RUN.id)
     reader = LateReader(log, _RUN.id) if compact else log.follow(_RUN.id)
     async for events in reader:
@@ -102,7 +102,7 @@ async def _sse(log: Any, *, compact: bool) -> None:
 
 
 async def _event_protocol(log: Any, *, compact: bool) -> None:
-    """The same in LangGraph's event protocol."""
+    """Encode the run so far in LangGraph's event protocol."""
     last = await log.last_id(_RUN.id)
     frames = RunFrames(_RUN, Subscription(CHANNELS), adds_up=compact)
     if compact:
@@ -118,7 +118,7 @@ async def _event_protocol(log: Any, *, compact: bool) -> None:
 
 
 async def _late(log: Any) -> AsyncIterator[tuple[str, float, float]]:
-    """Milliseconds until what was said before is encoded, added up and in full: CPU time, clock."""
+    """Milliseconds until the run so far is encoded, added up and in full: CPU time, wall clock."""
     for protocol, join in (("plain SSE", _sse), ("event protocol", _event_protocol)):
         for name, compact in (("added up", True), ("in full", False)):
             found = []
@@ -147,7 +147,7 @@ async def _joins() -> None:
 
 
 async def _joins_on_postgres() -> None:
-    """At the server that executes the run, and at another one, which has the database alone."""
+    """At the server that executes the run, and at another one, which only has the database."""
     with tempfile.TemporaryDirectory() as folder, EmbeddedPostgres(Path(folder)) as postgres:
         opened = postgres_home(postgres.url(), {})
         async with opened() as home, opened() as other:

@@ -1,4 +1,4 @@
-"""The ratios that Tokenweir is held to, as data."""
+"""The target ratios for Tokenweir, as data."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Target:
     """One ratio: the cost by one way, divided by the cost by another.
 
     Args:
-        scenario: Where it is taken.
-        metric: Of what.
-        over: The way above the line.
-        under: The way below it; ``None`` where the metric is a ratio by itself.
-        wanted: At least this, or at most.
+        scenario: The scenario.
+        metric: The metric.
+        over: The way in the numerator.
+        under: The way in the denominator; ``None`` if the metric is itself a ratio.
+        wanted: The least or the greatest value.
         at_most: Whether smaller is better.
     """
 
@@ -32,18 +32,18 @@ class Target:
     at_most: bool = False
 
     def measured(self, results: Results) -> Sample | None:
-        """What it came to; ``None`` if the run did not have it."""
+        """The measured ratio; ``None`` if the run did not measure it."""
         if self.under is not None:
             return results.ratio(self.scenario, self.metric, self.over, self.under)
         values = results.values(self.scenario, self.over, self.metric)
         return Sample.of(values) if values else None
 
     def is_met(self, measured: float) -> bool:
-        """Whether it is at least, or at most, what is wanted."""
+        """Whether a measured ratio meets the target."""
         return measured <= self.wanted if self.at_most else measured >= self.wanted
 
     def verdict(self, measured: float) -> str:
-        """``met``, or ``missed`` and by how much of what is wanted."""
+        """``met``, or ``missed`` with the distance relative to the target."""
         if self.is_met(measured):
             return "met"
         return f"missed by {100 * abs(measured - self.wanted) / self.wanted:.0f} %"

@@ -1,8 +1,8 @@
-"""The way of one token, traced: ``python -m benchmarks.trace [--calls]``.
+"""Traces the path of one token: ``python -m benchmarks.trace [--calls]``.
 
-Streams a paced answer, one token a packet, from a server in another process, and records every
+Streams a paced answer, one token per packet, from a server in another process, and records every
 Python function that runs between two tokens at the reader. Prints how many calls one token makes,
-how many of them are Tokenweir's and in how many of its files, and how often the way crosses from
+how many of them are Tokenweir's and in how many of its files, and how often the path crosses from
 one of its rooms into another. The figures are those of the median token.
 """
 

@@ -25,7 +25,7 @@ HEAD = (
 )
 
 NO_TIME = b"@0000000000.000000"
-"""Where the time goes in tokens of the kind ``clock``: seconds of the monotonic clock."""
+"""Placeholder for the time in tokens of the kind ``clock``: seconds of the monotonic clock."""
 
 _WORDS = (" the", " quick", " brown", " fox", " jumps", " over", " a", " lazy", " dog", ",")
 # As a model's arguments look in any language but English: JSON text, escapes and all.

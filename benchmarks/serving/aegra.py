@@ -1,6 +1,6 @@
-"""aegra, another server of LangGraph's API, in an environment of its own and with its defaults.
+"""aegra, another server of LangGraph's API, in a separate environment and with its defaults.
 
-It keeps runs and checkpoints in Postgres, and carries events by Redis, whose server has to be on
+It stores runs and checkpoints in Postgres, and carries events over Redis, whose server has to be on
 PATH. By default it executes 30 runs at once.
 """
 
@@ -34,7 +34,7 @@ def python() -> Path:
 
 
 def settings(folder: Path, postgres: str) -> dict[str, str]:
-    """Its environment variables; it serves the graph as LangGraph's users write it."""
+    """Its environment variables; it serves ``plain_graph.py``."""
     file = folder / "aegra.json"
     graph = ROOT / "benchmarks" / "serving" / "plain_graph.py"
     file.write_text(json.dumps({"graphs": {"say": f"{graph}:say"}}))
@@ -49,7 +49,7 @@ def settings(folder: Path, postgres: str) -> dict[str, str]:
 
 
 def start_redis(folder: Path) -> subprocess.Popen[bytes]:
-    """Its Redis, at the port that the settings name; it keeps nothing on the disk."""
+    """Its Redis, at the port in the settings; it stores nothing on the disk."""
     found = next(filter(None, map(shutil.which, _REDIS)), None)
     if found is None:
         raise RuntimeError("aegra needs redis-server on PATH (Debian: apt install redis-server)")

@@ -1,4 +1,4 @@
-"""The graph that ``tokenweir serve`` serves here; its upstream stands in the environment."""
+"""The graph that ``tokenweir serve`` serves here; the environment names its upstream."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The load client: many streams at once, read by one loop over epoll, in a process of its own.
+"""The load client: many concurrent streams, read by one loop over epoll, in a separate process.
 
-``python -m benchmarks.serving.load``; a job in one line of JSON on standard input, one line back.
-It does as little as it can for each token, as it shares a core with the scripted server: it looks
-for the times in the bytes, whatever the protocol around them.
+``python -m benchmarks.serving.load`` reads a job as one line of JSON, and answers with one line. It
+does as little as possible per token, because it shares a core with the scripted server: it searches
+the bytes for the times, whatever the protocol around them.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from pathlib import Path
 __all__ = ["STREAM", "Job", "Load", "Seen"]
 
 STREAM = "of-this-stream--"
-"""In a request: becomes an id that no other stream has, as long as this."""
+"""Placeholder in a request for a unique id of the same length."""
 
 _SENT_AT = re.compile(rb"@(\d{10}\.\d{6})")
 _LONGEST = 18
 _AT_ONCE = 20
-"""Streams that may be waiting for their first token: the start of a run costs more than tokens, and
-it is tokens that are measured."""
+"""The most streams that wait for their first token: starting a run costs more than tokens, and the
+benchmark measures tokens."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,15 @@ class Job:
     """What to do.
 
     Args:
-        ports: The servers'; streams take them in turns.
-        pids: The servers' processes, whose CPU time and memory are taken.
-        request: What to send for a stream, all of it.
-        starting: What to send before that, on a connection of its own; "" if nothing.
-        streams: How many.
+        ports: The servers' ports; streams use them in turns.
+        pids: The servers' processes, whose CPU time and memory are measured.
+        request: The whole request for a stream.
+        starting: A request to send before that, on a separate connection; "" for none.
+        streams: The number of streams.
         settle: Seconds between the last stream's first token and the measurement.
-        seconds: Of the measurement.
+        seconds: The duration of the measurement.
         patience: Seconds until it begins in any case, however many streams have begun.
-        beside: Processes whose CPU time is taken, too, with their children's.
+        beside: Other processes whose CPU time is measured, with that of their children.
     """
 
     ports: Sequence[int]
@@ -60,18 +60,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Seen:
-    """What came of it.
+    """The result of a job.
 
     Args:
-        streams: How many had their first token when the measurement began.
-        tokens: That came while it lasted.
-        slowest: Of the stream with the fewest.
-        cpu: Seconds of the server's CPU time, while it lasted.
-        seconds: That it lasted.
+        streams: The streams that had their first token when the measurement began.
+        tokens: The tokens that arrived during the measurement.
+        slowest: The tokens of the stream with the fewest.
+        cpu: Seconds of the server's CPU time during the measurement.
+        seconds: The duration of the measurement.
         starting: Seconds of the server's CPU time until all streams had begun.
-        p50, p99, most: Seconds from the scripted server's write to our read, of these tokens.
+        p50, p99, most: Delays of these tokens: seconds from the scripted server's write to the
+            client's read.
         before, after: Bytes of the server's memory, before all streams and at the end.
-        beside: Seconds of CPU time of the processes beside it.
+        beside: Seconds of CPU time of the other processes.
     """
 
     streams: int
@@ -99,7 +100,7 @@ class _Stream:
 
 
 class Load:
-    """One job under way."""
+    """One running job."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -211,7 +212,7 @@ def _of_all(pids: Sequence[int]) -> float:
 
 
 def _with_children(pids: Sequence[int]) -> float:
-    """The same of processes and their children."""
+    """Seconds of CPU time of processes and their children."""
     found = 0.0
     for pid in pids:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

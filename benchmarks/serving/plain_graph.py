@@ -1,4 +1,4 @@
-"""The same graph as LangGraph's users write it, on ChatOpenAI."""
+"""The same graph in plain LangGraph, with ChatOpenAI."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""What only forwards bytes: ``python -m benchmarks.serving.proxies aiohttp|asyncio PORT``.
+"""Proxies that only forward bytes: ``python -m benchmarks.serving.proxies aiohttp|asyncio PORT``.
 
-``aiohttp`` is a proxy as one writes it in Python; ``asyncio`` is the least that can be done, and
-does not look at HTTP at all.
+``aiohttp`` is a usual proxy in Python; ``asyncio`` is the minimum, and does not parse HTTP at all.
 """
 
 from __future__ import annotations
@@ -42,11 +41,11 @@ async def _serve_aiohttp(port: int) -> None:
 
 
 class _Side(asyncio.Protocol):
-    """One of the two connections of a pair: what comes in goes out at the other."""
+    """One of the two connections of a pair, which forwards its bytes to the other."""
 
     other: asyncio.Transport | None = None
     early = b""
-    """What came before there was another side."""
+    """Bytes that arrived before the other side was connected."""
 
     def data_received(self, data: bytes) -> None:
         if self.other is None:

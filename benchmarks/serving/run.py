@@ -1,4 +1,4 @@
-"""Runs the scenarios of this folder: so many streams at each server, and what that took of it."""
+"""Runs the scenarios of this folder: a number of streams at each server, and their cost."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def run(
     rounds: int,
     tell: Callable[[str], None],
 ) -> None:
-    """Measure these servers, in turns, each in a new process, so many times."""
+    """Measure these servers ``rounds`` times, in turns, each in a new process."""
     streams = int(scenario.rpartition("-")[2])
     if results.quick:
         streams //= 10

@@ -1,4 +1,4 @@
-"""The servers that are measured, each as a process, and how to ask each for a stream."""
+"""The measured servers, each as a process, and how to request a stream from each."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Kind:
     """One server.
 
     Args:
-        meaning: What it is, in a few words.
-        command: Behind ``python -m``; ``{port}``, ``{folder}``, ``{postgres}`` and ``{nats}``, a
-            port, are filled in.
-        path: Where to POST.
-        body: What to POST, by the prompt.
+        meaning: A short description.
+        command: The arguments of ``python -m``, in which ``{port}``, ``{folder}``, ``{postgres}``
+            and ``{nats}`` (a port) are filled in.
+        path: The path of the POST.
+        body: Makes the body of the POST from the prompt.
     """
 
     meaning: str
@@ -44,11 +44,11 @@ class Kind:
     path: str
     body: Callable[[str], object]
     elsewhere: tuple[str, ...] = ()
-    """The command of another server, which executes the runs that are read at this one."""
+    """The command of another server, which executes the runs that are read on this one."""
     processes: int = 0
-    """So many of these share the streams and the whole machine; 0 is one, on a core of its own."""
+    """How many of these share the streams and the whole machine; 0 is one, on its own core."""
     starts: tuple[str, Callable[[str], object]] | None = None
-    """Where to POST what, by the prompt, to start the run that is then read."""
+    """The path and body (from the prompt) of a POST that starts the run to read."""
 
 
 def _message(prompt: str) -> dict[str, object]:
@@ -182,14 +182,14 @@ MEANINGS = {name: kind.meaning for name, kind in SERVERS.items()}
 
 
 class Running:
-    """A server's process, ready for requests; ended at the end of ``with``."""
+    """A server's process, ready for requests; it ends with ``with``."""
 
     def __init__(self, name: str, upstream: str, folder: Path) -> None:
         self._kind = SERVERS[name]
         self._folder, self._upstream = folder, upstream
         self._postgres: EmbeddedPostgres | None = None
         self.beside: list[int] = []
-        """Processes of whose CPU time some is this server's: a Postgres, another server."""
+        """Other processes that work for this server: a Postgres, another server."""
         if "{postgres}" in self._kind.command or name == "aegra":
             self._postgres = EmbeddedPostgres(folder / "postgres")
             self._postgres.start()
@@ -233,7 +233,7 @@ class Running:
         given["postgres"] = self._url()
         words = [word.format(**given) for word in command]
         self._said = self._folder / f"said-{self.port}"
-        # Clients that leave in the middle are told of by some, at length.
+        # Some servers log clients that leave in the middle, at length.
         with self._said.open("w") as said:
             process = subprocess.Popen(
                 [python, "-m", *words],
@@ -246,11 +246,11 @@ class Running:
         return process
 
     def request(self, prompt: str) -> str:
-        """All of a request for one stream."""
+        """The whole request for one stream."""
         return self._post(self._kind.path, self._kind.body(prompt), "keep-alive")
 
     def starting(self, prompt: str) -> str:
-        """All of the request that comes before; "" if none does."""
+        """The whole request to send before that; "" for none."""
         if self._kind.starts is None:
             return ""
         path, body = self._kind.starts

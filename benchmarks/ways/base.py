@@ -1,4 +1,4 @@
-"""What a way is, and what it is asked to do."""
+"""The base class of ways, and the task that they get."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ MODEL = "gpt-4o-mini"
 
 @dataclass(frozen=True)
 class Task:
-    """How a scenario wants its replies read.
+    """How a scenario's replies are read.
 
     Args:
-        base_url: The server's.
+        base_url: The server's URL.
         tools: The model has a tool.
         logprobs: The model is asked for log probabilities.
-        filtered: The reader wants only tokens with a tag that no model has.
+        filtered: The reader selects a tag that no model has.
         agent: The graph is LangChain's ``create_agent`` with that tool.
     """
 
@@ -48,10 +48,10 @@ class Way(ABC):
 
         Args:
             prompt: Carries the script.
-            first: To be called when the first token is there.
+            first: Called at the first token.
 
         Returns:
-            How many chunks had text or a piece of a tool call.
+            The number of chunks with text or a piece of a tool call.
         """
 
 

@@ -23,7 +23,7 @@ def request(task: Task, prompt: str) -> dict[str, Any]:
 
 
 class RawWay(Way):
-    """aiohttp, a loop over lines, and msgspec: what one would write by hand, and go no further."""
+    """aiohttp, a loop over lines, and msgspec: the least that one would write by hand."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)

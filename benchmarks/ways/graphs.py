@@ -15,12 +15,12 @@ __all__ = ["GraphSyncWay", "GraphWay", "agent_of", "chat_openai", "graph_of", "m
 
 
 def chat_openai(task: Task) -> Any:
-    """LangChain's model, as it comes."""
+    """LangChain's model with its defaults."""
     return _prepared(ChatOpenAI(model=MODEL, **_settings(task)), task)
 
 
 def our_model(task: Task) -> Any:
-    """Tokenweir's model, as it comes."""
+    """Tokenweir's model with its defaults."""
     from tokenweir import chat_model
 
     return _prepared(chat_model(f"openai:{MODEL}", **_settings(task)), task)
