@@ -39,6 +39,7 @@ class Listener(BaseCallbackHandler):
 
 def event(delta: Any, **fields: Any) -> dict[str, Any]:
     choice = {"index": 0, "delta": delta, "finish_reason": fields.pop("finish_reason", None)}
+    choice |= {name: fields.pop(name) for name in ("logprobs",) if name in fields}
     return {"id": "x", "model": "m", "choices": [choice], **fields}
 
 
@@ -164,6 +165,7 @@ BODIES: dict[str, bytes] = {
     + WHOLE,
     "no blank after the colon": WHOLE.replace(b"data: ", b"data:"),
     "CR only": WHOLE.replace(b"\n", b"\r"),
+    "CR only, and no end": sse(text("a"), END).removesuffix(b"data: [DONE]\n\n").replace(b"\n", b"\r"),
     "BOM": b"\xef\xbb\xbf" + WHOLE,
     "no end": WHOLE.replace(b"data: [DONE]\n\n", b""),
     "comments only": b": keep-alive\n\n" * 3,
@@ -213,6 +215,8 @@ EVENTS: dict[str, list[Any]] = {
     ],
     "one id twice": [pieces((0, "i", "f", "{}")), pieces((1, "i", "f", "{}"))],
     "an id said again": [pieces((0, "i", "f", '{"a"')), pieces((0, "i", None, ":1}"))],
+    "an id without letters": [pieces((0, None, "f", '{"a"')), pieces((0, "", None, ":1}"))],
+    "empty log probabilities": [text("q", usage=USAGE, logprobs={})],
     "calls entwined": [
         pieces((1, "j", "g", '{"b"'), (0, "i", "f", '{"a"')),
         pieces((0, None, None, ":1}")),
@@ -245,6 +249,15 @@ async def test_text_beside_usage_is_counted(slow: bool) -> None:
     async with serving(answer(body)) as bare:
         _, error = await told(bare.url, slow)
     assert error[1:] == (2, 5)
+
+
+async def test_a_refusal_is_counted() -> None:
+    """A fault after pieces of a refusal says that something had come, as on LangChain's path."""
+    body = sse(event({"refusal": "I "}), event({"refusal": "won't"})).removesuffix(b"[DONE]\n\n")
+    async with serving(answer(body)) as bare:
+        fast, slow = await told(bare.url, slow=False), await told(bare.url, slow=True)
+    assert fast == slow
+    assert fast[1][1:] == (2, 0)
 
 
 async def test_brackets_without_end() -> None:

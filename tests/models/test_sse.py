@@ -45,6 +45,15 @@ def test_forms(data: bytes, events: list[bytes]) -> None:
     assert decoded(data, [2, 1, 5]) == events
 
 
+@pytest.mark.parametrize("end", [b"\r", b"\r\n", b"\n"])
+def test_an_event_is_told_at_once(end: bytes) -> None:
+    """An event is not held until the next byte comes, however lines end."""
+    decoder = EventDecoder()
+    for number in (b"1", b"2"):
+        assert decoder.feed(b"data: " + number + end) == []
+        assert decoder.feed(end) == [number]
+
+
 LINES = st.sampled_from(
     [b"data: {}", b"data:1", b"data: a:b", b": hi", b"event: x", b"id: 1", b"", b"", b"data", b"x"]
 )

@@ -242,6 +242,7 @@ class Answer:
             if call is None:
                 self._calls[index] = [call_id, name, [arguments]]
             else:
+                call[0] = call_id if call[0] is None else call[0]  # some servers send ""
                 call[2].append(arguments)
 
     def _add_event(self, event: Any) -> None:
@@ -326,7 +327,7 @@ def _is_flat(event: Any) -> bool:
         return True
     choice = choices[0]
     delta = choice.get("delta")
-    if len(choices) > 1 or choice.get("logprobs") or not isinstance(delta, dict):
+    if len(choices) > 1 or choice.get("logprobs") is not None or not isinstance(delta, dict):
         return False
     return all(key in _FLAT or value is None for key, value in delta.items())
 

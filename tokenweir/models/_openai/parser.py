@@ -53,9 +53,10 @@ class EventDecoder:
     one step. After anything else, every line is parsed.
     """
 
-    __slots__ = ("_buffer", "_data", "_data_size", "_line_by_line")
+    __slots__ = ("_after_cr", "_buffer", "_data", "_data_size", "_line_by_line")
 
     def __init__(self) -> None:
+        self._after_cr = False  # an LF that comes now belongs to the last line's end
         self._buffer = bytearray()
         self._data: list[bytes] = []
         self._data_size = 0
@@ -73,7 +74,7 @@ class EventDecoder:
             and b"\r" not in received
         ):
             return [received[6:-2]]  # exactly one event, as when tokens arrive one by one
-        scanned = max(0, len(buffer) - 1)  # the last byte may begin a line's end
+        scanned = max(0, len(buffer) - 1)  # the last byte may begin an empty line
         buffer += received
         found: list[bytes] = []
         if not self._line_by_line:
@@ -106,9 +107,13 @@ class EventDecoder:
     def _by_line(self, scanned: int) -> list[bytes]:
         """Read every line; the buffer has no end of a line before ``scanned``."""
         buffer = self._buffer
+        if self._after_cr and buffer:
+            self._after_cr = False
+            if buffer.startswith(b"\n"):
+                del buffer[:1]
         ends = [match.span() for match in _LINE_END.finditer(buffer, scanned)]
-        if ends and ends[-1][1] == len(buffer) and buffer.endswith(b"\r"):
-            ends.pop()  # an LF may still follow this CR
+        if ends and ends[-1][1] == len(buffer):
+            self._after_cr = buffer.endswith(b"\r")
         found: list[bytes] = []
         start = 0
         for end, next_start in ends:
@@ -179,6 +184,7 @@ class _Delta(msgspec.Struct):
     role: str | None = None
     tool_calls: list[_ToolCall] | None = None
     function_call: Any = None
+    refusal: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
     id: Any = None
@@ -284,6 +290,7 @@ def _piece(event: _Event) -> str | Logprobs | ToolPieces | None:
     if (
         choice.finish_reason
         or delta.function_call is not None
+        or delta.refusal
         or delta.reasoning_content
         or delta.reasoning
         or delta.id is not None
