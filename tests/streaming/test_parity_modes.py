@@ -151,6 +151,25 @@ async def both(call: Any, given_to_run: Any, kinds: list[str], end: str, **more:
     return first, await told(call(graph, Command(resume="so"), config, **more))
 
 
+async def test_nodes_that_an_error_stops_tell_nothing() -> None:
+    """A node that fails stops those beside it, of whose end LangGraph tells nothing."""
+    begun = asyncio.Event()
+
+    async def waits(state: State) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def fails(state: State) -> None:
+        await begun.wait()
+        raise ValueError("broken")
+
+    builder: Any = StateGraph(State).add_node(waits).add_node(fails)
+    graph = builder.add_edge(START, "waits").add_edge(START, "fails").compile()
+    more: Any = {"stream_mode": ["debug", "tasks", "updates"]}
+    ours = await told(astream(graph, {"note": []}, **more))
+    assert ours == await told(graph.astream({"note": []}, **more))
+
+
 def langgraphs(graph: Any, *args: Any, **kwargs: Any) -> Any:
     return graph.astream(*args, **kwargs)
 

@@ -134,6 +134,8 @@ class _PartStream:
         self.modes = modes
 
     def __call__(self, part: tuple[Namespace, str, Any]) -> None:
+        if _is_of_cancelled(part):
+            return
         try:
             self._emit(part)
         except ReaderLeft:
@@ -141,6 +143,21 @@ class _PartStream:
             # has no caller: asyncio would log it, together with the node's arguments.
             if not _in_callback():
                 raise
+
+
+def _is_of_cancelled(part: tuple[Namespace, str, Any]) -> bool:
+    """Whether this is the end of a node that was cancelled because another one has failed.
+
+    LangGraph puts it into its queue when it reads that no more.
+    """
+    _, mode, payload = part
+    if mode == "debug":
+        payload = payload.get("payload")
+    return (
+        mode in ("debug", "tasks")
+        and isinstance(payload, dict)
+        and isinstance(payload.get("error"), asyncio.CancelledError)
+    )
 
 
 def _in_callback() -> bool:
