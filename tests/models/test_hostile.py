@@ -165,7 +165,7 @@ BODIES: dict[str, bytes] = {
     + WHOLE,
     "no blank after the colon": WHOLE.replace(b"data: ", b"data:"),
     "CR only": WHOLE.replace(b"\n", b"\r"),
-    "CR only, and no end": sse(text("a"), END).removesuffix(b"data: [DONE]\n\n").replace(b"\n", b"\r"),
+    "CR only, and no end": WHOLE.replace(b"data: [DONE]\n\n", b"").replace(b"\n", b"\r"),
     "BOM": b"\xef\xbb\xbf" + WHOLE,
     "no end": WHOLE.replace(b"data: [DONE]\n\n", b""),
     "comments only": b": keep-alive\n\n" * 3,

@@ -54,6 +54,20 @@ def test_a_rule_with_several_replies(provider: Provider, say: Say, text_of: Text
     assert [text_of(say("joke")) for _ in range(4)] == ["one", "two", "two", "two"]
 
 
+def test_a_path_with_a_query(provider: Provider) -> None:
+    """A client that adds a query to every URL, as Azure's does, is answered; it is recorded."""
+    provider.reply("hello")
+    with openai.AzureOpenAI(
+        azure_endpoint=provider.base_url.removesuffix("/v1"), api_key="test", api_version="1"
+    ) as client:
+        found = client.chat.completions.create(
+            model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}]
+        )
+    assert found.choices[0].message.content == "hello"
+    [request] = provider.requests
+    assert request.path == "/openai/deployments/gpt-4o-mini/chat/completions?api-version=1"
+
+
 def test_a_prompt_of_parts(provider: Provider, say: Say, text_of: Text) -> None:
     """A message whose content is a list is known by its texts."""
     image = {"type": "image_url", "image_url": {"url": "data:,"}}

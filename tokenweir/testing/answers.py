@@ -60,13 +60,14 @@ class Answering:
     async def run(self, method: str) -> bool:
         """Answer, and return whether the connection can take another request."""
         request = self.request
-        if method == "GET" and request.path.endswith("/models"):
+        path = request.path.partition("?")[0]
+        if method == "GET" and path.endswith("/models"):
             models = [{"id": name, "object": "model", "owned_by": "you"} for name in self.models]
             body = json.dumps({"object": "list", "data": models}).encode()
             return await self._whole(200, body)
-        form = next((form for form in _FORMS if request.path.endswith(form)), None)
+        form = next((form for form in _FORMS if path.endswith(form)), None)
         if form is None:
-            body = error_body(f"Unknown path {request.path}", kind="invalid_request_error")
+            body = error_body(f"Unknown path {path}", kind="invalid_request_error")
             return await self._whole(404, body)
         make = _FORMS[form]
         if not isinstance(request.body, dict) or not request.body.get(make.needs):

@@ -20,7 +20,7 @@ class RecordedRequest:
     """One request, and how its answer ended.
 
     Attributes:
-        path: The path of the request.
+        path: The path of the request, with its query.
         headers: The request's headers, by lower-case names.
         body: The request's JSON, or None.
         state: ``running``, ``finished``, ``cut`` (as scripted), ``client_left``, or ``stopped``
