@@ -179,6 +179,23 @@ def test_the_sum_is_the_same_however_often_it_is_cut_off() -> None:
         assert late.numbers == sorted(set(late.numbers)), seed
 
 
+def test_what_is_told_later_has_greater_numbers() -> None:
+    """Also values that wait for their checkpoint, in whatever portions a run's record is read."""
+    for seed in range(100):
+        chance, (events, _) = random.Random(seed), record_of(seed)
+        frames = RunFrames(RUN, Subscription(CHANNELS), 0, as_text, adds_up=seed % 2 == 0)
+        before = chance.randint(0, len(events))
+        frames.take(events[:before])
+        frames.taken()
+        while events[before:]:
+            told, portion = frames.told, events[before : before + chance.randint(1, 3)]
+            before += len(portion)
+            numbers = [json.loads(each)["seq"] for each in frames.encode(portion)]
+            assert all(event_of(number) > told for number in numbers), seed
+        if events and events[-1].kind == END:
+            assert frames.told == events[-1].id
+
+
 def test_one_piece_for_each_block() -> None:
     """Finished or growing: begun, all of its text, and the end if it has one."""
     events, known = record_of(4)

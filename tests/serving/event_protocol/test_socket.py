@@ -86,6 +86,8 @@ async def test_commands_and_subscriptions(server: Any) -> None:
         assert (await ask(socket, 7, "subscription.subscribe", channels=["x"]))["type"] == "error"
         await socket.send("no json")
         assert (await answer_to(socket, None))["error"] == "invalid_argument"
+        await socket.send(b'{"id": 9, "method": "state.get"}')
+        assert (await answer_to(socket, 9))["type"] == "success"
         assert (await ask(socket, 8, "state.get"))["result"]["values"]["second"] == "three"
 
 
@@ -113,6 +115,25 @@ async def test_one_order_over_all_subscriptions(server: Any, provider: Provider)
                 ends += event["params"]["data"].get("event") == "completed"
         assert list(numbers) == sorted(numbers)
         assert set(numbers.values()) == {"lifecycle", "values", "messages", "updates"}
+
+
+async def test_who_waits_for_the_next_run_holds_back_nobody(server: Any) -> None:
+    """Neither does one that asks for what comes behind a number that nothing has yet."""
+    thread_id = str(uuid4())
+    async with connect(address(server, thread_id)) as socket:
+        given = {"assistant_id": "two_steps", "input": {"topic": "x"}}
+        await ask(socket, 1, "run.start", **given)
+        await ask(socket, 2, "subscription.subscribe", channels=["lifecycle"])
+        while json.loads(await asyncio.wait_for(socket.recv(), 60))["params"]["data"]["event"] != (
+            "completed"
+        ):
+            pass
+        # That end was told: who only watches for ends waits for the next one.
+        await ask(socket, 3, "subscription.subscribe", channels=["lifecycle", "input"])
+        await ask(socket, 4, "subscription.subscribe", channels=["values"], since=2**52)
+        await ask(socket, 5, "subscription.subscribe", channels=["messages"])
+        event = json.loads(await asyncio.wait_for(socket.recv(), 60))
+        assert event["method"] == "messages"
 
 
 async def test_a_client_that_comes_back(server: Any) -> None:

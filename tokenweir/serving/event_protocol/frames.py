@@ -63,7 +63,7 @@ class RunFrames:
 
     Attributes:
         upto: The id up to which events must be taken in; 0 for none, None for all.
-        last: The id of the last event taken in.
+        last: The id of the last event taken in, or encoded.
     """
 
     def __init__(
@@ -122,8 +122,14 @@ class RunFrames:
                         written.append(self._frame("messages", here, _DOCUMENT % sent))
                 continue
             self._feed(event, written, now)
+        self.last = events[-1].id
         self._tell_end()
         return written
+
+    @property
+    def told(self) -> int:
+        """The id of the last event that was written: values may wait for their checkpoint."""
+        return self.last if self._held is None else self._held.id - 1
 
     def take(
         self,
@@ -151,7 +157,7 @@ class RunFrames:
         written, self._taken = self._taken, []
         if self._messages.adds_up:
             # Values that wait for their checkpoint come after the replay.
-            last = max(self.last if self._held is None else self._held.id - 1, self._has)
+            last = max(self.told, self._has)
             self._write(self._messages.end_sum(), last, written, _now(), SUM_END)
         self._tell_end()
         return written

@@ -15,7 +15,14 @@ __all__ = ["Encoder", "ThreadParts"]
 
 
 class Encoder(Protocol):
-    """Writes the events of one run."""
+    """Writes the events of one run.
+
+    Attributes:
+        told: The id of the last event that was written: what is written later is of greater ones.
+    """
+
+    @property
+    def told(self) -> int: ...
 
     def encode(self, events: list[Event]) -> list[bytes]:
         """The documents to send for these events, one per document."""
@@ -76,7 +83,7 @@ class ThreadParts:
             self.told = end_of(self._turn)
             return []
         written = self._frames.encode(events)
-        self.told = _last_of(self._turn, events[-1].id)
+        self.told = _last_of(self._turn, self._frames.told)
         return written
 
     async def _next_run(self) -> list[bytes]:
@@ -86,7 +93,7 @@ class ThreadParts:
             raise StopAsyncIteration from None
         self._turn = run.turn
         self._frames, begun, after = await self._begin(run)
-        self.told = _last_of(run.turn, after)
+        self.told = _last_of(run.turn, self._frames.told)
         self._events = self._runs.log.follow(run.id, after)
         if self._taker is not None:
             self._events.push(self)

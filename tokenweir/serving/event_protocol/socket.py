@@ -106,11 +106,19 @@ class Socket:
             sending = self._socket.send_text(document.decode())
             await asyncio.wait_for(sending, self._service.limits.slow_seconds)
 
+    async def _heard(self) -> str | bytes:
+        """What the client sends next; as bytes, if that is how it sends its JSON."""
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message["code"])
+        said: str | bytes = message.get("text") or message.get("bytes") or b""
+        return said
+
     async def _listen(self) -> None:
         while True:
-            text = await self._socket.receive_text()
+            said = await self._heard()
             try:
-                command = parse(text, "the command", schema.ThreadCommand)
+                command = parse(said, "the command", schema.ThreadCommand)
             except ServingError as error:
                 await self._asked.put(error)
                 continue
@@ -159,6 +167,7 @@ class Socket:
             return document
 
         parts = await follow(runs, thread_id, owner, asked, self._ends, frame)
+        self._order.advance(name, parts.told + 1)
         task = self._following[name] = self._watched(self._send_all(name, parts, numbers))
         task.add_done_callback(lambda _: self._order.leave(name))
         result: dict[str, Any] = {"subscription_id": name}
