@@ -368,9 +368,12 @@ def _serve(
     server = Server(config)
     loop = (config.get_loop_factory() or asyncio.new_event_loop)()
     sys.setswitchinterval(_SWITCH)
+    serving = loop.create_task(server.serve([listening]))
     try:
-        with contextlib.suppress(SystemExit):
-            loop.run_until_complete(server.serve([listening]))
+        while not serving.done():
+            # A node that calls sys.exit() stops the loop that it runs in; its run fails, no more.
+            with contextlib.suppress(SystemExit, KeyboardInterrupt):
+                loop.run_until_complete(serving)
     finally:
         limit.tell()
         loop.run_until_complete(loop.shutdown_asyncgens())

@@ -28,7 +28,10 @@ _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
 _KEY = re.compile(
     r"(?<![\w-])(?:sk|pk|rk|gsk|xai|hf|ghp|lsv2|AIza)[-_]?[\w*-]{12,}|(?<=Bearer )[^\s'\",]+"
 )
-_PATH = re.compile(r"(?<![\w:/.])(?:/[\w.@+ -]+){2,}\.\w+|(?<!\w)[A-Za-z]:\\[^\s'\":]+")
+# Bounded, as a text of many slashes takes quadratic time otherwise, and the server stands still.
+_PATH = re.compile(r"(?<![\w:/.])(?:/[\w.@+ -]{1,100}){2,32}\.\w+|(?<!\w)[A-Za-z]:\\[^\s'\":]+")
+_LONGEST_MESSAGE = 10_000
+"""Characters of an error's message; some errors quote all that they were given."""
 
 
 def encode(value: Any) -> bytes:
@@ -140,7 +143,15 @@ def _carries(chunk: AIMessageChunk) -> Any:
 
 def explain(error: BaseException) -> dict[str, str]:
     """An error for clients: name and message, without stack, folders, keys or cause."""
-    return {"error": type(error).__name__, "message": scrubbed(str(error))}
+    try:
+        message = well_formed(str(error))
+    except Exception:  # noqa: BLE001 - whatever the error does, the run has to end
+        message = ""
+    if len(message) > _LONGEST_MESSAGE:
+        message = scrubbed(message[: 2 * _LONGEST_MESSAGE])[:_LONGEST_MESSAGE] + "..."
+    else:
+        message = scrubbed(message)
+    return {"error": well_formed(type(error).__name__), "message": message}
 
 
 def scrubbed(text: str) -> str:
@@ -181,18 +192,27 @@ def _fields(message: BaseMessage) -> Any:
 
 
 def _describe(value: Any) -> Any:
-    """Convert a value that JSON lacks, one step towards types that JSON has."""
+    """Convert a value that JSON lacks, one step towards types that JSON has. Never raises."""
+    try:
+        return _described(value)
+    except Exception:  # noqa: BLE001 - a value's own methods may do anything
+        return f"<{type(value).__qualname__}>"
+
+
+def _described(value: Any) -> Any:
     kinds: tuple[Any, ...] = (str, int, float, dict)
     for kind in kinds:  # subclasses of these, such as LangChain's message.text
         if isinstance(value, kind):
             return kind(value)
+    if isinstance(value, type):
+        return value.__qualname__
     if isinstance(value, msgspec.Struct):
         return msgspec.structs.asdict(value)
     if hasattr(value, "model_dump"):
         return value.model_dump()
     if hasattr(value, "_asdict"):
         return value._asdict()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if dataclasses.is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, BaseException):
         return explain(value)
@@ -200,7 +220,7 @@ def _describe(value: Any) -> Any:
         return list(value)
     if hasattr(value, "tolist"):  # an array
         return value.tolist()
-    if isinstance(value, type) or callable(value):
+    if callable(value):
         return getattr(value, "__qualname__", type(value).__name__)
     return str(value)
 
@@ -216,9 +236,16 @@ def _plain(value: Any, depth: int) -> Any:
             return None  # NaN and infinity are not JSON
         return well_formed(value) if isinstance(value, str) else value
     if isinstance(value, dict):
-        return {well_formed(str(key)): _plain(item, depth + 1) for key, item in value.items()}
+        return {_key(key): _plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)) and not hasattr(value, "_asdict"):
         return [_plain(item, depth + 1) for item in value]
     if isinstance(value, (bytes, bytearray)):
         return value.decode("utf-8", "replace")
     return _plain(_describe(value), depth + 1)
+
+
+def _key(key: Any) -> str:
+    try:
+        return well_formed(str(key))
+    except Exception:  # noqa: BLE001 - as in _describe
+        return f"<{type(key).__qualname__}>"

@@ -105,9 +105,10 @@ class Executor:
         self._writers[key] = writer
         try:
             return await self._execute(run, assistant, writer, timing)
-        except (StoreError, LostError):
+        except (StoreError, LostError, asyncio.CancelledError):
             raise
-        except Exception as error:
+        except BaseException as error:
+            # Also SystemExit, and what libraries written in Rust raise when they panic.
             if key in self._deaf:
                 raise
             if _is_of_store(error):
