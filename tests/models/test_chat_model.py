@@ -236,6 +236,21 @@ async def test_requests_are_those_of_chat_openai(provider: Provider) -> None:
     ]
 
 
+def test_callbacks_are_told_what_chat_openai_tells(provider: Provider) -> None:
+    """The parameters of a call are LangChain's, and those that a subclass adds by ``dict``."""
+
+    class Named(ChatModel):
+        def dict(self, **kwargs: Any) -> Any:
+            return {**super().asdict(), "name": "mine"}
+
+    given: Any = {"temperature": 0.5, "model_kwargs": {"user": "me"}, "stop": ["."]}
+    ours = ask(provider, **given)._get_invocation_params(stop=["!"], user="you")
+    assert ours == plain(provider, **given)._get_invocation_params(stop=["!"], user="you")
+    url, key = provider.base_url, SecretStr("none")
+    named = Named(model="m", base_url=url, api_key=key)
+    assert named._get_invocation_params()["name"] == "mine"
+
+
 async def test_tools_and_structured_output(provider: Provider) -> None:
     """What is bound to it works as on ChatOpenAI: tools, structured output, retries, copies."""
 

@@ -66,9 +66,12 @@ CHUNKS = st.lists(
         | st.just([{"type": "text", "text": "t", "index": 0}]),
         tool_call_chunks=st.lists(PIECES, max_size=2),
         usage_metadata=USAGE,
-        response_metadata=st.sampled_from([{}, {"finish_reason": "stop"}]),
-        additional_kwargs=st.sampled_from([{}, {"reasoning_content": "hm"}]),
-        id=st.just("run"),
+        response_metadata=st.sampled_from(
+            [{}, {"model_provider": "openai"}, {"model_provider": "x", "finish_reason": "stop"}]
+        ).map(dict),
+        additional_kwargs=st.sampled_from([{}, {}, {"reasoning_content": "hm"}]),
+        id=st.sampled_from(["run", "run", "run", "run", "run", "lc_run--1", None]),
+        name=st.sampled_from([None, None, "joker"]),
     ),
     min_size=1,
     max_size=7,
@@ -81,7 +84,10 @@ def test_the_sum_is_langchains(chunks: list[AIMessageChunk]) -> None:
     """Text, blocks, tool calls in all shapes, usage and the rest add up as LangChain adds them."""
     first, *rest = [chunk.model_copy(deep=True) for chunk in chunks]
     expected = message_chunk_to_message(first + rest if rest else first)
-    assert message_of(chunks) == expected
+    message = message_of(chunks)
+    assert message == expected
+    assert list(vars(message)) == list(vars(expected))  # the order is that of the repr
+    assert message.model_fields_set == expected.model_fields_set
 
 
 def test_whole_messages_and_other_roles() -> None:

@@ -43,12 +43,52 @@ def message_of(chunks: Sequence[BaseMessage]) -> BaseMessage:
         chunk.tool_call_chunks for chunk in chunks if isinstance(chunk, AIMessageChunk)
     )
     plain = [_without_tool_calls(chunk) for chunk in chunks if isinstance(chunk, AIMessageChunk)]
-    whole = plain[0] + plain[1:] if rest else plain[0]
-    message = message_chunk_to_message(whole)
+    message: BaseMessage | None = _joined(plain) if rest else None
+    if message is None:
+        message = message_chunk_to_message(plain[0] + plain[1:] if rest else plain[0])
     assert isinstance(message, AIMessage)
     for call in calls:
         _add_tool_call(message, call)
     return message
+
+
+def _joined(chunks: Sequence[AIMessageChunk]) -> AIMessage | None:
+    """The message of chunks that only hold texts, and metadata of which none come twice.
+
+    None if there is more to add up: LangChain's own sum makes another message of it first.
+    """
+    message_id, usage = chunks[0].id, None
+    texts: list[str] = []
+    metadata: dict[str, Any] = {}
+    for chunk in chunks:
+        text, counts = chunk.content, chunk.usage_metadata
+        if (
+            type(chunk) is not AIMessageChunk
+            or type(text) is not str
+            or chunk.id != message_id
+            or chunk.additional_kwargs
+        ):
+            return None
+        texts.append(text)
+        for name, value in chunk.response_metadata.items():
+            if name not in metadata:
+                metadata[name] = value
+            elif name != "model_provider" or metadata[name] != value:
+                return None
+        if counts is not None:
+            if usage is not None or not counts:
+                return None
+            usage = counts
+    return AIMessage(
+        content="".join(texts),
+        additional_kwargs={},
+        response_metadata=metadata,
+        name=None,
+        id=message_id,
+        tool_calls=[],
+        invalid_tool_calls=[],
+        usage_metadata=usage,
+    )
 
 
 def _without_tool_calls(chunk: AIMessageChunk) -> AIMessageChunk:

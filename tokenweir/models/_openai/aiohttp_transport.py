@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -41,12 +41,18 @@ _ERRORS: tuple[tuple[type[Exception], type[httpx2.TransportError]], ...] = (
 """An error of aiohttp is raised as the first one that matches."""
 
 
-@contextmanager
-def _httpx_errors() -> Iterator[None]:
-    try:
-        yield
-    except aiohttp.ClientError as error:
-        raise _httpx_error(error) from error
+class _HttpxErrors:
+    """Raises what httpx2 would raise for an error of aiohttp."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, aiohttp.ClientError):
+            raise _httpx_error(error) from error
+
+
+_httpx_errors = _HttpxErrors()
 
 
 def _httpx_error(error: aiohttp.ClientError) -> httpx2.TransportError:
@@ -95,11 +101,11 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         except httpx2.RequestNotRead:
             data = request.stream
             request.headers.pop("transfer-encoding", None)  # aiohttp sets it
-        with _httpx_errors():
+        with _httpx_errors:
             response = await session.request(
                 request.method,
                 str(request.url),
-                headers=request.headers,
+                headers=_headers_of(request),
                 data=data,
                 allow_redirects=False,
                 auto_decompress=False,
@@ -124,6 +130,15 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
+
+
+def _headers_of(request: httpx2.Request) -> list[tuple[str, str]]:
+    """The headers, for whose encoding httpx2 is asked once, and not for each."""
+    encoding = request.headers.encoding
+    return [
+        (name.lower().decode(encoding), value.decode(encoding))
+        for name, value in request.headers.raw
+    ]
 
 
 def body_of(response: httpx2.Response) -> AiohttpBody | None:
@@ -174,7 +189,7 @@ class AiohttpBody(httpx2.AsyncByteStream):
 
     async def receive(self) -> bytes:
         """Wait for the next bytes; empty at the end. Bytes before an error are returned first."""
-        with _httpx_errors():
+        with _httpx_errors:
             try:
                 return await self.reader.readany()
             except aiohttp.ClientError:
@@ -188,7 +203,7 @@ class AiohttpBody(httpx2.AsyncByteStream):
 
     def receive_nowait(self) -> bytes:
         """The bytes that have arrived; empty if there are none."""
-        with _httpx_errors():
+        with _httpx_errors:
             try:
                 return self.reader.read_nowait()
             except aiohttp.ClientError:
@@ -212,5 +227,5 @@ class AiohttpBody(httpx2.AsyncByteStream):
             self._closed.remove_done_callback(self._end)
             self._closed.remove_done_callback(_look_at)  # of the connection's body before this one
             self._closed.add_done_callback(_look_at)
-        with _httpx_errors():
+        with _httpx_errors:
             await self._response.__aexit__(None, None, None)

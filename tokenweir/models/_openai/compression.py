@@ -32,7 +32,9 @@ class DecompressionError(httpx2.DecodingError):
 
 def decompressed(response: httpx2.Response) -> httpx2.Response:
     """The response with its body decompressed; unchanged if the body is not compressed."""
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if "content-encoding" not in response.headers:
+        return response
+    encoding = response.headers["content-encoding"].strip().lower()
     if encoding in ("identity", ""):
         return response
     headers = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -32,6 +33,12 @@ M = TypeVar("M", bound="ManagedModel")
 
 UNSTARTED = "http://127.0.0.1/v1"
 """The base URL of an embedded model until it has started."""
+
+
+@lru_cache(maxsize=64)
+def _is_openais(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host == "openai.com" or host.endswith(".openai.com")
 
 
 class ManagedModel(Limits, BaseLanguageModel[Any]):
@@ -104,8 +111,7 @@ class ManagedModel(Limits, BaseLanguageModel[Any]):
     @property
     def _is_openais(self) -> bool:
         """Whether OpenAI itself answers, instead of a compatible server."""
-        host = urlsplit(self._base_url).hostname or ""
-        return host == "openai.com" or host.endswith(".openai.com")
+        return _is_openais(self._base_url)
 
     def new_call_state(self) -> CallState:
         """The state of a new call of this model."""

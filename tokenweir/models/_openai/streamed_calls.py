@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx2
 import openai
+from langchain_core.language_models import BaseChatModel
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr
@@ -161,15 +162,23 @@ class StreamedCalls(ChatOpenAI):
         return request
 
     def _known_template(self) -> ChunkTemplate:
-        if self._template is None:
+        template = self._template
+        if template is None:
             try:
-                self._template = ChunkTemplate(requests.converter(self))
+                template = ChunkTemplate(requests.converter(self))
             except Exception as error:  # noqa: BLE001 - whatever a new LangChain may raise
-                self._template = str(error)
+                template = str(error)
                 logger.warning("tokens take the slow path with this LangChain: %s", error)
-        if isinstance(self._template, str):
-            raise _StepAsideError(self._template)
-        return self._template
+            self._template = template
+        if isinstance(template, str):
+            raise _StepAsideError(template)
+        return template
+
+    def _dict_for_compat(self) -> dict[str, Any]:
+        """As LangChain, which turns warnings off and on again for it, twice in each call."""
+        if type(self).dict is not BaseChatModel.dict:
+            return super()._dict_for_compat()
+        return self.asdict()
 
 
 class _StreamedCall:
