@@ -88,7 +88,7 @@ collection over all of them, in pauses of up to 0.2 s with 600 runs."""
     show_default="half of all",
     help="Connections from one address; raise it behind a proxy.",
 )
-@click.option("--max-queue", default=1000, show_default=True, help="Runs that may wait.")
+@click.option("--max-queue", default=1000, show_default=True, help="Runs of one key that may wait.")
 @click.option("--max-body", default=4 << 20, show_default=True, help="Bytes of a request's body.")
 @click.option("--run-seconds", default=3600.0, show_default=True, help="How long a run may take.")
 @click.option(
@@ -126,7 +126,7 @@ collection over all of them, in pauses of up to 0.2 s with 600 runs."""
     "--keep-mb",
     default=4096,
     show_default=True,
-    help="Delete the oldest finished runs when all data takes more megabytes than this.",
+    help="Delete the oldest finished runs when all runs together take more megabytes than this.",
 )
 def serve(
     graphs: tuple[str, ...],

@@ -100,7 +100,7 @@ def chat_model(
             gpt-4o-mini if there is an ``OPENAI_API_KEY``, else the embedded model.
         tags: Tags that every chunk of this model carries in its metadata; filter by them.
         **kwargs: Arguments of the model's class: ``ChatModel`` for ``openai:``, ``local:`` and
-            ``qwen:``, LangChain's own class for other providers.
+            ``qwen:``, ``DashScopeChatModel`` for ``dashscope:``, else LangChain's own class.
 
     Raises:
         ModelNameError: If the provider is unknown, or its key or its package is missing.
