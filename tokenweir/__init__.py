@@ -1,4 +1,4 @@
-"""Tokenweir carries every token that a model writes inside a LangGraph graph to whoever watches.
+"""Tokenweir carries every token that a model writes inside a LangGraph graph to its readers.
 
 ::
 
