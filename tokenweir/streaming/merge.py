@@ -53,9 +53,9 @@ def message_of(chunks: Sequence[BaseMessage]) -> BaseMessage:
 
 
 def _joined(chunks: Sequence[AIMessageChunk]) -> AIMessage | None:
-    """The message of chunks that only hold texts, and metadata of which none come twice.
+    """The message of chunks that hold only text, and metadata without repeated keys.
 
-    None if there is more to add up: LangChain's own sum makes another message of it first.
+    None for other chunks, which need LangChain's own sum.
     """
     message_id, usage = chunks[0].id, None
     texts: list[str] = []

@@ -133,7 +133,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
 
 
 def _headers_of(request: httpx2.Request) -> list[tuple[str, str]]:
-    """The headers, for whose encoding httpx2 is asked once, and not for each."""
+    """The headers, decoded with one look-up of their encoding instead of one for each."""
     encoding = request.headers.encoding
     return [
         (name.lower().decode(encoding), value.decode(encoding))

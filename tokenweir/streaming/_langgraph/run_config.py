@@ -148,7 +148,7 @@ class _PartStream:
 def _is_of_cancelled(part: tuple[Namespace, str, Any]) -> bool:
     """Whether this is the end of a node that was cancelled because another one has failed.
 
-    LangGraph puts it into its queue when it reads that no more.
+    LangGraph puts this part into its queue when the queue is no longer read.
     """
     _, mode, payload = part
     if mode == "debug":
