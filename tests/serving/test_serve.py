@@ -50,6 +50,7 @@ def test_wrong_words_are_told(tmp_path: Path) -> None:
     for words, said in [
         ([], "say which graphs to serve, such as joke_poem. See: tokenweir serve --help"),
         (["jke_poem"], "did you mean joke_poem"),
+        (["joke_poem", "--port", "65536"], "65536 is not in the range"),
         (["joke_poem", "joke_poem"], "two graphs are called joke_poem"),
     ]:
         ended = command(*words, folder=tmp_path)

@@ -20,10 +20,10 @@ def listen_at(host: str, port: int, *, shared: bool = False) -> Iterator[socket.
         listening = socket.create_server(
             (host, port), family=family, backlog=2048, reuse_port=shared
         )
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         # ``create_server`` appends the address, which the message begins with.
-        reason = str(getattr(error, "strerror", None) or error).partition(" (while attempting")[0]
-        if getattr(error, "errno", 0) == EADDRINUSE:
+        reason = str(error.strerror or error).partition(" (while attempting")[0]
+        if error.errno == EADDRINUSE:
             reason = "the port is in use; choose another with --port (0 takes any free one)"
         raise click.ClickException(f"cannot listen at {host}:{port}: {reason}") from None
     with listening:

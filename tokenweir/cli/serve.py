@@ -46,7 +46,13 @@ collection over all of them, in pauses of up to 0.2 s with 600 runs."""
 @click.argument("graphs", nargs=-1, metavar="[NAME=]GRAPH...")
 @model_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
-@click.option("--port", default=2024, show_default=True, help="The port; 0 for any free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=2024,
+    show_default=True,
+    help="The port; 0 for any free one.",
+)
 @click.option(
     "--data",
     default=".tokenweir",
