@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.conformance import checkpointer_test, validate
+from psycopg.errors import DivisionByZero
 
 from tests.serving.postgres.conftest import a_hold
 from tokenweir.serving.postgres.checkpoints import PostgresCheckpoints
+from tokenweir.serving.postgres.database import Database
 from tokenweir.serving.problems import LostError
 from tokenweir.serving.running.home import Home
 
@@ -27,6 +30,34 @@ async def test_langgraphs_contract(home: Home) -> None:
     failed = {name: result.failures for name, result in report.results.items() if not result.passed}
     assert not failed
     assert report.conformance_level() == "FULL"
+
+
+async def test_no_connection_stays_in_pipeline_mode(database_url: str) -> None:
+    """Wherever a write is cancelled, the next user of its connection gets its own errors."""
+    database = Database(database_url)
+    await database.open()
+
+    async def write() -> None:
+        async with (
+            database.connection() as connection,
+            connection.pipeline(),
+            connection.transaction(),
+        ):
+            await connection.execute("select pg_sleep(0.001)")
+
+    async def fail() -> None:
+        async with database.connection() as connection:
+            with pytest.raises(DivisionByZero):
+                await connection.execute("select 1 / 0")
+
+    for turns in range(30):
+        writing = asyncio.ensure_future(write())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        writing.cancel()
+        await asyncio.wait([writing])
+        await asyncio.gather(fail(), fail(), fail())
+    await database.close()
 
 
 async def test_a_zombie_saves_nothing(home: Home) -> None:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import psycopg
 from psycopg import errors
 from psycopg.abc import Buffer
+from psycopg.pq import PipelineStatus
 from psycopg.types.string import StrDumperUnknown
 from psycopg_pool import AsyncConnectionPool
 
@@ -96,6 +97,7 @@ class Database:
             reconnect_timeout=_FOR_EVER,
             kwargs={**_CONNECTED, "prepare_threshold": 2},
             configure=self.configure,
+            reset=self._reset,
             open=False,
         )
 
@@ -136,6 +138,15 @@ class Database:
             "set_config('client_min_messages', 'warning', false)",
             (str(int(1000 * self.idle)), str(int(1000 * _LOCKED))),
         )
+
+    async def _reset(self, connection: Connection) -> None:
+        """Have the pool discard a connection that is still in pipeline mode.
+
+        psycopg leaves it so if it is cancelled as the pipeline begins or ends. Errors of the next
+        user would be raised late, and Postgres would warn of each COMMIT.
+        """
+        if connection.pgconn.pipeline_status != PipelineStatus.OFF:
+            raise psycopg.OperationalError("cancelled in a pipeline; a new one replaces it")
 
     async def renew(self) -> None:
         """Drop broken connections, such as after a restart of Postgres."""
