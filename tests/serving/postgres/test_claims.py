@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
+from typing import Any
 
 import psycopg
 import pytest
 
 from tests.serving.postgres.conftest import a_hold
+from tokenweir.serving.postgres.claims import END_STOPPED
+from tokenweir.serving.postgres.database import APPLICATION
 from tokenweir.serving.postgres.home import postgres_home
 from tokenweir.serving.running.home import Home
 from tokenweir.serving.running.store import Hold
@@ -102,3 +106,32 @@ async def test_a_stopped_server_locks_nothing(database_url: str, taken_for: str)
         assert taken[0].epoch == 2
         with pytest.raises(psycopg.OperationalError):
             await pipeline.__aexit__(None, None, None)
+
+
+async def test_a_server_that_is_notified_stays_connected(database_url: str) -> None:
+    """Claims end transactions of suspended processes. One that Postgres begins for a notification
+    that it passes on is not such a one, however long its connection has listened."""
+    about: dict[str, Any] = {"autocommit": True, "application_name": APPLICATION}
+    connect = psycopg.AsyncConnection.connect
+    async with (
+        await connect(database_url, **about) as listening,
+        await connect(database_url, autocommit=True) as looking,
+        await connect(database_url, autocommit=True) as telling,
+    ):
+        await listening.execute("listen tokenweir")
+
+        async def hear() -> None:
+            async for _ in listening.notifies():
+                pass
+
+        async def tell() -> None:
+            while True:
+                await telling.execute("select pg_notify('tokenweir', '')")
+
+        busy = [asyncio.ensure_future(hear()), asyncio.ensure_future(tell())]
+        for _ in range(6000):
+            await looking.execute(END_STOPPED, (APPLICATION, timedelta(0)))
+            assert not any(task.done() for task in busy)
+        for task in busy:
+            task.cancel()
+        await asyncio.wait(busy)

@@ -10,7 +10,7 @@ from tokenweir.serving.postgres.session import Session
 from tokenweir.serving.running.records import Run
 from tokenweir.serving.running.store import Hold
 
-__all__ = ["RUN", "claim", "give_back", "give_back_lost", "stop_earlier"]
+__all__ = ["END_STOPPED", "RUN", "claim", "give_back", "give_back_lost", "stop_earlier"]
 
 RUN = "r.record, r.status, r.epoch, r.server, r.stopping, r.undone, r.error, r.updated_at, r.turn"
 """The columns of a run ``r`` that ``rows.py`` reads."""
@@ -45,14 +45,16 @@ update tokenweir_runs r set epoch = epoch + 1, server = %(server)s, updated_at =
 from free where free.seq = r.seq returning r.seq, waited, {RUN}
 """
 
-_END_STOPPED = """
+END_STOPPED = """
 select pg_terminate_backend(pid) from pg_stat_activity
 where application_name = %s and datname = current_database() and usename = current_user
-and xact_start is not null and wait_event = 'ClientRead'
+and xact_start is not null and wait_event = 'ClientRead' and state <> 'idle'
 and state_change < clock_timestamp() - %s
 """
 """End transactions of processes that were suspended in the middle of a pipeline. Postgres sees them
-as busy, or as idle, but their last Flush stopped the ``idle_in_transaction_session_timeout``."""
+as active, or as idle in transaction, but their last Flush stopped the
+``idle_in_transaction_session_timeout``. An idle connection that listens has a short transaction for
+each notification that it passes on: it must stay, as its lock says that a server lives."""
 
 _MORE = 100
 """Further runs that are looked at: those to be ended need no room."""
@@ -84,7 +86,7 @@ async def claim(
     rows = await (await connection.execute(_TAKE, values)).fetchall()
     taken = {row[0] for row in rows}
     if len(taken) < len(to_end) + len(to_run):
-        await connection.execute(_END_STOPPED, (APPLICATION, timedelta(seconds=database.idle)))
+        await connection.execute(END_STOPPED, (APPLICATION, timedelta(seconds=database.idle)))
     used = sorted({thread for seq, thread in to_run if seq in taken})
     if used:
         await connection.execute(
