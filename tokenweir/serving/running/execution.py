@@ -80,6 +80,8 @@ class Executor:
         """The tasks of runs that have ended here while their nodes keep running."""
         allow_subgraphs_without_checkpoints()
         self.graphs = with_checkpointer(graphs, checkpoints.behind(self._said))
+        self._of_owner: dict[tuple[str, str], Any] = {}
+        """By graph and owner: the graph with the owner's items."""
 
     @property
     def events(self) -> int:
@@ -124,7 +126,7 @@ class Executor:
         self, run: Run, assistant: Assistant, writer: EventWriter, timing: RunTiming
     ) -> Outcome:
         request = run.request
-        graph = with_items(self.graphs[request.graph], self._items.of(run.owner))
+        graph = self._graph_of(request.graph, run.owner)
         config = config_of(run, assistant)
         if isinstance(graph, Pregel):
             config["callbacks"] = [self.usage.handler(config)]
@@ -152,6 +154,12 @@ class Executor:
         except ReplacedError:
             await self._keep(run, writer)
         return await self._outcome(run)
+
+    def _graph_of(self, name: str, owner: str) -> Any:
+        if (name, owner) not in self._of_owner:  # there are as many owners as API keys
+            items = self._items.of(owner)
+            self._of_owner[name, owner] = with_items(self.graphs[name], items)
+        return self._of_owner[name, owner]
 
     async def refuse(self, run: Run, work: asyncio.Task[Outcome]) -> str:
         """Record nothing more of a run whose task ignores its cancellation; name its nodes."""
