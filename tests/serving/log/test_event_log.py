@@ -270,6 +270,32 @@ async def being_written(log: SqliteLog) -> None:
         await asyncio.sleep(0)
 
 
+async def test_many_runs_are_written_in_turns(tmp_path: Path) -> None:
+    """More runs than a batch takes are all written, without anybody waiting for it: in the order in
+    which they began to wait, and no batch has them all."""
+    log = SqliteLog(tmp_path / "log.sqlite")
+    runs = [f"run-{number}" for number in range(250)]
+    for run in runs:
+        log.open(run)
+        log.append(run, "messages", b"1")
+    with sqlite3.connect(tmp_path / "log.sqlite") as other:
+
+        def written() -> list[str]:
+            sql = "SELECT run FROM blocks JOIN logs USING (key) ORDER BY key"
+            return [run for (run,) in other.execute(sql)]
+
+        await await_until(written)
+        first = written()
+        assert len(first) < len(runs)
+        assert first == runs[: len(first)]
+        await await_until(lambda: written() == runs)
+    other.close()
+    for run in runs:
+        log.append(run, END, b"{}")
+    assert [event.id for event in await read(log, runs[-1])] == [1, 2]
+    await log.close()
+
+
 async def test_only_what_is_not_saved_is_waited_for(tmp_path: Path) -> None:
     """While another run's events are being written, or wait, a run that has none is saved."""
     log = SqliteLog(tmp_path / "log.sqlite")

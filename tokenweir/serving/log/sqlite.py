@@ -1,10 +1,9 @@
 """The event log on disk: SQLite in WAL mode, written in batches by one thread.
 
-Every ``_PACE`` seconds a batch of all runs is written. When an event must be durable, a batch of
-its run is written at once. A commit hands data to the operating system without waiting for the
-disk: it survives a killed process, but a power failure may lose the last moments. The same thread
-writes the records of runs, so all writes about a run are in their order. ``sqlite_file.py`` defines
-the file.
+Each run is written every ``_PACE`` seconds, and ``_SOON`` after one of its events must be durable.
+A commit hands data to the operating system without waiting for the disk: it survives a killed
+process, but a power failure may lose the last moments. The same thread writes the records of runs,
+so all writes about a run are in their order. ``sqlite_file.py`` defines the file.
 """
 
 from __future__ import annotations
@@ -14,14 +13,15 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tokenweir.serving.log.blocks import scan, weight
+from tokenweir.serving.log.blocks import scan
 from tokenweir.serving.log.events import END, Envelope, Event, EventReader, Scanner
 from tokenweir.serving.log.file_watch import FileWatches
 from tokenweir.serving.log.local_writer import LocalWriter, Writers
-from tokenweir.serving.log.sqlite_file import Batch, SqliteFile
+from tokenweir.serving.log.sqlite_file import Batch, SqliteFile, Waiting
 from tokenweir.serving.log.sqlite_reader import SqliteReader
 from tokenweir.serving.log.tail import Tail
 from tokenweir.serving.log.wal import WalKeeper
@@ -32,8 +32,16 @@ __all__ = ["SqliteLog"]
 T = TypeVar("T")
 
 _PACE = 0.5
-"""Seconds between batches of all runs. A killed process loses only events of unfinished nodes: a
-node's events are saved before its checkpoint, see ``checkpoints.py``."""
+"""Seconds between two batches with a run's events. A killed process loses only events of
+unfinished nodes: a node's events are saved before its checkpoint, see ``checkpoints.py``."""
+
+_MOST_RUNS = 100
+"""The runs of one batch, unless they are urgent. A batch delays all tokens: the thread competes for
+Python to make it, and the loop notes what was written. More runs take turns within ``_PACE``."""
+
+_SOON = 0.001
+"""Seconds that an urgent batch waits for more. A run's claim comes right after the run, and its
+checkpoint right after its last token; each batch costs a switch of threads."""
 
 _MOST_WAITING = 16 << 20
 """The bytes that may wait for the disk before writers have to wait."""
@@ -66,9 +74,9 @@ class SqliteLog:
         """By run: the ids of durable events that are not on disk yet."""
         self._next = Batch()
         self._urgent: set[str] = set()
-        """Runs whose events must be written at once."""
+        """Runs whose events must be written soon."""
         self._all_at = 0.0
-        """When the events of all runs must be written."""
+        """When the runs that have waited longest must be written."""
         self._savers: list[asyncio.Future[None]] = []
         self._impatient: list[asyncio.Future[None]] = []
         """The waiters that get an error when a batch cannot be written."""
@@ -79,7 +87,7 @@ class SqliteLog:
         self._waiting_bytes = 0
         self._timer: asyncio.Handle | None = None
         self._soon = False
-        """Whether the timer fires in the next iteration of the loop."""
+        """Whether the timer is for an urgent batch."""
         self._writing: asyncio.Future[None] | None = None
         self._room = asyncio.Event()
         self._room.set()
@@ -123,10 +131,8 @@ class SqliteLog:
         event = tail.add(kind, body, envelope)
         waiting = self._next.events.get(run_id)
         if waiting is None:
-            self._next.events[run_id] = [event]
-        else:
-            waiting.append(event)
-        size = weight(event)
+            waiting = self._next.events[run_id] = Waiting()
+        size = waiting.add(event)
         self._size += size
         self._waiting_bytes += size
         if self._waiting_bytes > _MOST_WAITING:
@@ -283,7 +289,7 @@ class SqliteLog:
             if self._soon:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_soon(self._flush)
+        self._timer = self._loop.call_later(_SOON, self._flush)
         self._soon = True
 
     def _schedule(self) -> None:
@@ -296,15 +302,13 @@ class SqliteLog:
         self._timer = None
         if self._writing is not None:
             return
-        now = self._loop.time()
+        waiting, now = self._next.events, self._loop.time()
+        runs = dict.fromkeys(run for run in self._urgent if run in waiting)
         if now >= self._all_at:
-            batch, self._next = self._next, Batch()
-            self._all_at = now + _PACE
-        else:
-            waiting = self._next.events
-            some = {run: waiting.pop(run) for run in self._urgent if run in waiting}
-            batch = Batch(self._next.statements, some)
-            self._next.statements = []
+            self._all_at = now + _PACE * min(1.0, _MOST_RUNS / max(1, len(waiting)))
+            runs |= dict.fromkeys(islice(waiting, _MOST_RUNS))
+        batch = Batch(self._next.statements, {run: waiting.pop(run) for run in runs})
+        self._next.statements = []
         self._urgent.clear()
         savers, self._savers = self._savers, []
         self._being_written = batch, self._stated, savers
@@ -326,9 +330,9 @@ class SqliteLog:
                     "%s cannot be written; runs wait, and it is tried again: %s", self._path, error
                 )
             self._problem = str(error)
-            for waiting in self._impatient:
-                if not waiting.done():
-                    waiting.set_exception(StoreError())
+            for impatient in self._impatient:
+                if not impatient.done():
+                    impatient.set_exception(StoreError())
             self._impatient.clear()
             self._put_back(batch)
             self._savers[:0] = savers
@@ -339,9 +343,9 @@ class SqliteLog:
         self._problem = None
         self._impatient = [each for each in self._impatient if not each.done()]
         written = 0
-        for run_id, events in batch.events.items():
-            written += sum(map(weight, events))
-            self._saved(run_id, events[-1])
+        for run_id, waiting in batch.events.items():
+            written += waiting.size
+            self._saved(run_id, waiting.events[-1])
         self._waiting_bytes -= written
         # A row usually touches a page of its own.
         self._wal.wrote(1 + len(batch.statements) + len(batch.events) + written // _PAGE_SIZE)
@@ -358,8 +362,9 @@ class SqliteLog:
         self._all_at = 0.0
         self._stated |= self._being_written[1]
         self._next.statements[:0] = batch.statements
-        for run_id, events in batch.events.items():
-            self._next.events[run_id] = events + self._next.events.get(run_id, [])
+        since, self._next.events = self._next.events, batch.events
+        for run_id, later in since.items():
+            self._next.events.setdefault(run_id, Waiting()).extend(later)
 
     def _saved(self, run_id: str, last: Event) -> None:
         """Note that a run's events up to this one are on disk."""

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tokenweir.serving.log.blocks import Stored, pack, scan_blocks, unpack, weight
+import msgspec
+
+from tokenweir.serving.log.blocks import Stored, pack, scan_blocks, unpack
 from tokenweir.serving.log.events import END, PAGE, Envelope, Event, Scanner
 from tokenweir.serving.log.wal import MOST_PAGES
 
-__all__ = ["Batch", "SqliteFile"]
+__all__ = ["Batch", "SqliteFile", "Waiting"]
 
 _BLOCKS = 64
 """Blocks read at a time."""
@@ -42,12 +44,36 @@ CREATE TABLE IF NOT EXISTS records (
 """
 
 
+class Waiting(msgspec.Struct, gc=False):
+    """A run's events that wait to be written, the envelopes that begin with one, and all bytes."""
+
+    events: list[Event] = []
+    envelopes: tuple[Envelope, ...] = ()
+    size: int = 0
+
+    def add(self, event: Event) -> int:
+        """Add an event, and return its bytes."""
+        self.events.append(event)
+        size, envelope = len(event.body), event.envelope
+        if envelope is not None and envelope.id == event.id:
+            self.envelopes += (envelope,)
+            size += len(envelope.head) + len(envelope.tail)
+        self.size += size
+        return size
+
+    def extend(self, later: Waiting) -> None:
+        """Add what came later."""
+        self.events += later.events
+        self.envelopes += later.envelopes
+        self.size += later.size
+
+
 @dataclass
 class Batch:
     """A transaction: statements in their order, then events by run."""
 
     statements: list[tuple[str, tuple[Any, ...]]] = field(default_factory=list)
-    events: dict[str, list[Event]] = field(default_factory=dict)
+    events: dict[str, Waiting] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.statements or self.events)
@@ -79,18 +105,17 @@ class SqliteFile:
             envelopes: list[Any] = []
             added: dict[int, int] = {}
             complete: list[int] = []
-            for run_id, events in batch.events.items():
+            for run_id, waiting in batch.events.items():
                 key = self._key(run_id)
                 if key is None:  # it was deleted in the meantime
                     continue
+                events = waiting.events
                 for start in range(0, len(events), PAGE):
                     some = events[start : start + PAGE]
                     blocks += (key, some[-1].id, pack(some))
-                for event in events:
-                    envelope = event.envelope
-                    if envelope is not None and envelope.id == event.id:
-                        envelopes += (key, event.id, envelope.head, envelope.tail)
-                added[key] = sum(map(weight, events))
+                for envelope in waiting.envelopes:
+                    envelopes += (key, envelope.id, envelope.head, envelope.tail)
+                added[key] = waiting.size
                 if events[-1].kind == END:
                     complete.append(key)
                     self._keys.pop(run_id, None)
