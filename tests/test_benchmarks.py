@@ -16,6 +16,7 @@ from openai import OpenAI
 
 from benchmarks import page
 from benchmarks.child import Measured
+from benchmarks.command import main
 from benchmarks.processes import Server
 from benchmarks.report import report
 from benchmarks.results import Results, load, save
@@ -311,15 +312,25 @@ def test_a_scenario_that_no_named_way_can_do_is_left_out() -> None:
     assert "import tokenweir" in done.stdout
 
 
-def test_unknown_names_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nonsense"], "no scenario 'nonsense': there are .*growth-text"),
+        (["burst", "--ways", "nonsense"], r"no way 'nonsense': there are .*plain\+model"),
+        (["burst", "--ways", "litellm"], "litellm needs --peers"),
+    ],
+)
+def test_unknown_names_are_refused(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A scenario or way that is not there is an error that lists those that are."""
-    for arguments in (["nonsense"], ["burst", "--ways", "nonsense"]):
-        done = run(*arguments)
-        assert done.returncode == 2
-        assert "nonsense" in done.stderr
-        assert ("growth-text" if len(arguments) == 1 else "plain+model") in done.stderr
-    done = run("burst", "--ways", "litellm")
-    assert "litellm needs --peers" in done.stderr
-    done = run("burst", "--plot", "chart.txt")
-    assert done.returncode == 1
-    assert "--plot draws to .png or .svg" in done.stderr
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert re.search(said, capsys.readouterr().err)
+
+
+def test_a_chart_has_a_form_that_is_known() -> None:
+    """Nothing is measured for a chart that cannot be drawn."""
+    with pytest.raises(SystemExit, match=r"--plot draws to \.png or \.svg"):
+        main(["burst", "--plot", "chart.txt"])
