@@ -26,7 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-__all__ = ["ForkedProcess", "start"]
+__all__ = ["ForkedProcess", "run", "start"]
 
 _IMPORTED = (
     "httpcore2",
@@ -152,6 +152,14 @@ def start(
         _server.append(_ForkServer())
     order = {"words": words, "folder": str(folder), "environ": environ, "files": files}
     return _server[0].start(order)
+
+
+def run(words: list[str], folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run ``tokenweir WORDS`` to its end; with more in the environment."""
+    process = start(words, folder, {**os.environ, **environ})
+    with process.stdout, process.stderr:
+        said = process.stdout.read(), process.stderr.read()
+    return subprocess.CompletedProcess(words, process.wait(60), *said)
 
 
 def _serve(connection: socket.socket) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ import pytest
 from langgraph.pregel.remote import RemoteGraph
 from langgraph_sdk import get_sync_client
 
+from tests import fork_server
 from tokenweir.serving.app import create_app
 from tokenweir.serving.problems import GraphNameError
 from tokenweir.testing import Provider
@@ -90,15 +88,7 @@ def test_what_cannot_be_in_a_url_is_refused(provider: Provider, tmp_path: Path) 
         with pytest.raises(GraphNameError, match="cannot be called"):
             create_app({"fine": None, name: None})
     (tmp_path / "langgraph.json").write_text(json.dumps({"graphs": {"a/b": f"{GRAPHS}:talk"}}))
-    ended = subprocess.run(
-        [sys.executable, "-m", "tokenweir", "serve", "--port", "0"],
-        cwd=tmp_path,
-        env={**os.environ, **provider.environ},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = fork_server.run(["serve", "--port", "0"], tmp_path, **provider.environ)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert [each.name for each in tmp_path.iterdir()] == ["langgraph.json"]
     assert ended.stderr.startswith("tokenweir: a graph cannot be called 'a/b': ")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from tests import http_client
+from tests import fork_server, http_client
 
 
 def test_it_says_its_url_and_answers(serve: Callable[..., Any], http: httpx.Client) -> None:
@@ -34,17 +32,6 @@ def test_graphs_have_names(serve: Callable[..., Any], http: httpx.Client) -> Non
     assert graphs == ["mine", "own_name", "served_graphs"]
 
 
-def command(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tokenweir", "serve", *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 def test_wrong_words_are_told(tmp_path: Path) -> None:
     """No graph, an unknown one, or two of one name: exit code 2 and what to do."""
     for words, said in [
@@ -53,7 +40,7 @@ def test_wrong_words_are_told(tmp_path: Path) -> None:
         (["joke_poem", "--port", "65536"], "65536 is not in the range"),
         (["joke_poem", "joke_poem"], "two graphs are called joke_poem"),
     ]:
-        ended = command(*words, folder=tmp_path)
+        ended = fork_server.run(["serve", *words], tmp_path)
         assert (ended.returncode, ended.stdout) == (2, "")
         assert said in ended.stderr
 
@@ -61,7 +48,7 @@ def test_wrong_words_are_told(tmp_path: Path) -> None:
 def test_one_server_per_folder(serve: Callable[..., Any], tmp_path: Path) -> None:
     """A second server on the same folder says so and ends; nothing of the first is touched."""
     server = serve("joke_poem")
-    ended = command("joke_poem", "--port", "0", folder=tmp_path)
+    ended = fork_server.run(["serve", "joke_poem", "--port", "0"], tmp_path)
     assert ended.returncode == 1
     assert "another server uses .tokenweir" in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -72,7 +59,7 @@ def test_a_port_in_use_is_told(serve: Callable[..., Any], tmp_path: Path) -> Non
     """A port that is taken ends the command with 1 and one line."""
     server = serve("joke_poem", "--memory")
     port = server.url.rpartition(":")[2]
-    ended = command("joke_poem", "--memory", "--port", port, folder=tmp_path)
+    ended = fork_server.run(["serve", "joke_poem", "--memory", "--port", port], tmp_path)
     assert ended.returncode == 1
     last = ended.stderr.splitlines()[-1]
     assert last == (

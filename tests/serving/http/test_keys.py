@@ -8,8 +8,6 @@ import hashlib
 import json
 import re
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import openai
 import ormsgpack
 import pytest
 
+from tests import fork_server
 from tests.described import describe
 from tokenweir.serving.app import create_app
 from tokenweir.serving.problems import EmptyKeyError
@@ -152,10 +151,8 @@ def test_an_empty_key_is_refused(tmp_path: Path) -> None:
     """It would be the key of everybody who sends none: the server does not start."""
     with pytest.raises(EmptyKeyError, match="an API key is empty"):
         create_app({}, keys=["ann", " "])
-    words = [sys.executable, "-m", "tokenweir", "serve", "joke_poem", "--port", "0", "--key", ""]
-    ended = subprocess.run(
-        words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
+    words = ["serve", "joke_poem", "--port", "0", "--key", ""]
+    ended = fork_server.run(words, tmp_path)
     assert ended.returncode == 1
     said = ended.stderr.splitlines()[-1]
     assert said == "tokenweir: an API key is empty; leave it out, or give its text"
