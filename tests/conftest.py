@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -42,6 +43,28 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 # A shell has what it starts in the background ignore Ctrl-C, and so would all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_LONGEST = (
+    "insides/test_mutations.py",
+    "test_benchmarks.py",
+    "serving/postgres/test_chaos.py",
+    "serving/postgres/test_workers.py",
+    "serving/http/test_malformed_requests.py",
+    "serving/description/test_conformance.py",
+)
+"""Files with tests of ten seconds and more."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest: a worker that has no more tests takes short ones from another."""
+    items.sort(key=lambda item: not item.path.as_posix().endswith(_LONGEST))
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector leave alone what is there by now: most of it is what was imported."""
+    gc.collect()
+    gc.freeze()
+
 
 # How long an example takes to make or to run says how busy the machine is, and nothing of our code;
 # fixtures such as a provider are the same for all examples.
