@@ -91,6 +91,6 @@ def test_what_cannot_be_in_a_url_is_refused(provider: Provider, tmp_path: Path) 
     ended = fork_server.run(["serve", "--port", "0"], tmp_path, **provider.environ)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert [each.name for each in tmp_path.iterdir()] == ["langgraph.json"]
-    assert ended.stderr.startswith("tokenweir: a graph cannot be called 'a/b': ")
+    assert ended.stderr.startswith("tokenweir: a graph cannot be called 'a/b', as names ")
     assert "name=my_graph.py:graph, or another key in langgraph.json" in ended.stderr
     assert ended.stderr.count("\n") == 1
