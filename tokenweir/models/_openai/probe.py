@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,8 +15,9 @@ import aiohttp
 import httpx2
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage
-from langsmith import tracing_context
 from pydantic import SecretStr
+
+from tokenweir.streaming.probing import differences
 
 __all__ = ["probe", "probe_push"]
 
@@ -45,31 +46,13 @@ def _verdicts() -> list[str | None]:
 
 @cache
 def _tried() -> list[str | None]:
-    found: list[str | None] = []
-
-    async def try_both() -> None:
-        with tracing_context(enabled=False):
-            found.append(await _reason(_calls()))
-            found.append(await _reason(_push()))
-
-    # A separate thread has no context of the caller's run and no running event loop.
-    thread = threading.Thread(target=lambda: asyncio.run(try_both()), name="tokenweir-probe")
-    thread.start()
-    thread.join()
-    if reasons := [reason for reason in found if reason is not None]:
-        logging.getLogger(__name__).warning(
-            "installed packages differ from those that Tokenweir knows (%s): tokens are the same, "
-            "but take the slow path",
-            "; ".join(reasons),
-        )
-    return found
-
-
-async def _reason(difference: Awaitable[str | None]) -> str | None:
-    try:
-        return await difference
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason
-        return f"{type(error).__name__}: {error}"
+    return differences(
+        logging.getLogger(__name__),
+        "installed packages differ from those that Tokenweir knows (%s): tokens are the same, "
+        "but take the slow path",
+        _calls,
+        _push,
+    )
 
 
 def _event(delta: dict[str, Any], reason: str | None = None, **fields: Any) -> bytes:

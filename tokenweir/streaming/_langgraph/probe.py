@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections.abc import Iterable
@@ -14,7 +13,6 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResul
 from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import StreamWriter
-from langsmith import tracing_context
 
 from tokenweir.streaming._langgraph.handlers import CallHandler, watched
 from tokenweir.streaming._langgraph.messages import (
@@ -26,6 +24,7 @@ from tokenweir.streaming._langgraph.run_config import emitting
 from tokenweir.streaming.calls import Calls
 from tokenweir.streaming.channel import open_channel
 from tokenweir.streaming.flow_control import FlowControl
+from tokenweir.streaming.probing import differences
 
 __all__ = ["probe"]
 
@@ -45,32 +44,18 @@ def probe() -> str | None:
 
 @cache
 def _verdict() -> str | None:
-    found: list[str | None] = []
-    # A separate thread has no context of the caller's run and no running event loop.
-    thread = threading.Thread(target=lambda: found.append(_difference()), name="tokenweir-probe")
-    thread.start()
-    thread.join()
-    [reason] = found
-    if reason is not None:
-        logging.getLogger(__name__).warning(
-            "this LangGraph differs from those that Tokenweir knows (%s): streams have the same "
-            "content, but are slower",
-            reason,
-        )
+    [reason] = differences(
+        logging.getLogger(__name__),
+        "this LangGraph differs from those that Tokenweir knows (%s): streams have the same "
+        "content, but are slower",
+        _compare,
+    )
     return reason
 
 
-def _difference() -> str | None:
-    try:
-        if missing := missing_names():
-            return f"no {', '.join(missing)}"
-        with tracing_context(enabled=False):
-            return asyncio.run(_compare())
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason
-        return f"{type(error).__name__}: {error}"
-
-
 async def _compare() -> str | None:
+    if missing := missing_names():
+        return f"no {', '.join(missing)}"
     inner = _graph("below").compile()
     graph: Any = _graph("above").add_node("inner", inner).add_edge("write_above", "inner").compile()
     modes = ["messages", "custom", "updates", "values"]
