@@ -89,20 +89,10 @@ class GuardHandler(BaseCallbackHandler):
         self._guards = guards
         self._calls: dict[UUID, Metadata] = {}
 
-    def on_chat_model_start(
-        self,
-        serialized: Any,
-        messages: Any,
-        *,
-        run_id: UUID,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self._calls[run_id] = {**(metadata or {}), "tags": tags or []}
+    def on_chat_model_start(self, *args: Any, run_id: UUID, **kwargs: Any) -> None:
+        self._calls[run_id] = {**(kwargs.get("metadata") or {}), "tags": kwargs.get("tags") or []}
 
-    def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        self.on_chat_model_start(serialized, prompts, run_id=run_id, **kwargs)
+    on_llm_start = on_chat_model_start
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> None:
         metadata = self._calls.pop(run_id, None) or {}

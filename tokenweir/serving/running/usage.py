@@ -92,28 +92,18 @@ class UsageHandler(BaseCallbackHandler):
         self._metadata = metadata
         self._calls: dict[UUID, tuple[Caller, list[str]]] = {}
 
-    def on_chat_model_start(
-        self,
-        serialized: Any,
-        messages: Any,
-        *,
-        run_id: UUID,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        metadata = metadata or {}
+    def on_chat_model_start(self, *args: Any, run_id: UUID, **kwargs: Any) -> None:
+        metadata = kwargs.get("metadata") or {}
 
         def named(key: str) -> str:
             return "" if key in self._metadata else str(metadata.get(key) or "")
 
         graph = str(self._metadata["graph_id"])
         names = map(named, ("langgraph_node", "lc_agent_name", "ls_model_name"))
-        own = [tag for tag in dict.fromkeys(tags_of({"tags": tags})) if tag not in self._tags]
+        own = [tag for tag in dict.fromkeys(tags_of(kwargs)) if tag not in self._tags]
         self._calls[run_id] = (Caller(graph, *names), own)
 
-    def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        self.on_chat_model_start(serialized, prompts, run_id=run_id, **kwargs)
+    on_llm_start = on_chat_model_start
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> None:
         counts = Counts(1)
