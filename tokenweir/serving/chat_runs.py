@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Annotated, Literal, Protocol
+
+from msgspec import Struct
 
 from tokenweir.serving.ends import Ends
+from tokenweir.serving.fields import said
 from tokenweir.serving.http.event_parts import EventParts
 from tokenweir.serving.http.event_stream import EventStream
 from tokenweir.serving.log.events import END, Event, EventReader
@@ -19,10 +22,23 @@ from tokenweir.serving.problems import NotFoundError, TooBusyError
 from tokenweir.serving.running.records import Run, RunRequest, Thread
 from tokenweir.serving.service import Service
 
-__all__ = ["ChatRuns"]
+__all__ = ["ChatQuery", "ChatRuns"]
 
 _GRACE = 5.0
 """Seconds in which a reloaded page must reconnect."""
+
+
+class ChatQuery(Struct, kw_only=True):
+    """How one reader reads a run."""
+
+    only: Annotated[
+        str | None,
+        said("Which model calls pass: `tag:joke`, `node:write`, joined by `|`, `&`, `~`."),
+    ] = None
+    on_disconnect: Annotated[
+        Literal["continue", "cancel"] | None,
+        said("What happens to the run if the connection ends. Null: it is stopped after a while."),
+    ] = None
 
 
 class _Frames(Protocol):

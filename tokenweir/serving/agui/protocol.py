@@ -19,8 +19,8 @@ from starlette.routing import BaseRoute
 from tokenweir.encoders.agui import AgUi
 from tokenweir.serving.agui.frames import Frames
 from tokenweir.serving.agui.messages import for_graph
-from tokenweir.serving.agui.schema import AgUiQuery, RunAgentInput
-from tokenweir.serving.chat_runs import ChatRuns
+from tokenweir.serving.agui.schema import RunAgentInput
+from tokenweir.serving.chat_runs import ChatQuery, ChatRuns
 from tokenweir.serving.conversations import answers, has_messages, input_of, refusal, unseen
 from tokenweir.serving.graph_inputs import MESSAGES, Key
 from tokenweir.serving.http.endpoints import Operation, routes_of
@@ -54,7 +54,7 @@ class _Protocol:
         self._runs = ChatRuns(service, "ag-ui")
 
     @Operation("POST", "/agui/{name}", refuses=(404, 422, 503), example=_EXAMPLE)
-    async def run(self, request: Request, query: AgUiQuery, body: RunAgentInput) -> EventStream:
+    async def run(self, request: Request, query: ChatQuery, body: RunAgentInput) -> EventStream:
         """Run a graph on a thread, and stream the run.
 
         A graph with `messages` gets the messages that its thread lacks. A graph over plain state
@@ -87,7 +87,7 @@ class _Protocol:
         return self._runs.stream(run, frames, query.on_disconnect)
 
     @Operation("POST", "/agui/{name}/connect", refuses=(404, 422, 503), example=_EXAMPLE)
-    async def connect(self, request: Request, query: AgUiQuery, body: RunAgentInput) -> EventStream:
+    async def connect(self, request: Request, query: ChatQuery, body: RunAgentInput) -> EventStream:
         """Send what a thread has, and stream its unfinished run.
 
         This starts no run. The thread's last run is sent from its beginning, after the messages

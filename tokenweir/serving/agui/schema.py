@@ -8,18 +8,7 @@ from msgspec import Struct, field
 
 from tokenweir.serving.fields import said
 
-__all__ = ["AgUiQuery", "ResumeEntry", "RunAgentInput"]
-
-
-class AgUiQuery(Struct, kw_only=True):
-    only: Annotated[
-        str | None,
-        said("Which model calls pass: `tag:joke`, `node:write`, joined by `|`, `&`, `~`."),
-    ] = None
-    on_disconnect: Annotated[
-        Literal["continue", "cancel"] | None,
-        said("What happens to the run if the connection ends. Null: it is stopped after a while."),
-    ] = None
+__all__ = ["ResumeEntry", "RunAgentInput"]
 
 
 class ResumeEntry(Struct, kw_only=True, rename="camel"):

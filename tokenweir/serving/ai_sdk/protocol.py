@@ -19,8 +19,8 @@ from starlette.routing import BaseRoute
 from tokenweir.encoders.ai_sdk import HEADERS, AiSdk
 from tokenweir.serving.ai_sdk.frames import Frames
 from tokenweir.serving.ai_sdk.messages import answers_in, for_graph, outputs_in
-from tokenweir.serving.ai_sdk.schema import ChatAsked, ChatQuery
-from tokenweir.serving.chat_runs import ChatRuns
+from tokenweir.serving.ai_sdk.schema import ChatAsked
+from tokenweir.serving.chat_runs import ChatQuery, ChatRuns
 from tokenweir.serving.conversations import answers, has_messages, input_of, unseen
 from tokenweir.serving.event_tokens import void_in
 from tokenweir.serving.graph_inputs import MESSAGES, Key

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 from msgspec import Struct
 
 from tokenweir.serving.fields import said
 from tokenweir.serving.running.records import Config
 
-__all__ = ["ChatAsked", "ChatQuery", "UIMessage"]
-
-_Leaving: TypeAlias = Annotated[
-    Literal["continue", "cancel"] | None,
-    said("What happens to the run if the connection ends. Null: it is stopped after a while."),
-]
-
-
-class ChatQuery(Struct, kw_only=True):
-    only: Annotated[
-        str | None,
-        said("Which model calls pass: `tag:joke`, `node:write`, joined by `|`, `&`, `~`."),
-    ] = None
-    on_disconnect: _Leaving = None
+__all__ = ["ChatAsked", "UIMessage"]
 
 
 class UIMessage(Struct, kw_only=True):
