@@ -216,6 +216,7 @@ EVENTS: dict[str, list[Any]] = {
     "one id twice": [pieces((0, "i", "f", "{}")), pieces((1, "i", "f", "{}"))],
     "an id said again": [pieces((0, "i", "f", '{"a"')), pieces((0, "i", None, ":1}"))],
     "an id without letters": [pieces((0, None, "f", '{"a"')), pieces((0, "", None, ":1}"))],
+    "a name without letters": [pieces((0, "i", None, "}")), pieces((0, None, "", None))],
     "empty log probabilities": [text("q", usage=USAGE, logprobs={})],
     "calls entwined": [
         pieces((1, "j", "g", '{"b"'), (0, "i", "f", '{"a"')),

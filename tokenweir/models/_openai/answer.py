@@ -242,7 +242,9 @@ class Answer:
             if call is None:
                 self._calls[index] = [call_id, name, [arguments]]
             else:
-                call[0] = call_id if call[0] is None else call[0]  # some servers send ""
+                # Some servers send an empty id and name.
+                call[0] = call_id if call[0] is None else call[0]
+                call[1] = name if call[1] is None else call[1]
                 call[2].append(arguments)
 
     def _add_event(self, event: Any) -> None:
