@@ -104,7 +104,7 @@ async def _sse(log: Any, *, compact: bool) -> None:
 async def _event_protocol(log: Any, *, compact: bool) -> None:
     """Encode the run so far in LangGraph's event protocol."""
     last = await log.last_id(_RUN.id)
-    frames = RunFrames(_RUN, Subscription(CHANNELS), adds_up=compact)
+    frames = RunFrames(_RUN, Subscription(CHANNELS), compact=compact)
     if compact:
         await log.scan(_RUN.id, last, frames.take)
         assert frames.taken()

@@ -68,7 +68,7 @@ class ChatRuns:
     def __init__(self, service: Service, protocol: str) -> None:
         self._service = service
         self._protocol = protocol
-        self._here: dict[str, int] = {}
+        self._reader_counts: dict[str, int] = {}
         self.ends = Ends()
 
     async def take_over(self, thread_id: str, owner: str) -> Thread | None:
@@ -131,32 +131,32 @@ class ChatRuns:
                 self.ends.tell(run.id)
             return frames.encode(events)
 
-        self._here[run.id] = self._here.get(run.id, 0) + 1
+        self._reader_counts[run.id] = self._reader_counts.get(run.id, 0) + 1
         self._service.runs.store.tell_of_reader(run.id)
         events = self._service.runs.log.follow(run.id)
         return EventStream(
-            _Parts(events, encode, lambda: self._gone(run)),
+            _Parts(events, encode, lambda: self._reader_gone(run)),
             self._service.limits,
             begun=begun + frames.begin(),
             headers=headers,
-            on_leave=lambda: self._left(run, on_disconnect),
+            on_leave=lambda: self._reader_left(run, on_disconnect),
         )
 
     # Inside
 
-    def _left(self, run: Run, asked: str | None) -> None:
+    def _reader_left(self, run: Run, asked: str | None) -> None:
         if asked == "cancel":
             self._service.runs.cancel_soon(run)
         elif asked != "continue":
-            asyncio.get_running_loop().call_later(_GRACE, self._look, run)
+            asyncio.get_running_loop().call_later(_GRACE, self._stop_if_unread, run)
 
-    def _gone(self, run: Run) -> None:
-        self._here[run.id] -= 1
-        if not self._here[run.id]:
-            del self._here[run.id]
+    def _reader_gone(self, run: Run) -> None:
+        self._reader_counts[run.id] -= 1
+        if not self._reader_counts[run.id]:
+            del self._reader_counts[run.id]
 
-    def _look(self, run: Run) -> None:
-        if run.id in self._here or self.ends.was_told(run.id):
+    def _stop_if_unread(self, run: Run) -> None:
+        if run.id in self._reader_counts or self.ends.was_told(run.id):
             return
         # If a reader reconnected to another server, that server checks again when it leaves.
         if not self._service.runs.store.read_elsewhere(run.id, _GRACE):

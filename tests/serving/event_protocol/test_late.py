@@ -147,7 +147,7 @@ def read(
 ) -> None:
     """One connection: joins where the record ends now, or goes on; cut off after some events."""
     frames = RunFrames(
-        RUN, Subscription(CHANNELS), client.since or 0, as_text, adds_up=replay == "compact"
+        RUN, Subscription(CHANNELS), client.since or 0, as_text, compact=replay == "compact"
     )
     told = sum(event.id <= event_of(client.since or 0) for event in events)
     there = chance.randint(told, len(events))
@@ -183,7 +183,7 @@ def test_what_is_told_later_has_greater_numbers() -> None:
     """Also values that wait for their checkpoint, in whatever portions a run's record is read."""
     for seed in range(100):
         chance, (events, _) = random.Random(seed), record_of(seed)
-        frames = RunFrames(RUN, Subscription(CHANNELS), 0, as_text, adds_up=seed % 2 == 0)
+        frames = RunFrames(RUN, Subscription(CHANNELS), 0, as_text, compact=seed % 2 == 0)
         before = chance.randint(0, len(events))
         frames.take(events[:before])
         frames.taken()
@@ -199,7 +199,7 @@ def test_what_is_told_later_has_greater_numbers() -> None:
 def test_one_piece_for_each_block() -> None:
     """Finished or growing: begun, all of its text, and the end if it has one."""
     events, known = record_of(4)
-    frames = RunFrames(RUN, Subscription(["messages"]), 0, as_text, adds_up=True)
+    frames = RunFrames(RUN, Subscription(["messages"]), 0, as_text, compact=True)
     frames.take(events, known.__getitem__)
     told = [json.loads(each)["params"]["data"] for each in frames.taken()]
     deltas = [(each["id"], each["index"]) for each in told if "delta" in each]
@@ -310,7 +310,7 @@ def test_tools_and_reasoning(serve: Callable[..., Any], provider: Provider) -> N
 def test_a_hundred_thousand_tokens_are_few_bytes() -> None:
     """What is sent is hardly more than the text."""
     encoder, metadata = TokenEncoder(), dict[str, Any]()
-    frames = RunFrames(RUN, Subscription(CHANNELS), 0, adds_up=True)
+    frames = RunFrames(RUN, Subscription(CHANNELS), 0, compact=True)
     texts, events = [f" word{number % 97}" for number in range(100_000)], list[Event]()
     for number, text in enumerate(texts, 1):
         chunk = AIMessageChunk(content=text, id=f"m{number % 3}")
@@ -321,16 +321,16 @@ def test_a_hundred_thousand_tokens_are_few_bytes() -> None:
     assert sum(map(len, written)) < len("".join(texts)) + 4000
 
 
-@pytest.mark.parametrize("adds_up", [False, True])
-def test_a_call_that_the_provider_carries_out_stays_one(adds_up: bool) -> None:
+@pytest.mark.parametrize("compact", [False, True])
+def test_a_call_that_the_provider_carries_out_stays_one(compact: bool) -> None:
     """Its arguments come from their beginning, in a block of its type."""
     call = {"type": "server_tool_call_chunk", "index": 0, "id": "c", "name": "search", "args": "{"}
     message = {"type": "AIMessageChunk", "id": "m", "content": [call]}
-    frames = RunFrames(RUN, Subscription(["messages"]), 0, as_text, adds_up=adds_up)
+    frames = RunFrames(RUN, Subscription(["messages"]), 0, as_text, compact=compact)
     event = Event(1, "messages", encode([message, {}]))
-    if adds_up:
+    if compact:
         frames.take([event])
-    told = frames.taken() if adds_up else frames.encode([event])
+    told = frames.taken() if compact else frames.encode([event])
     [delta] = [json.loads(each)["params"]["data"].get("delta") for each in told][2:]
     assert delta["type"] == "block-delta"
     assert (delta["fields"]["type"], delta["fields"]["args"]) == ("server_tool_call_chunk", "{")

@@ -48,7 +48,7 @@ async def follow(
     compact = asked.replay == "compact"
 
     async def begin(run: Run) -> tuple[RunFrames, list[bytes], int]:
-        frames = RunFrames(run, wanted, since, frame, ends.tell, adds_up=compact)
+        frames = RunFrames(run, wanted, since, frame, ends.tell, compact=compact)
         # Earlier events of a run determine how later ones are written.
         if frames.upto is None:
             await scan_so_far(runs.log, run.id, frames.take)

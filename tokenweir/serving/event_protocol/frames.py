@@ -17,10 +17,10 @@ from typing import Any
 
 from tokenweir.serving.event_protocol.message_items import Item, MessageItems
 from tokenweir.serving.event_protocol.numbers import (
+    COMPACT,
+    COMPACT_END,
+    FULL,
     STEP,
-    SUM_END,
-    SUMMED,
-    TOLD,
     event_of,
     first_of,
     seq,
@@ -58,7 +58,7 @@ class RunFrames:
         since: The last number that the reader has; events up to it are only taken in.
         frame: Writes an event from its method, its number and its JSON.
         on_end: Called with the run's id when the reader is sent the end of the run.
-        adds_up: Whether to replay compactly, if the reader has nothing of the run yet. If
+        compact: Whether to replay compactly, if the reader has nothing of the run yet. If
             ``since`` is from a compact replay, the reader gets the rest of it in any case.
 
     Attributes:
@@ -74,7 +74,7 @@ class RunFrames:
         frame: Callable[[str, int, bytes], bytes] = as_sse,
         on_end: Callable[[str], None] = lambda run_id: None,
         *,
-        adds_up: bool = False,
+        compact: bool = False,
     ) -> None:
         self._run = run
         self._wanted = wanted
@@ -96,10 +96,10 @@ class RunFrames:
         self._has = 0
         """The id of the last event of this run that the reader has, at least in part."""
         if since and turn_of(since) == run.turn:
-            self._has, adds_up = event_of(since), first_of(since) != TOLD
-        self.upto = None if adds_up and first_of(since) != SUM_END else self._has
+            self._has, compact = event_of(since), first_of(since) != FULL
+        self.upto = None if compact and first_of(since) != COMPACT_END else self._has
         # When a message ends, other open ones may be renamed: forget how their tokens are written.
-        self._messages = MessageItems(wanted, self._tokens.clear, adds_up=adds_up)
+        self._messages = MessageItems(wanted, self._tokens.clear, compact=compact)
         self._first = seq(run.turn, 0, 0)
         self._begin = b'{"type":"event","event_id":"%s:' % run.id.encode()
 
@@ -155,10 +155,10 @@ class RunFrames:
     def taken(self) -> list[bytes]:
         """What to send for the events taken in; this ends a compact replay."""
         written, self._taken = self._taken, []
-        if self._messages.adds_up:
+        if self._messages.compact:
             # Values that wait for their checkpoint come after the replay.
             last = max(self.told, self._has)
-            self._write(self._messages.end_sum(), last, written, _now(), SUM_END)
+            self._write(self._messages.end_replay(), last, written, _now(), COMPACT_END)
         self._tell_end()
         return written
 
@@ -197,7 +197,7 @@ class RunFrames:
         self, items: Any, number: int, written: list[bytes], now: bytes, first: int | None = None
     ) -> None:
         if first is None:
-            first = SUMMED if self._messages.adds_up else TOLD
+            first = COMPACT if self._messages.compact else FULL
         for part, (method, namespace, node, data) in enumerate(items):
             here = seq(self._run.turn, number, part, first)
             if here <= self._since:

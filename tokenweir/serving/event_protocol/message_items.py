@@ -28,12 +28,12 @@ class MessageItems:
     Args:
         wanted: The reader's subscription; texts of other messages are not joined.
         on_over: Called when a message has ended.
-        adds_up: Whether to replay compactly: messages are held back until they end, or until
-            ``end_sum``, and then sent with one delta per block. Retracted ones are left out.
+        compact: Whether to replay compactly: messages are held back until they end, or until
+            ``end_replay``, and then sent with one delta per block. Retracted ones are left out.
     """
 
-    def __init__(self, wanted: Subscription, on_over: Callable[[], None], *, adds_up: bool) -> None:
-        self.adds_up = adds_up
+    def __init__(self, wanted: Subscription, on_over: Callable[[], None], *, compact: bool) -> None:
+        self.compact = compact
         self._wanted = wanted
         self._on_over = on_over
         self._messages = Messages()
@@ -57,10 +57,10 @@ class MessageItems:
         for told in self._messages.feed(event):
             yield from self._of_message(told)
 
-    def end_sum(self) -> Iterator[Item]:
+    def end_replay(self) -> Iterator[Item]:
         """End the compact replay with the growing messages; later events are sent as they come."""
         begun, self._begun = self._begun, {}
-        self.adds_up = False
+        self.compact = False
         for each in begun.values():
             yield from self._whole(*each)
 
@@ -74,7 +74,7 @@ class MessageItems:
             if sent is None:
                 return
             data = {**data, "delta": sent}
-        if not self.adds_up:
+        if not self.compact:
             yield from self._told(message, data)
         elif data["event"] in _GROWS:
             self._begun.setdefault(message.id, (message, data))

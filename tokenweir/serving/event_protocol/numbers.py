@@ -11,11 +11,11 @@ client is, but not where its replay ended, so the client can continue even if th
 from __future__ import annotations
 
 __all__ = [
+    "COMPACT",
+    "COMPACT_END",
+    "FULL",
     "MOST",
     "STEP",
-    "SUMMED",
-    "SUM_END",
-    "TOLD",
     "end_of",
     "event_of",
     "first_of",
@@ -31,17 +31,17 @@ runs of a thread and 67 million events of a run. Beyond that, only JavaScript ro
 STEP = 1 << _PARTS
 """The distance from an event of a run to the next one."""
 
-TOLD, SUMMED, SUM_END = 0, STEP // 2, STEP // 4 * 3
+FULL, COMPACT, COMPACT_END = 0, STEP // 2, STEP // 4 * 3
 """The first index of events sent as they came; of events sent in a compact replay, where messages
 are held back until they end; and of the growing messages that end such a replay."""
 
-_ROOM = {TOLD: SUMMED - 1, SUMMED: SUM_END - SUMMED - 1, SUM_END: STEP - SUM_END - 1}
+_ROOM = {FULL: COMPACT - 1, COMPACT: COMPACT_END - COMPACT - 1, COMPACT_END: STEP - COMPACT_END - 1}
 
-MOST = _ROOM[TOLD]
+MOST = _ROOM[FULL]
 """The last index of events sent as they came. Any further ones share it."""
 
 
-def seq(turn: int, event: int, part: int, first: int = TOLD) -> int:
+def seq(turn: int, event: int, part: int, first: int = FULL) -> int:
     """The number of an event of the protocol; ``part`` counts from the index ``first``."""
     return (((turn << _IDS) + event) << _PARTS) + first + min(part, _ROOM[first])
 
@@ -62,5 +62,5 @@ def event_of(number: int) -> int:
 
 
 def first_of(number: int) -> int:
-    """How the event was sent: ``TOLD``, ``SUMMED`` or ``SUM_END``."""
+    """How the event was sent: ``FULL``, ``COMPACT`` or ``COMPACT_END``."""
     return max(first for first in _ROOM if first <= number % STEP)

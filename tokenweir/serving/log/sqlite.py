@@ -80,7 +80,7 @@ class SqliteLog:
         self._savers: list[asyncio.Future[None]] = []
         self._impatient: list[asyncio.Future[None]] = []
         """The waiters that get an error when a batch cannot be written."""
-        self._stated: set[str] = set()
+        self._waiting_ids: set[str] = set()
         """The ids of runs and records with statements that wait to be written."""
         self._being_written = (Batch(), set[str](), list[asyncio.Future[None]]())
         """The last batch, the ids of its statements, and its waiters."""
@@ -184,7 +184,7 @@ class SqliteLog:
         if run_id is None:
             self._urgent.update(self._next.events)
         batch, stated, savers = self._being_written
-        if _is_in(run_id, self._next, self._stated):
+        if _is_in(run_id, self._next, self._waiting_ids):
             savers = self._savers
             self._hurry(run_id)
         elif self._writing is None or not _is_in(run_id, batch, stated):
@@ -275,7 +275,7 @@ class SqliteLog:
 
     def _put(self, about: str, sql: str, values: tuple[Any, ...]) -> None:
         self._next.statements.append((sql, values))
-        self._stated.add(about)
+        self._waiting_ids.add(about)
         if self._timer is None:
             self._schedule()
 
@@ -311,8 +311,8 @@ class SqliteLog:
         self._next.statements = []
         self._urgent.clear()
         savers, self._savers = self._savers, []
-        self._being_written = batch, self._stated, savers
-        self._stated = set()
+        self._being_written = batch, self._waiting_ids, savers
+        self._waiting_ids = set()
         if not batch:
             _resolve(savers)
             return
@@ -360,7 +360,7 @@ class SqliteLog:
     def _put_back(self, batch: Batch) -> None:
         """Put a batch that was not written before newer events."""
         self._all_at = 0.0
-        self._stated |= self._being_written[1]
+        self._waiting_ids |= self._being_written[1]
         self._next.statements[:0] = batch.statements
         since, self._next.events = self._next.events, batch.events
         for run_id, later in since.items():

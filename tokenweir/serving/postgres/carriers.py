@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error
 
-from tokenweir.serving.postgres.database import NOTIFY, Connection, Database, told
+from tokenweir.serving.postgres.database import NOTIFY, Connection, Database, store_errors
 from tokenweir.serving.postgres.session import Session
 from tokenweir.serving.problems import StoreError
 
@@ -64,7 +64,7 @@ class NotifyCarrier:
         number = self._session.number
         said = [f"{number} live {base64.b64encode(word).decode()}" for word in words]
         try:
-            with told():
+            with store_errors():
                 if self._connection is None:
                     self._connection = await self._database.connect()
                 await self._connection.execute(NOTIFY, (said,))

@@ -20,7 +20,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from tokenweir.serving.problems import LostError, StoreError
 
-__all__ = ["APPLICATION", "LEASE", "NOTIFY", "NOT_HELD", "Connection", "Database", "told"]
+__all__ = ["APPLICATION", "LEASE", "NOTIFY", "NOT_HELD", "Connection", "Database", "store_errors"]
 
 Connection: TypeAlias = "psycopg.AsyncConnection[tuple[Any, ...]]"
 
@@ -54,7 +54,7 @@ _logger = logging.getLogger("tokenweir.serving")
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
+def store_errors() -> Iterator[None]:
     """Raise database failures as StoreError, and LostError for a run that is not held."""
     try:
         yield
@@ -155,7 +155,7 @@ class Database:
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection that commits each statement. Raises StoreError."""
-        with told():
+        with store_errors():
             async with self._pool.connection() as connection:
                 yield connection
 

@@ -154,13 +154,13 @@ class EmbeddedPostgres:
 
     def _give(self, path: Path) -> None:
         """Give a file or folder to the user that Postgres runs as."""
-        if _as_whom() == ("nobody",):
+        if _root_prefix() == ("nobody",):
             os.chown(path, _NOBODY, _NOBODY)
 
     def _call(self, program: str, *words: str, data: Path | str | None = "own") -> str:
         """Run one of the programs and return its output. Raises DatabaseError."""
-        whom = _as_whom()
-        before = list(whom) if len(whom) > 1 else []
+        prefix = _root_prefix()
+        before = list(prefix) if len(prefix) > 1 else []
         place = self._data if data == "own" else data
         command = [*before, str(self._programs / program)]
         if place is not None:
@@ -169,8 +169,8 @@ class EmbeddedPostgres:
             try:
                 code = subprocess.call(
                     [*command, *words],
-                    user=_NOBODY if whom == ("nobody",) else None,
-                    group=_NOBODY if whom == ("nobody",) else None,
+                    user=_NOBODY if prefix == ("nobody",) else None,
+                    group=_NOBODY if prefix == ("nobody",) else None,
                     env={"LC_ALL": "C", "PATH": os.environ.get("PATH", os.defpath)},
                     cwd="/",
                     stdin=subprocess.DEVNULL,
@@ -188,7 +188,7 @@ class EmbeddedPostgres:
 
 
 @functools.cache
-def _as_whom() -> tuple[str, ...]:
+def _root_prefix() -> tuple[str, ...]:
     """The command prefix to start Postgres with as root, as Postgres refuses to run as root.
 
     If possible, a user namespace in which it is an ordinary user, but has root's access to files;

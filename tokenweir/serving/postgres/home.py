@@ -12,7 +12,7 @@ from langgraph.store.postgres.aio import AsyncPostgresStore
 
 from tokenweir.serving.postgres.carriers import NatsCarrier, NotifyCarrier
 from tokenweir.serving.postgres.checkpoints import PostgresCheckpoints
-from tokenweir.serving.postgres.database import LEASE, Database, told
+from tokenweir.serving.postgres.database import LEASE, Database, store_errors
 from tokenweir.serving.postgres.log import PostgresLog
 from tokenweir.serving.postgres.news import News
 from tokenweir.serving.postgres.schema import DatabaseError, prepare
@@ -68,7 +68,7 @@ def postgres_home(
                 await log.tidy()
                 serde = JsonPlusSerializer(allowed_msgpack_modules=state_types(graphs.values()))
                 checkpoints = PostgresCheckpoints(database, serde=serde)
-                items = Items(AsyncPostgresStore(database.pool), told)
+                items = Items(AsyncPostgresStore(database.pool), store_errors)
                 store = PostgresStore(database, session, news, log)
                 try:
                     yield Home(store, log, checkpoints, items)

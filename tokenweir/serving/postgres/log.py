@@ -58,7 +58,7 @@ class PostgresLog:
         news.on_reader = self._is_read
         self._loop = asyncio.get_running_loop()
         self._writers: dict[str, PostgresWriter] = {}
-        self._some: dict[PostgresWriter, None] = {}
+        self._pending: dict[PostgresWriter, None] = {}
         """Writers with waiting events, in the order in which they got them."""
         self._urgent: set[PostgresWriter] = set()
         self._wake = asyncio.Event()
@@ -144,7 +144,7 @@ class PostgresLog:
         await asyncio.wait([self._writing])
         await self._live.close()
         try:
-            await self._write(list(self._some))
+            await self._write(list(self._pending))
         except StoreError as error:
             _logger.error("events were lost: %s", error.__cause__)
         self.cut_off()
@@ -175,7 +175,7 @@ class PostgresLog:
         self._waiting_bytes += size
         if self._waiting_bytes > _MOST_WAITING:
             self._room.clear()
-        self._some[writer] = None
+        self._pending[writer] = None
         if urgent:
             self.hurry(writer)
         else:
@@ -193,7 +193,7 @@ class PostgresLog:
         """Remove a writer; its unwritten events are dropped."""
         if self._writers.get(writer.run) is writer:
             del self._writers[writer.run]
-        self._some.pop(writer, None)
+        self._pending.pop(writer, None)
         self._urgent.discard(writer)
         self._live.end(writer)
         self._waited(sum(map(weight, writer.waiting)))
@@ -221,11 +221,11 @@ class PostgresLog:
             now = self._loop.time()
             if now >= self._all_at:
                 self._all_at = now + _PACE
-                writers = list(self._some)
+                writers = list(self._pending)
             else:
-                writers = [each for each in self._some if each in self._urgent]
+                writers = [each for each in self._pending if each in self._urgent]
             self._urgent.difference_update(writers)
-            if len(writers) == len(self._some):
+            if len(writers) == len(self._pending):
                 self._wake.clear()
             try:
                 await self._write(writers)
@@ -257,7 +257,7 @@ class PostgresLog:
                     continue
                 del writer.waiting[: len(part.events)]
                 if not writer.waiting:
-                    self._some.pop(writer, None)
+                    self._pending.pop(writer, None)
                 if part.events:
                     self._waited(sum(map(weight, part.events)))
                     writer.are_saved(part.events[-1])
@@ -272,5 +272,5 @@ class PostgresLog:
         self._all_at = 0.0
         self._wake.set()
         if now - self._failing_since > self._database.lease:
-            for writer in self._some:
+            for writer in self._pending:
                 writer.fail()

@@ -52,9 +52,9 @@ class News:
         self._mirrors: WeakValueDictionary[str, Mirror] = WeakValueDictionary()
         self._read: dict[str, dict[str, float]] = {}
         """By run: the addresses of other servers that read it, and until when each counts."""
-        self._readers: dict[str, float] = {}
+        self._new_readers: dict[str, float] = {}
         """By run: when it last got a reader at another server."""
-        self._said: dict[str, float] = {}
+        self._announced: dict[str, float] = {}
         """By run: when other servers were last told that it is read here."""
         self._asking: list[str] = []
         self._at_work: WeakSet[asyncio.Event] = WeakSet()
@@ -123,9 +123,11 @@ class News:
     def reads(self, run: str) -> None:
         """Note that a run is read here, and ask its server to send live events."""
         now = self._loop.time()
-        if self._said.get(run, -_READS) + _READS <= now:
-            self._said = {each: at for each, at in self._said.items() if at + _READS > now}
-            self._said[run] = now
+        if self._announced.get(run, -_READS) + _READS <= now:
+            self._announced = {
+                each: at for each, at in self._announced.items() if at + _READS > now
+            }
+            self._announced[run] = now
             if not self._asking:
                 self._loop.call_soon(self._ask)
             self._asking.append(run)
@@ -138,7 +140,7 @@ class News:
 
     def _ask_anew(self) -> None:
         """Announce again what is read here, and at which address."""
-        self._said.clear()
+        self._announced.clear()
 
     def readers(self, run: str) -> Collection[str]:
         """The addresses of the other servers that read a run."""
@@ -149,7 +151,7 @@ class News:
 
         This is remembered for ``_READ`` seconds.
         """
-        return self._readers.get(run, float("-inf")) >= self._loop.time() - seconds
+        return self._new_readers.get(run, float("-inf")) >= self._loop.time() - seconds
 
     async def tell(self, word: str, *more: str) -> None:
         """Notify all other servers.
@@ -187,8 +189,10 @@ class News:
                 self.about(run)
             case ["reader", run]:
                 now = self._loop.time()
-                self._readers = {each: at for each, at in self._readers.items() if at + _READ > now}
-                self._readers[run] = now
+                self._new_readers = {
+                    each: at for each, at in self._new_readers.items() if at + _READ > now
+                }
+                self._new_readers[run] = now
             case ["reads", address, *runs]:
                 until = self._loop.time() + _READ
                 for run in runs:
@@ -199,7 +203,7 @@ class News:
         for run, part in unpack(parts, self._mirrors):
             mirror = self._mirrors.get(run)
             if mirror is not None and not mirror.came(part):
-                self._said.pop(run, None)  # ask its server again
+                self._announced.pop(run, None)  # ask its server again
 
     async def _tick(self) -> None:
         while True:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import psycopg
 
-from tokenweir.serving.postgres.database import Connection, Database, told
+from tokenweir.serving.postgres.database import Connection, Database, store_errors
 from tokenweir.serving.problems import StoreError
 
 __all__ = ["CLASS", "Session"]
@@ -68,12 +68,12 @@ class Session:
 
     async def open(self) -> None:
         """Start to listen. Raises StoreError."""
-        with told():
+        with store_errors():
             connection = await self._connect()
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._listen(connection)),
-            loop.create_task(self._live()),
+            loop.create_task(self._send_heartbeats()),
         ]
 
     async def close(self) -> None:
@@ -110,7 +110,7 @@ class Session:
             "delete from tokenweir_servers where id = %s returning 1", (server,)
         )
 
-    async def _live(self) -> None:
+    async def _send_heartbeats(self) -> None:
         """Send four heartbeats per lease."""
         while True:
             await asyncio.sleep(self._database.lease / 4)

@@ -141,13 +141,13 @@ class SqliteCheckpoints(AsyncSqliteSaver):
         return made
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        async with self._told():
+        async with self._store_errors():
             return await self._thread.run(lambda saver: saver.get_tuple(config))
 
     async def alist(
         self, config: RunnableConfig | None, **which: Any
     ) -> AsyncIterator[CheckpointTuple]:
-        async with self._told():
+        async with self._store_errors():
             async for found in super().alist(config, **which):
                 yield found
 
@@ -159,7 +159,7 @@ class SqliteCheckpoints(AsyncSqliteSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         await self._wait(config)
-        async with self._told():
+        async with self._store_errors():
             put = await self._thread.run(
                 lambda saver: saver.put(config, checkpoint, metadata, new_versions)
             )
@@ -174,7 +174,7 @@ class SqliteCheckpoints(AsyncSqliteSaver):
         task_path: str = "",
     ) -> None:
         await self._wait(config)
-        async with self._told():
+        async with self._store_errors():
             await self._thread.run(
                 lambda saver: saver.put_writes(config, writes, task_id, task_path)
             )
@@ -188,7 +188,7 @@ class SqliteCheckpoints(AsyncSqliteSaver):
             await self._said(run_id, epoch)
 
     @asynccontextmanager
-    async def _told(self) -> AsyncIterator[None]:
+    async def _store_errors(self) -> AsyncIterator[None]:
         """Raise failures of the file as StoreError."""
         try:
             yield
@@ -201,7 +201,7 @@ class SqliteCheckpoints(AsyncSqliteSaver):
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[aiosqlite.Cursor]:
         """One transaction, committed or rolled back as a whole."""
-        async with self._told():
+        async with self._store_errors():
             await self.setup()
             async with self.lock, self.conn.cursor() as cursor:
                 try:
@@ -237,7 +237,7 @@ class SqliteCheckpoints(AsyncSqliteSaver):
             with saver.cursor() as cursor:
                 cursor.execute(former_writes.FORGET, (thread_id,))
 
-        async with self._told():
+        async with self._store_errors():
             await self._thread.run(forget)
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:

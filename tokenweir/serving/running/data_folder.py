@@ -106,7 +106,7 @@ async def _items(path: Path) -> AsyncIterator[Items]:
             await connection.execute("PRAGMA synchronous = NORMAL")
             kept = AsyncSqliteStore(connection)
             await kept.setup()
-        items = Items(kept, _told)
+        items = Items(kept, _store_errors)
         del kept
         try:
             yield items
@@ -115,7 +115,7 @@ async def _items(path: Path) -> AsyncIterator[Items]:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _store_errors() -> Iterator[None]:
     """Raise failures of the items' file as StoreError."""
     try:
         yield

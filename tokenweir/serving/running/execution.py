@@ -76,10 +76,10 @@ class Executor:
         self._recorded = 0
         self._writers: dict[_Key, EventWriter] = {}
         self._recorders: dict[_Key, Recorder] = {}
-        self._deaf: dict[_Key, asyncio.Task[Outcome]] = {}
+        self._abandoned: dict[_Key, asyncio.Task[Outcome]] = {}
         """The tasks of runs that have ended here while their nodes keep running."""
         allow_subgraphs_without_checkpoints()
-        self.graphs = with_checkpointer(graphs, checkpoints.behind(self._said))
+        self.graphs = with_checkpointer(graphs, checkpoints.behind(self._until_durable))
         self._of_owner: dict[tuple[str, str], Any] = {}
         """By graph and owner: the graph with the owner's items."""
 
@@ -111,7 +111,7 @@ class Executor:
             raise
         except BaseException as error:
             # Also SystemExit, and what libraries written in Rust raise when they panic.
-            if key in self._deaf:
+            if key in self._abandoned:
                 raise
             if _is_of_store(error):
                 raise StoreError from error
@@ -134,7 +134,7 @@ class Executor:
                 config["callbacks"].append(GuardHandler(self._guards))
         left = Left(fresh=True)
         if run.attempt > 1:
-            left = await self._take_up(run, graph, config, writer)
+            left = await self._resume(run, graph, config, writer)
         if left.over:
             outcome = await self._outcome(run)
             if "values" in request.modes:
@@ -164,15 +164,15 @@ class Executor:
     async def refuse(self, run: Run, work: asyncio.Task[Outcome]) -> str:
         """Record nothing more of a run whose task ignores its cancellation; name its nodes."""
         key = run.id, run.attempt
-        self._deaf[key] = work
-        work.add_done_callback(lambda done: self._fell_silent(key, done))
+        self._abandoned[key] = work
+        work.add_done_callback(lambda done: self._forget_abandoned(key, done))
         if (recorder := self._recorders.get(key)) is not None:
             recorder.refuse()
         under_way = (await self._outcome(run)).next
         return f"its node {' or '.join(map(repr, under_way))}" if under_way else "one of its nodes"
 
-    def _fell_silent(self, key: _Key, done: asyncio.Task[Outcome]) -> None:
-        del self._deaf[key]
+    def _forget_abandoned(self, key: _Key, done: asyncio.Task[Outcome]) -> None:
+        del self._abandoned[key]
         if not done.cancelled():
             done.exception()  # mark the error as retrieved
 
@@ -190,7 +190,7 @@ class Executor:
             outcome.interrupts, outcome.next = found.interrupts, found.next
 
     async def _keep(self, run: Run, writer: EventWriter) -> None:
-        if (run.id, run.attempt) in self._deaf:
+        if (run.id, run.attempt) in self._abandoned:
             return  # its nodes still run, and writes under its name are refused
         try:
             graph = self.graphs[run.request.graph]
@@ -198,7 +198,7 @@ class Executor:
             if run.attempt > 1 and (begun is None or begun.value["attempt"] < run.attempt):
                 # The record of a lost server may be ahead of the thread's state.
                 config = {"configurable": {"thread_id": run.thread_id}}
-                await self._take_up(run, graph, config, writer)
+                await self._resume(run, graph, config, writer)
                 await writer.saved()
             await keep_shown(run, graph, self._log)
         except (StoreError, LostError):
@@ -256,10 +256,10 @@ class Executor:
             del self._recorders[key]
             self._recorded += recorder.count
 
-    async def _said(self, run_id: str, epoch: int) -> None:
+    async def _until_durable(self, run_id: str, epoch: int) -> None:
         """Wait until the run's events so far are durable; raise if it lost its epoch."""
         key = run_id, epoch
-        if (work := self._deaf.get(key)) is not None:
+        if (work := self._abandoned.get(key)) is not None:
             work.cancel()  # the node that ignored its cancellation has ended; start no other
             raise asyncio.CancelledError
         recorder, writer = self._recorders.get(key), self._writers.get(key)
@@ -268,7 +268,7 @@ class Executor:
         if writer is not None:
             await writer.saved()
 
-    async def _take_up(self, run: Run, graph: Any, config: Any, writer: EventWriter) -> Left:
+    async def _resume(self, run: Run, graph: Any, config: Any, writer: EventWriter) -> Left:
         """How far an earlier attempt got; retract the messages that it left unfinished."""
         left = await left_of(run, graph, config, self._log, writer.kept)
         for kind, message, metadata in left.void:

@@ -36,18 +36,18 @@ class Items(BaseStore):
 
     Args:
         kept: The store of all owners' items; used in the event loop that is running now.
-        told: Raises its failures as StoreError.
+        store_errors: Raises its failures as StoreError.
     """
 
     def __init__(
         self,
         kept: BaseStore,
-        told: Callable[[], AbstractContextManager[None]] = nullcontext,
+        store_errors: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._kept: BaseStore | None = kept
         self._all = self
         self._owner = ""
-        self._told = told
+        self._store_errors = store_errors
         self._loop = asyncio.get_running_loop()
 
     def of(self, owner: str) -> Items:
@@ -68,7 +68,7 @@ class Items(BaseStore):
         ops = list(ops)
         for op in ops:
             check(op)
-        with self._told():
+        with self._store_errors():
             results = await kept.abatch([self._inside(op) for op in ops])
         return [self._outside(result) for result in results]
 

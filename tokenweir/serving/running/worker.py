@@ -86,7 +86,7 @@ class Worker:
         self.timing = Timing()
         self._held: dict[tuple[str, int], _Held] = {}
         """By run and epoch: a run that was lost and claimed again is held twice for a moment."""
-        self._looking = asyncio.Lock()
+        self._claiming = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._pause = _PAUSES[0]
 
@@ -111,16 +111,16 @@ class Worker:
         Runs that had to be stopped have ended when this returns.
         """
         await self._store.heartbeat(self.name)
-        await self._look()
+        await self._claim_and_stop()
         if ending := [each.task for each in self._held.values() if each.hold.run.stopping]:
             await asyncio.wait(ending)
-        self._background(self._watch())
-        self._background(self._live())
+        self._background(self._keep_claiming())
+        self._background(self._send_heartbeats())
 
     async def drain(self) -> None:
         """Take no more runs; let running ones finish for a while, then stop and release them."""
         self.stopping = True
-        async with self._looking:  # so that runs that are just being claimed are held
+        async with self._claiming:  # so that runs that are just being claimed are held
             held = list(self._held.values())
         if held:
             tasks = [each.task for each in held]
@@ -144,7 +144,7 @@ class Worker:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _live(self) -> None:
+    async def _send_heartbeats(self) -> None:
         """Send heartbeats."""
         while True:
             await asyncio.sleep(_HEARTBEAT)
@@ -153,20 +153,20 @@ class Worker:
             except StoreError as error:
                 _logger.warning("this server's heartbeat failed: %s", error)
 
-    async def _watch(self) -> None:
+    async def _keep_claiming(self) -> None:
         """Claim and stop runs whenever the store may have work."""
         while True:
             try:
                 await self._store.work(self.name)
-                await self._look()
+                await self._claim_and_stop()
             except Exception as error:  # keep claiming for as long as the server runs
                 known = isinstance(error, StoreError)
                 _logger.error("claiming runs failed", exc_info=None if known else error)
                 await asyncio.sleep(_PAUSES[0])
 
-    async def _look(self) -> None:
+    async def _claim_and_stop(self) -> None:
         """Stop runs that must be stopped, and claim as many as there is room for."""
-        async with self._looking:
+        async with self._claiming:
             for run in await self._store.cancels(self.name):
                 if (held := self._held.get((run.id, run.attempt))) is not None:
                     held.stop(_CANCEL)
@@ -181,13 +181,13 @@ class Worker:
         loop = asyncio.get_running_loop()
         held.stopped = loop.create_future()
         held.task = loop.create_task(self._hold(held))
-        held.task.add_done_callback(lambda _: self._gone(held))
+        held.task.add_done_callback(lambda _: self._let_go(held))
 
-    def _gone(self, held: _Held) -> None:
+    def _let_go(self, held: _Held) -> None:
         was_full = len(self._held) >= self._limits.runs
         del self._held[held.hold.run.id, held.hold.epoch]
         if was_full and not self.stopping:
-            self._background(self._look())
+            self._background(self._claim_and_stop())
 
     async def _hold(self, held: _Held) -> None:
         """Handle one run from its claim until it ends or is given back."""
@@ -303,7 +303,7 @@ class Worker:
             with contextlib.suppress(StoreError):
                 await self._checkpoints.atry()
                 self.problem = None
-        await self._look()
+        await self._claim_and_stop()
 
     async def _give_back(self, hold: Hold) -> None:
         while True:
