@@ -33,7 +33,7 @@ def test_a_full_disk_is_told(serve: Callable[..., Any], http: httpx.Client) -> N
     for path, body in ((runs, BODY), (f"{url}/threads", {}), (f"{runs}/wait", BODY)):
         answer = http.post(path, json=body)
         assert answer.status_code == 503
-        assert "cannot write to its disk" in answer.text
+        assert "cannot use its storage" in answer.text
     assert http.delete(f"{url}/threads/{thread}").status_code == 503
     assert http.get(f"{url}/ok").status_code == 503
     assert http.get(f"{url}/threads/{thread}").status_code == 200

@@ -97,7 +97,7 @@ class StoreError(ServingError):
     code = "server_overloaded"
 
     def __init__(self) -> None:
-        super().__init__("the server cannot write to its disk just now; try again later")
+        super().__init__("the server cannot use its storage at the moment; try again later")
 
 
 class LostError(TokenweirError):

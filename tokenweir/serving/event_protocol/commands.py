@@ -119,7 +119,7 @@ class Commands:
         if not answers or not set(answers) <= questions:
             unknown = ", ".join(sorted(set(answers) - questions)) or "none is named"
             raise _RefusedError(
-                "no_such_interrupt", f"no such question waits for an answer: {unknown}"
+                "no_such_interrupt", f"no such interrupt waits for an answer: {unknown}"
             )
         command: GraphCommand = {"resume": answers}
         if asked.update is not None:

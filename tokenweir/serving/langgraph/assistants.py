@@ -201,7 +201,7 @@ def _schema(graph: Any, kind: Any, name: str | None) -> Any:
             return getattr(graph, f"get_{name}_jsonschema")()
         return TypeAdapter(kind).json_schema() if kind is not None else None
     except Exception as error:  # noqa: BLE001 - pydantic cannot describe the type as a whole
-        _logger.info("the schema of %s: %s", kind, error)
+        _logger.info("no JSON schema for %s as a whole: %s", kind, error)
         return _by_field(kind)
 
 

@@ -67,7 +67,7 @@ class PostgresStore(PostgresRecords):
         self._work: dict[str, asyncio.Event] = {}
         self._stopped = False
 
-    # Runs, as clients see them
+    # Runs, for clients
 
     async def create(self, run: Run, limits: Limits) -> None:
         async with self._database.transaction() as connection:

@@ -39,7 +39,7 @@ def check(op: Op) -> None:
         names = tuple(label for each in op.match_conditions or () for label in each.path)
     _check_value(names, "a namespace or key")
     if sum(len(name.encode(errors="replace")) + 1 for name in names) > _MOST_BYTES:
-        raise InvalidError(f"a namespace and key may have {_MOST_BYTES} bytes together")
+        raise InvalidError(f"a namespace and key may have at most {_MOST_BYTES} bytes together")
     if isinstance(op, PutOp):
         _check_value(op.value, "the value")
 

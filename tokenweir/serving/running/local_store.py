@@ -65,7 +65,7 @@ class LocalStore(LocalRecords):
             self._await_its_time(run)
             self._turns.ask(run)
 
-    # Runs, as clients see them
+    # Runs, for clients
 
     async def create(self, run: Run, limits: Limits) -> None:
         self._check_writable()

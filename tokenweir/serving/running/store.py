@@ -78,7 +78,7 @@ class Store(Protocol):
     changed, as far as is known.
     """
 
-    # Runs, as clients see them
+    # Runs, for clients
 
     async def create(self, run: Run, limits: Limits) -> None:
         """Save a new run as pending, after the other runs of its thread.
