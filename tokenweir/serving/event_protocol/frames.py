@@ -63,7 +63,7 @@ class RunFrames:
 
     Attributes:
         upto: The id up to which events must be taken in; 0 for none, None for all.
-        last: The id of the last event taken in, or encoded.
+        last: The id of the last event taken in or encoded.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class RunFrames:
 
     @property
     def told(self) -> int:
-        """The id of the last event that was written: values may wait for their checkpoint."""
+        """The id of the last event written; values that wait for their checkpoint are not."""
         return self.last if self._held is None else self._held.id - 1
 
     def take(

@@ -18,7 +18,7 @@ class Encoder(Protocol):
     """Writes the events of one run.
 
     Attributes:
-        told: The id of the last event that was written: what is written later is of greater ones.
+        told: The id of the last event written; later documents are for events with greater ids.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""The event protocol over a WebSocket: the client sends commands, the server answers and events.
+"""The event protocol over a WebSocket: commands from the client, answers and events to it.
 
 ``subscription.subscribe`` starts a stream of events, ``subscription.unsubscribe`` ends it. A
 subscription starts where a stream of server-sent events would, and takes the same ``since``.
@@ -107,7 +107,7 @@ class Socket:
             await asyncio.wait_for(sending, self._service.limits.slow_seconds)
 
     async def _heard(self) -> str | bytes:
-        """What the client sends next; as bytes, if that is how it sends its JSON."""
+        """The client's next message; it may send its JSON as text or as bytes."""
         message = await self._socket.receive()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message["code"])

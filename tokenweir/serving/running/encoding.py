@@ -28,10 +28,10 @@ _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
 _KEY = re.compile(
     r"(?<![\w-])(?:sk|pk|rk|gsk|xai|hf|ghp|lsv2|AIza)[-_]?[\w*-]{12,}|(?<=Bearer )[^\s'\",]+"
 )
-# Bounded, as a text of many slashes takes quadratic time otherwise, and the server stands still.
+# Bounded: otherwise a text with many slashes takes quadratic time, and blocks the server.
 _PATH = re.compile(r"(?<![\w:/.])(?:/[\w.@+ -]{1,100}){2,32}\.\w+|(?<!\w)[A-Za-z]:\\[^\s'\":]+")
 _LONGEST_MESSAGE = 10_000
-"""Characters of an error's message; some errors quote all that they were given."""
+"""The longest error message, in characters; some errors quote their whole input."""
 
 
 def encode(value: Any) -> bytes:
@@ -145,7 +145,7 @@ def explain(error: BaseException) -> dict[str, str]:
     """An error for clients: name and message, without stack, folders, keys or cause."""
     try:
         message = well_formed(str(error))
-    except Exception:  # noqa: BLE001 - whatever the error does, the run has to end
+    except Exception:  # noqa: BLE001 - the run must end even if the error's own __str__ fails
         message = ""
     if len(message) > _LONGEST_MESSAGE:
         message = scrubbed(message[: 2 * _LONGEST_MESSAGE])[:_LONGEST_MESSAGE] + "..."
@@ -195,7 +195,7 @@ def _describe(value: Any) -> Any:
     """Convert a value that JSON lacks, one step towards types that JSON has. Never raises."""
     try:
         return _described(value)
-    except Exception:  # noqa: BLE001 - a value's own methods may do anything
+    except Exception:  # noqa: BLE001 - a value's methods may raise anything
         return f"<{type(value).__qualname__}>"
 
 

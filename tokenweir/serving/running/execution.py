@@ -110,7 +110,7 @@ class Executor:
         except (StoreError, LostError, asyncio.CancelledError):
             raise
         except BaseException as error:
-            # Also SystemExit, and what libraries written in Rust raise when they panic.
+            # Also SystemExit, and panics of libraries written in Rust.
             if key in self._abandoned:
                 raise
             if _is_of_store(error):
