@@ -54,6 +54,7 @@ MODELS = {
     "_convert_chunk_to_generation_chunk": (LANGCHAIN, r"\b_convert_chunk_to_generation_chunk\b"),
     "_create_chat_result": (LANGCHAIN, r"\b_create_chat_result\b"),
     "_cursor": ("aiohttp", r"\b_cursor\b"),
+    "_dict_for_compat": (LANGCHAIN, r"\b_dict_for_compat\b"),
     "_generate_with_cache": (LANGCHAIN, r"\b_generate_with_cache\b"),
     "_get_generation_chunk_from_completion": (
         LANGCHAIN,
