@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict
+from uuid import uuid4
 
+import httpx
 import pytest
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, StateGraph
@@ -82,11 +87,16 @@ def interrupts(state: State) -> State:
     raise KeyboardInterrupt
 
 
+def crashes(state: State) -> State:
+    os._exit(3)
+
+
 def _graph(step: Any) -> Any:
     return StateGraph(State).add_node("step", step).add_edge(START, "step").compile()
 
 
 exiting, exiting_async, interrupting = _graph(exits), _graph(exits_async), _graph(interrupts)
+crashing = _graph(crashes)
 
 
 @pytest.mark.parametrize("name", ERRORS)
@@ -131,3 +141,28 @@ async def test_a_node_that_exits_ends_its_run_alone(serve: Callable[..., Any], g
                 await client.runs.wait(None, "test_odd_errors", input={"name": ""})
         assert len(await client.assistants.search()) == 2
     assert server.terminate() == 0
+
+
+def test_a_node_that_kills_its_server_is_not_started_for_ever(
+    serve: Callable[..., Any], http: httpx.Client, tmp_path: Path
+) -> None:
+    """Its run fails once the server has died ten times."""
+    words = (f"{Path(__file__)}:crashing", "--data", str(tmp_path))
+    server = serve(*words)
+    thread = f"/threads/{uuid4()}"
+    given = {"assistant_id": "test_odd_errors", "input": {"name": ""}, "if_not_exists": "create"}
+    with contextlib.suppress(httpx.TransportError):  # it may be gone before it answers
+        assert http.post(f"{server.url}{thread}/runs", json=given).status_code == 200
+    assert server.process.wait(60) == 3
+    # Nine more times, which would take as many starts.
+    with contextlib.closing(sqlite3.connect(tmp_path / "events.sqlite")) as disk, disk:
+        [(run, data)] = disk.execute("SELECT id, data FROM records WHERE kind = 'runs'")
+        assert b'"lost":0,' in data
+        data = data.replace(b'"lost":0,', b'"lost":9,')
+        disk.execute("UPDATE records SET data = ? WHERE id = ?", (data, run))
+    server = serve(*words)
+    place = f"{server.url}{thread}/runs/{run}"
+    stream = http.get(f"{place}/stream", headers={"last-event-id": "-1"}).text
+    assert "ServerLost" in stream
+    assert "the server ended 10 times" in stream
+    assert http.get(place).json()["status"] == "error"

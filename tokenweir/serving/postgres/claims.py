@@ -12,7 +12,10 @@ from tokenweir.serving.running.store import Hold
 
 __all__ = ["END_STOPPED", "RUN", "claim", "give_back", "give_back_lost", "stop_earlier"]
 
-RUN = "r.record, r.status, r.epoch, r.server, r.stopping, r.undone, r.error, r.updated_at, r.turn"
+RUN = (
+    "r.record, r.status, r.epoch, r.server, r.stopping, r.undone, r.error, r.updated_at, r.turn, "
+    "r.lost"
+)
 """The columns of a run ``r`` that ``rows.py`` reads."""
 
 _OPEN = "status in ('pending', 'running')"
@@ -34,13 +37,14 @@ order by stopping desc, due, seq limit %s
 
 _TAKE = f"""
 with alive as materialized ({Session.ALIVE}), free as (
-    select seq, extract(epoch from now() - case
+    select seq, server is not null as held, extract(epoch from now() - case
         when epoch = 0 then due
         when server is null then updated_at::timestamptz
         else (select s.lease_until from tokenweir_servers s where s.id = r.server) - %(lease)s
     end)::float8 as waited
     from tokenweir_runs r where seq = any(%(seqs)s) and {_FREE} for update of r skip locked)
 update tokenweir_runs r set epoch = epoch + 1, server = %(server)s, updated_at = %(now)s,
+    lost = lost + free.held::int,
     status = case when stopping then status else 'running' end
 from free where free.seq = r.seq returning r.seq, waited, {RUN}
 """

@@ -24,12 +24,12 @@ _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 def run_of(row: tuple[Any, ...]) -> Run:
     """A run from the columns ``claims.RUN``: its record as created, and its current state."""
-    record, status, epoch, server, stopping, undone, error, updated_at, turn = row
+    record, status, epoch, server, stopping, undone, error, updated_at, turn, lost = row
     run = _run(record)
     run.status, run.attempt, run.server = status, epoch, server or ""
     run.stopping, run.undone, run.updated_at = stopping, undone, updated_at
     run.error = None if error is None else _json(error)
-    run.turn = turn
+    run.turn, run.lost = turn, lost
     return run
 
 

@@ -78,7 +78,10 @@ create index on tokenweir_runs (thread, turn);
 _PLACES = "alter table tokenweir_servers add column place text not null default ''"
 """The name that users see for a server; older servers, which may still run, leave it empty."""
 
-_MIGRATIONS = (_FIRST, _TURNS, _PLACES)
+_LOST = "alter table tokenweir_runs add column lost int not null default 0"
+"""How often a run's server died. Servers that are older do not count."""
+
+_MIGRATIONS = (_FIRST, _TURNS, _PLACES, _LOST)
 """The migration from each version to the next, from 0, which has no tables.
 
 All but the first only add things, so that older servers can still run next to a newer one.

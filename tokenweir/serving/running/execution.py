@@ -50,6 +50,9 @@ MODES = (
 )
 """The stream modes that can be recorded."""
 
+_MOST_LOST = 10
+"""How often a run may lose its server before it fails: its nodes probably kill the process."""
+
 _Key: TypeAlias = "tuple[str, int]"
 """A run's id, and the epoch under which it is held."""
 
@@ -140,6 +143,8 @@ class Executor:
             if "values" in request.modes:
                 writer.append("values", encode(outcome.values))
             return outcome
+        if run.lost >= _MOST_LOST:
+            return await self._give_up(run)
         begins = {"run_id": run.id, "attempt": run.attempt}
         writer.append("metadata", encode(begins), durable=True)
         if isinstance(graph, Pregel) and (request.command or request.input is None):
@@ -154,6 +159,14 @@ class Executor:
         except ReplacedError:
             await self._keep(run, writer)
         return await self._outcome(run)
+
+    async def _give_up(self, run: Run) -> Outcome:
+        outcome = await self._outcome(run)
+        nodes = f" in {' or '.join(map(repr, outcome.next))}" if outcome.next else ""
+        reason = f"the server ended {run.lost} times while it executed the run{nodes}"
+        outcome.status, outcome.error = "error", {"error": "ServerLost", "message": reason}
+        _logger.error("run %s of %s failed: %s", run.id, run.request.graph, reason)
+        return outcome
 
     def _graph_of(self, name: str, owner: str) -> Any:
         if (name, owner) not in self._of_owner:  # there are as many owners as API keys

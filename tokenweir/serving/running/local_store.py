@@ -61,6 +61,7 @@ class LocalStore(LocalRecords):
         left = [run for run in self._runs if not run.final]
         for run in sorted(left, key=lambda run: run.due_at or run.created_at):
             (log.take_up if run.attempt else log.open)(run.id)
+            run.lost += bool(run.server)
             run.server = ""
             self._await_its_time(run)
             self._turns.ask(run)
@@ -232,6 +233,7 @@ class LocalStore(LocalRecords):
 
     async def leave(self, server: str) -> None:
         for run in self._turns.held(server):
+            run.lost += 1
             self._turns.release(run)
         self._to_stop.pop(server, None)
         self._tell()

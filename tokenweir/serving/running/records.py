@@ -108,6 +108,8 @@ class Run(msgspec.Struct, kw_only=True):
     """Whether its thread was created for it alone, and is deleted when it ends."""
     attempt: int = 0
     """How often a worker has claimed it; this is the epoch of the last claim."""
+    lost: int = 0
+    """How often its worker died or left without giving it back."""
     server: str = ""
     """The worker that holds it; "" if there is none."""
     turn: int = 0

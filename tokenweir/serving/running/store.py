@@ -166,6 +166,7 @@ class Store(Protocol):
           of its thread are stopped (and undone), as by ``request_cancel``.
         - A run that must be stopped and has no holder can be claimed regardless of order; it does
           not count against ``most``.
+        - A run that is claimed from a dead server counts this in ``lost``.
         - The epoch is one more than before, and equals the run's attempt. The status becomes
           ``running`` and the thread busy, except for runs that must only be ended.
         - A run that is first claimed for execution gets its turn; one that is ended without being

@@ -238,6 +238,7 @@ class RunChecks:
         await home.store.leave("a")
         [new] = await claimed(other, "b")
         assert (new.run.id, new.epoch) == (run.id, old.epoch + 1)
+        assert (old.run.lost, new.run.lost) == (0, 1)
         writer = await other.log.writer(run.id, new.epoch)
         assert writer.kept >= 1
         writer.append("metadata", b'{"attempt":2}', durable=True)
@@ -268,7 +269,7 @@ class RunChecks:
         [hold] = await claimed(home, "a")
         await home.store.release(hold)
         [again] = await claimed(other, "b")
-        assert (again.run.id, again.epoch) == (runs[0].id, 2)
+        assert (again.run.id, again.epoch, again.run.lost) == (runs[0].id, 2, 0)
         writer = await other.log.writer(runs[0].id, 2)
         with pytest.raises(LostError):
             await home.store.finish(hold, writer, Outcome("success"))
