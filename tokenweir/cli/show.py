@@ -40,7 +40,7 @@ def show(graph: str, output: Path | None, kind: Kind | None) -> None:
     """Draw GRAPH's nodes and edges, on the terminal or into a file.
 
     Dashed edges are conditional. Subgraphs are drawn inside their node. No web service is used;
-    .png needs `pip install 'tokenweir[draw]'`.
+    .png needs matplotlib, which the extra `draw` installs.
 
     \b
     Examples:

@@ -197,7 +197,7 @@ def test_servers_that_are_told_of_nats(
     ("words", "reason"),
     [
         (["--live", "localhost:4222"], "give the URL of a NATS server, as nats://host:4222"),
-        (["--live", "nats://localhost:4222"], "it goes with --data postgresql://... or --workers"),
+        (["--live", "nats://localhost:4222"], "it needs --data postgresql://... or --workers"),
     ],
 )
 def test_wrong_use(words: list[str], reason: str) -> None:
