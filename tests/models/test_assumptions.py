@@ -13,6 +13,7 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from pydantic import SecretStr
 
+from tests.bare_server import bare_server
 from tokenweir.models._openai.probe import probe, probe_push
 from tokenweir.models.chat import ChatModel
 
@@ -40,19 +41,16 @@ def test_the_probe_says_yes() -> None:
 async def saying(*events: str) -> AsyncIterator[str]:
     """A server that says just that, and closes the connection."""
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-        await reader.readexactly(length)
+    async def answer(
+        head: bytes, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n")
         writer.write(b"connection: close\r\n\r\n")
         writer.write("".join(f"data: {event}\n\n" for event in events).encode())
         await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    async with bare_server(answer) as base_url:
+        yield base_url
 
 
 HELLO = '{"id": "1", "choices": [{"index": 0, "delta": {"role": "assistant", "content": "hello"}}]}'

@@ -18,6 +18,7 @@ import openai
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 
+from tests.bare_server import bare_server
 from tests.waiting import pause
 from tokenweir.errors import FirstTokenTimeoutError, TokenGapTimeoutError
 from tokenweir.models._openai.compression import DecompressionError
@@ -60,38 +61,22 @@ async def answering(*responses: bytes | list[bytes]) -> AsyncIterator[list[bytes
     heads: list[bytes] = []
     left = list(responses)
 
-    calls: set[asyncio.Task[Any] | None] = set()
+    async def answer(
+        head: bytes, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        heads.append(head)
+        parts = left.pop(0)
+        for number, part in enumerate([parts] if isinstance(parts, bytes) else parts):
+            if number:
+                await pause(0.05)  # another packet
+            writer.write(part)
+            await writer.drain()
+        if isinstance(parts, list):
+            await reader.read()  # until the client leaves
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        calls.add(asyncio.current_task())
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-            await reader.readexactly(length)
-            heads.append(head)
-            parts = left.pop(0)
-            for number, part in enumerate([parts] if isinstance(parts, bytes) else parts):
-                if number:
-                    await pause(0.05)  # another packet
-                writer.write(part)
-                await writer.drain()
-            if isinstance(parts, list):
-                await reader.read()  # until the client leaves
-        except (ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    heads.append(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1".encode())
-    try:
+    async with bare_server(answer) as base_url:
+        heads.append(base_url.encode())
         yield heads
-    finally:
-        server.close()
-        for call in calls:
-            if call is not None:
-                call.cancel()
-                await asyncio.wait([call])
 
 
 def model_of(heads: list[bytes], **kwargs: Any) -> Any:

@@ -18,6 +18,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import SecretStr
 
+from tests.bare_server import bare_server
 from tests.models.alike import ByLangChain
 from tokenweir.errors import StreamError
 from tokenweir.models.chat import ChatModel
@@ -88,23 +89,19 @@ class Bare:
         self._hold = hold
         self._step = step or max(len(response), 1)
 
-    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(
+        self, head: bytes, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.asked.set()
         try:
-            head = (await reader.readuntil(b"\r\n\r\n")).lower()
-            length = int(head.partition(b"content-length:")[2].split(b"\r\n")[0])
-            await reader.readexactly(length)
-            self.asked.set()
             for at in range(0, len(self._response), self._step):
                 writer.write(self._response[at : at + self._step])
                 await writer.drain()
                 await asyncio.sleep(0)
             if self._hold:
                 await reader.read()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
         finally:
             self.left.set()
-            writer.close()
 
 
 @asynccontextmanager
@@ -112,12 +109,8 @@ async def serving(
     response: bytes, *, hold: bool = False, step: int | None = None
 ) -> AsyncIterator[Bare]:
     bare = Bare(response, hold, step)
-    server = await asyncio.start_server(bare.handle, "127.0.0.1", 0, limit=2**24)
-    bare.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-    try:
+    async with bare_server(bare.answer) as bare.url:
         yield bare
-    finally:
-        server.close()
 
 
 def graph_of(url: str, kind: type[ChatModel] = ChatModel) -> Any:

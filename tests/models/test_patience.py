@@ -19,6 +19,7 @@ from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
 
+from tests.bare_server import bare_server
 from tests.waiting import pause
 from tokenweir.errors import (
     ConnectTimeoutError,
@@ -418,16 +419,13 @@ def test_the_class_is_still_chat_openai() -> None:
 async def test_a_connection_that_breaks_before_the_answer_is_no_timeout() -> None:
     """A server that hangs up on the request is told as that, by async and sync calls alike."""
 
-    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.close()
+    async def hang_up(
+        head: bytes, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        return
 
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    model = chat_model(
-        "openai:gpt", base_url=f"http://127.0.0.1:{port}/v1", api_key="test", max_retries=0
-    )
-    async with server:
+    async with bare_server(hang_up) as base_url:
+        model = chat_model("openai:gpt", base_url=base_url, api_key="test", max_retries=0)
         with pytest.raises(openai.APIConnectionError) as broken:
             await model.ainvoke("hello")
         with pytest.raises(openai.APIConnectionError) as broken_sync:

@@ -17,6 +17,7 @@ import httpx2
 import openai
 import pytest
 
+from tests.bare_server import bare_server
 from tokenweir.models._openai import clients
 from tokenweir.models._openai.sender import Sender
 from tokenweir.models.chat import chat_model
@@ -144,19 +145,16 @@ async def saying(
     """A server that gives one response after the other, one per connection."""
     left = list(responses)
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-        body = await reader.readexactly(length)
+    async def answer(
+        head: bytes, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         if requests is not None:
             requests.append((head, body))
         writer.write(left.pop(0))
         await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    async with bare_server(answer) as base_url:
+        yield base_url
 
 
 EVENT = b'data: {"id": "1", "choices": [{"index": 0, "delta": {"content": "well"}}]}\n\n'

@@ -17,6 +17,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import StreamMode
 from pydantic import BaseModel, SecretStr
 
+from tests.bare_server import bare_server
 from tests.models.alike import as_openais
 from tokenweir.models.chat import ChatModel
 from tokenweir.streaming.stream import astream
@@ -66,22 +67,19 @@ RESPONSE: list[dict[str, Any]] = [
 async def responses_api() -> AsyncIterator[str]:
     """A server that gives the same answer of OpenAI's Responses API to whatever it is asked."""
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
+    async def answer(
+        head: bytes, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         assert b"/responses" in head
-        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-        await reader.readexactly(length)
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n")
         writer.write(b"connection: close\r\n\r\n")
         for number, event in enumerate(RESPONSE):
             data = json.dumps({**event, "sequence_number": number})
             writer.write(f"event: {event['type']}\ndata: {data}\n\n".encode())
         await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    async with bare_server(answer) as base_url:
+        yield base_url
 
 
 async def streamed(own: bool, base_url: str, bind: Any, **kwargs: Any) -> Any:
