@@ -8,12 +8,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from langchain_core.messages import BaseMessage
+from langchain_openai.chat_models import _client_utils
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.store.memory import InMemoryStore
 
@@ -39,6 +41,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         os.environ["SSL_CERT_FILE"] = _CERTIFICATES
     else:
         os.environ.pop("SSL_CERT_FILE", None)
+
+
+# LangChain keeps 128 clients of plain models. One that it drops is closed in the loop that runs
+# then, while its connections belong to a loop that has ended, so that Python warns of an unclosed
+# socket, and the test that happens to run fails. Here none is dropped.
+_clients = getattr(_client_utils, "_cached_async_httpx_client", None)
+if _clients is not None:
+    _client_utils._cached_async_httpx_client = lru_cache(maxsize=None)(_clients.__wrapped__)
 
 
 # A shell has what it starts in the background ignore Ctrl-C, and so would all that tests start.
