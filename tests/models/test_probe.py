@@ -111,10 +111,10 @@ async def test_what_cannot_be_reached_is_an_error() -> None:
 @pytest.mark.local
 async def test_the_embedded_model_streams_token_by_token() -> None:
     """llama.cpp, for real."""
-    report = await probe("local:smollm2", tools=False, max_tokens=60)
+    report = await probe("local:smollm2", tools=False, max_tokens=60, temperature=0)
     assert report.streams == "token by token"
     assert report.output_tokens is not None
-    assert 2 <= report.output_tokens <= 60
+    assert 3 < report.output_tokens <= 60
 
 
 @given(
