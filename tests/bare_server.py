@@ -16,16 +16,18 @@ Answer: TypeAlias = Callable[
 
 
 @asynccontextmanager
-async def bare_server(answer: Answer, limit: int = 1 << 24) -> AsyncIterator[str]:
+async def bare_server(answer: Answer) -> AsyncIterator[str]:
     """Serve each connection by ``answer``, and close it when that returns; gives the base URL.
 
     At the end all connections are closed: one that was left to the event loop would be closed when
     its client's end arrives, perhaps in the loop's last iteration, and its socket not at all.
     """
-    connections: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
+    connections: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections[writer] = asyncio.current_task()
+        task = asyncio.current_task()
+        assert task is not None
+        connections[writer] = task
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
@@ -35,15 +37,14 @@ async def bare_server(answer: Answer, limit: int = 1 << 24) -> AsyncIterator[str
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=limit)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 24)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     finally:
         server.close()
         for writer, task in connections.items():
-            assert task is not None
             task.cancel()
             writer.transport.abort()
             with suppress(ConnectionError):
                 await writer.wait_closed()
-        await asyncio.gather(*filter(None, connections.values()), return_exceptions=True)
+        await asyncio.gather(*connections.values(), return_exceptions=True)
