@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Protocol
 from msgspec import Struct
 
 from tokenweir.serving.ends import Ends
-from tokenweir.serving.fields import said
+from tokenweir.serving.fields import Only, said
 from tokenweir.serving.http.event_parts import EventParts
 from tokenweir.serving.http.event_stream import EventStream
 from tokenweir.serving.log.events import END, Event, EventReader
@@ -31,10 +31,7 @@ _GRACE = 5.0
 class ChatQuery(Struct, kw_only=True):
     """How one reader reads a run."""
 
-    only: Annotated[
-        str | None,
-        said("Which model calls pass: `tag:joke`, `node:write`, joined by `|`, `&`, `~`."),
-    ] = None
+    only: Only = None
     on_disconnect: Annotated[
         Literal["continue", "cancel"] | None,
         said("What happens to the run if the connection ends. Null: it is stopped after a while."),

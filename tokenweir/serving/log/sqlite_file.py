@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from tokenweir.serving.log.blocks import Stored, pack, scan_blocks, unpack
+from tokenweir.serving.log.blocks import Stored, pack, scan_blocks, unpack, weight
 from tokenweir.serving.log.events import END, PAGE, Envelope, Event, Scanner
 from tokenweir.serving.log.wal import MOST_PAGES
 
@@ -54,10 +54,10 @@ class Waiting(msgspec.Struct, gc=False):
     def add(self, event: Event) -> int:
         """Add an event, and return its bytes."""
         self.events.append(event)
-        size, envelope = len(event.body), event.envelope
+        envelope = event.envelope
         if envelope is not None and envelope.id == event.id:
             self.envelopes += (envelope,)
-            size += len(envelope.head) + len(envelope.tail)
+        size = weight(event)
         self.size += size
         return size
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
-from tokenweir.serving.fields import said
+from tokenweir.serving.fields import Only, said
 from tokenweir.serving.graph_inputs import Key
 from tokenweir.serving.running.records import Command, Config
 
@@ -44,10 +44,7 @@ class Graphs(Struct, kw_only=True):
 
 
 class FollowQuery(Struct, kw_only=True):
-    only: Annotated[
-        str | None,
-        said("Which model calls pass: `tag:joke`, `node:write`, joined by `|`, `&`, `~`."),
-    ] = None
+    only: Only = None
     replay: Annotated[
         Literal["compact", "full"] | None,
         said(
