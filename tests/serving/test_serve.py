@@ -55,6 +55,21 @@ def test_one_server_per_folder(serve: Callable[..., Any], tmp_path: Path) -> Non
     assert http_client.get(f"{server.url}/ok").json() == {"ok": True}
 
 
+def test_data_that_is_no_folder_is_told(tmp_path: Path) -> None:
+    """A file where --data wants a folder, alone or with workers: what it is, and what to do."""
+    (tmp_path / "notes").write_text("mine")
+    for data in ("notes", "notes/inside"):
+        for more in ([], ["--workers", "2"]):
+            words = ["serve", "joke_poem", "--port", "0", "--data", data, *more]
+            ended = fork_server.run(words, tmp_path)
+            assert (ended.returncode, ended.stdout) == (1, "")
+            assert ended.stderr.endswith(
+                "tokenweir: notes is not a folder; give --data a folder, which is created if it is "
+                "missing\n"
+            )
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
 def test_a_port_in_use_is_told(serve: Callable[..., Any], tmp_path: Path) -> None:
     """A port that is taken ends the command with 1 and one line."""
     server = serve("joke_poem", "--memory")

@@ -149,6 +149,12 @@ def locked(path: Path, *names: str) -> Any:
         for name in ("lock", *names):
             (path / name).touch(mode=0o600)  # SQLite gives its other files the same
         file = (path / "lock").open("w")
+    except (FileExistsError, NotADirectoryError):
+        places = (each for each in (path, *path.parents) if each.exists() and not each.is_dir())
+        other = next(places, path)
+        raise FolderError(
+            f"{other} is not a folder; give --data a folder, which is created if it is missing"
+        ) from None
     except OSError as error:
         raise FolderError(f"cannot write into {path}: {error.strerror}") from None
     with file:
