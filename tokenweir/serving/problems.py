@@ -103,6 +103,9 @@ class StoreError(ServingError):
 class LostError(TokenweirError):
     """Raised in a worker whose run was claimed by another one; its further writes are refused."""
 
+    def __init__(self) -> None:
+        super().__init__("the run was claimed by another worker")
+
 
 class CutOffError(ServingError):
     """Raised in readers and waiters of a run when the server stops before the run has ended.

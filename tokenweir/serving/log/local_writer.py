@@ -56,7 +56,7 @@ class LocalWriter:
         self, kind: str, body: bytes, *, envelope: Envelope | None = None, durable: bool = False
     ) -> Event:
         if self.lost:
-            raise LostError(f"run {self._run_id} was claimed by another worker")
+            raise LostError
         return self._append(self._run_id, kind, body, envelope=envelope, durable=durable)
 
     @property
@@ -69,7 +69,7 @@ class LocalWriter:
     async def saved(self) -> None:
         await self._log.saved(self._run_id)
         if self.lost:
-            raise LostError(f"run {self._run_id} was claimed by another worker")
+            raise LostError
 
     def lose(self) -> None:
         """Refuse all further events."""
@@ -90,7 +90,7 @@ class Writers:
         """A writer that replaces an earlier one. Raises LostError if that has no smaller epoch."""
         before = self._by_run.get(run_id)
         if before is not None and before.epoch >= epoch:
-            raise LostError(f"run {run_id} was claimed by another worker")
+            raise LostError
         writer = self._by_run[run_id] = LocalWriter(log, run_id, epoch, on_lost)
         if before is not None:
             before.lose()

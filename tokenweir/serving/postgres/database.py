@@ -63,7 +63,7 @@ def store_errors() -> Iterator[None]:
         raise StoreError from error
     except psycopg.DatabaseError as error:
         if error.sqlstate == NOT_HELD:
-            raise LostError("the run was claimed by another worker") from None
+            raise LostError from None
         raise
 
 

@@ -155,7 +155,7 @@ class EventFile:
         )
         rows = await self._database.rows(sql, {"run": run, "epoch": epoch})
         if not rows:
-            raise LostError(f"run {run} was claimed by another worker")
+            raise LostError
         return int(rows[0][0])
 
     async def last_id(self, run: str) -> int:

@@ -79,7 +79,7 @@ class PostgresLog:
     ) -> PostgresWriter:
         before = self._writers.get(run_id)
         if before is not None and before.epoch >= epoch:
-            raise LostError(f"run {run_id} was claimed by another worker")
+            raise LostError
         # The claim has waited for any commit of a writer with a smaller epoch.
         kept = await self.file.kept(run_id, epoch)
         if before is not None:

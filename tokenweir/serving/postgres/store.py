@@ -272,7 +272,7 @@ class PostgresStore(PostgresRecords):
             )
             held = await (await connection.execute(sql, (run.id, hold.epoch))).fetchone()
             if held is None:
-                raise LostError(f"run {run.id} was claimed by another worker")
+                raise LostError
             if held[0] and not outcome.undone:
                 return False
             ended: dict[str, Any] = {"status": outcome.status, "ended_at": now()}

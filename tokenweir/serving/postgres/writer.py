@@ -70,7 +70,7 @@ class PostgresWriter:
         self, kind: str, body: bytes, *, envelope: Envelope | None = None, durable: bool = False
     ) -> Event:
         if self.lost:
-            raise LostError(f"run {self.run} was claimed by another worker")
+            raise LostError
         tail = self.tail
         event = tail.add(kind, body, envelope)
         self.waiting.append(event)
@@ -90,7 +90,7 @@ class PostgresWriter:
 
     async def saved(self) -> None:
         if self.lost:
-            raise LostError(f"run {self.run} was claimed by another worker")
+            raise LostError
         if not self.waiting:
             return
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -129,7 +129,7 @@ class PostgresWriter:
         self.waiting.clear()
         for _, waiting in self._savers:
             if not waiting.done():
-                waiting.set_exception(LostError(f"run {self.run} was claimed by another worker"))
+                waiting.set_exception(LostError())
         self._savers.clear()
         self.tail.end()
 

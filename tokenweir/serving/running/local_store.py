@@ -304,7 +304,7 @@ class LocalStore(LocalRecords):
     def _held_by(self, hold: Hold) -> Run:
         run = self._runs.get(hold.run.id)
         if run is None or run.final or run.attempt != hold.epoch:
-            raise LostError(f"run {hold.run.id} was claimed by another worker")
+            raise LostError
         return run
 
     async def _remove(self, run: Run) -> None:
