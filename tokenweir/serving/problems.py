@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tokenweir.errors import TokenweirError
 
 __all__ = [
+    "CheckpointMissingError",
     "ConflictError",
     "CutOffError",
     "EmptyKeyError",
@@ -48,6 +49,13 @@ class InvalidError(ServingError):
     """Raised for an invalid request."""
 
     status = 422
+
+
+class CheckpointMissingError(InvalidError):
+    """Raised for a run that is to start from a checkpoint that its thread does not have."""
+
+    def __init__(self, checkpoint_id: str) -> None:
+        super().__init__(f"the thread has no checkpoint {checkpoint_id!r}")
 
 
 class NotFoundError(ServingError):

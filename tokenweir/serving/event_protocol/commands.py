@@ -14,7 +14,12 @@ from tokenweir.serving.event_protocol.numbers import MOST, end_of, seq
 from tokenweir.serving.event_protocol.subscription import Subscription
 from tokenweir.serving.http.bodies import parse
 from tokenweir.serving.log.events import scan_so_far
-from tokenweir.serving.problems import ConflictError, InvalidError, NotFoundError
+from tokenweir.serving.problems import (
+    CheckpointMissingError,
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+)
 from tokenweir.serving.running.encoding import encode
 from tokenweir.serving.running.records import Command as GraphCommand
 from tokenweir.serving.running.records import Config, Run, RunRequest, Thread
@@ -74,6 +79,8 @@ class Commands:
             result = await work(command.params)
         except _RefusedError as error:
             return _error(command, error.error, str(error))
+        except CheckpointMissingError as error:
+            return _error(command, "no_such_checkpoint", str(error))
         except (InvalidError, ConflictError) as error:
             return _error(command, "invalid_argument", str(error))
         except NotFoundError as error:
@@ -97,9 +104,8 @@ class Commands:
 
     async def _start(self, params: Any) -> Any:
         asked = _read(params, schema.RunStart)
-        forks = ((asked.config or {}).get("configurable") or {}).get("checkpoint_id")
         given: dict[str, Any] = {"input": asked.input}
-        if asked.input is not None and not forks and await self._questions():
+        if asked.input is not None and not _fork_of(asked.config) and await self._questions():
             given = {"command": {"resume": asked.input}}  # as RemoteGraph resumes
         run = await self._run(
             asked.assistant_id,
@@ -143,12 +149,6 @@ class Commands:
     async def _fork(self, params: Any) -> Any:
         asked = _read(params, schema.Fork)
         last = await self._last()
-        graph = await self._graph()
-        there = await graph.aget_state(self._place([], asked.checkpoint_id))
-        if there.created_at is None:
-            raise _RefusedError(
-                "no_such_checkpoint", f"the thread has no checkpoint {asked.checkpoint_id}"
-            )
         run = await self._run(
             last.assistant_id,
             input=asked.input,
@@ -171,13 +171,14 @@ class Commands:
             assistant = await self._runs.assistant(assistant_id, self._owner)
         except NotFoundError as error:
             raise InvalidError(str(error)) from None
-        asked = (config or {}).get("configurable") or {}
+        if checkpoint_id is None:
+            checkpoint_id = _fork_of(config)
         request = RunRequest(
             graph=assistant.graph,
             config=config or {},
             modes=_MODES,
             subgraphs=True,
-            checkpoint_id=checkpoint_id or asked.get("checkpoint_id"),
+            checkpoint_id=checkpoint_id,
             **more,
         )
         return await self._runs.start(
@@ -284,6 +285,14 @@ class Commands:
 def _read(params: Any, kind: type[S]) -> S:
     read: S = parse(encode(params), "params", kind)
     return read
+
+
+def _fork_of(config: Config | None) -> str | None:
+    """The checkpoint that a config names as the one to start from. Raises InvalidError."""
+    found: Any = _checkpoint_id(config)
+    if found is None or isinstance(found, str):
+        return found
+    raise InvalidError("config.configurable.checkpoint_id must be a string")
 
 
 def _checkpoint_id(config: Any) -> str | None:

@@ -15,7 +15,7 @@ from langgraph.types import Command, Send
 
 from tokenweir.errors import FilterError
 from tokenweir.serving.log.events import EventLog, EventWriter
-from tokenweir.serving.problems import InvalidError, LostError, StoreError
+from tokenweir.serving.problems import CheckpointMissingError, InvalidError, LostError, StoreError
 from tokenweir.serving.running.checkpoints import Checkpoints
 from tokenweir.serving.running.configs import carried, check_size, config_of
 from tokenweir.serving.running.encoding import encode, explain, plain
@@ -35,7 +35,15 @@ from tokenweir.streaming.guard import Guard
 from tokenweir.streaming.run import Plan
 from tokenweir.streaming.run_filter import run_filter
 
-__all__ = ["MODES", "Executor", "check", "command_of", "with_checkpointer", "with_items"]
+__all__ = [
+    "MODES",
+    "Executor",
+    "check",
+    "check_checkpoint",
+    "command_of",
+    "with_checkpointer",
+    "with_items",
+]
 
 MODES = (
     "values",
@@ -152,6 +160,8 @@ class Executor:
                 run.id, run.thread_id, everywhere=request.checkpoint_id is not None
             )
         if left.fresh and request.checkpoint_id:
+            # It may be gone since the request, with a run that was undone.
+            await check_checkpoint(graph, run.thread_id, request.checkpoint_id)
             config["configurable"]["checkpoint_id"] = request.checkpoint_id
         try:
             recorder = Recorder(run, writer, timing, self._guards)
@@ -355,6 +365,19 @@ def check(graphs: Mapping[str, Any], request: RunRequest, metadata: Mapping[str,
         as_filter(request.only)
     except FilterError as error:
         raise InvalidError(str(error)) from None
+
+
+async def check_checkpoint(graph: Any, thread_id: str, checkpoint_id: str) -> None:
+    """Raise CheckpointMissingError if a thread does not have this checkpoint.
+
+    LangGraph would start from an empty state.
+    """
+    place = {"thread_id": thread_id, "checkpoint_ns": "", "checkpoint_id": checkpoint_id}
+    if isinstance(graph, Pregel):
+        state = await graph.aget_state({"configurable": place})
+        if state.created_at is not None:
+            return
+    raise CheckpointMissingError(checkpoint_id)
 
 
 def command_of(command: Mapping[str, Any] | None) -> Command[Any] | None:

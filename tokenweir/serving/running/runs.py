@@ -22,7 +22,7 @@ from tokenweir.serving.problems import (
     StoreError,
     TooBusyError,
 )
-from tokenweir.serving.running.execution import check, with_checkpointer
+from tokenweir.serving.running.execution import check, check_checkpoint, with_checkpointer
 from tokenweir.serving.running.home import Home
 from tokenweir.serving.running.ids import check_id, new_id
 from tokenweir.serving.running.records import Assistant, Run, RunRequest, Thread, now
@@ -137,7 +137,9 @@ class Runs:
                 other runs of its thread.
 
         Raises:
-            InvalidError: If the request is invalid, or there is no such graph.
+            InvalidError: If the request is invalid, or there is no such graph or checkpoint.
+            NotFoundError: If the thread of ``request.checkpoint_id`` does not exist, or is another
+                owner's.
             ConflictError: If the thread is busy, with ``reject``; or there are too many threads.
             TooBusyError: If too many runs of the owner wait, or the server is stopping.
             TooManyError: If too many runs of the owner are not due.
@@ -149,12 +151,17 @@ class Runs:
         if self._guarded and "events" in request.modes:
             raise InvalidError("this server's guards do not cover the stream mode events")
         if thread_id is None:
+            if request.checkpoint_id:
+                raise InvalidError("checkpoint_id needs a thread, and this run gets a new one")
             temporary = temporary is not False
             thread_id = new_id()
         check_id("thread_id", thread_id)
         if strategy not in ("enqueue", "reject", "interrupt", "rollback"):
             raise InvalidError("multitask_strategy is enqueue, reject, interrupt or rollback")
         assistant = await self.assistant(assistant_id or request.graph, owner)
+        if request.checkpoint_id:
+            thread = await self.thread(thread_id, owner)
+            await check_checkpoint(self.graphs[request.graph], thread.id, request.checkpoint_id)
         run = Run(
             id=new_id(),
             thread_id=thread_id,
