@@ -69,21 +69,22 @@ class RunFilter:
             path = str(metadata.get("langgraph_checkpoint_ns", "")).split("|")[:-1]
             self._inside["|".join(segment.partition(":")[0] for segment in path)] = None
 
-    def warn(self, stacklevel: int) -> None:
-        """At the end of a run: warn if it had model calls and none of them passed."""
+    def unmatched(self) -> str | None:
+        """At the end of a run that had model calls: what there was, if none of them passed."""
         if self._passed or not (self._refused or self._inside):
-            return
+            return None
         if self._inside:
             found = f"the subgraph {', '.join(self._inside)} made calls that pass it: "
             found += "stream with subgraphs=True"
         else:
             found = f"there were {', '.join([*self._refused][:_MOST])}"
             found += ", ..." if len(self._refused) >= _MOST else ""
-        warnings.warn(
-            f"nothing passed the filter {self.filter}; {found}",
-            UnmatchedFilterWarning,
-            stacklevel=stacklevel + 1,
-        )
+        return f"nothing passed the filter {self.filter}; {found}"
+
+    def warn(self, stacklevel: int) -> None:
+        """At the end of a run: warn if it had model calls and none of them passed."""
+        if (unmatched := self.unmatched()) is not None:
+            warnings.warn(unmatched, UnmatchedFilterWarning, stacklevel=stacklevel + 1)
 
 
 def run_filter(only: FilterLike | None) -> RunFilter | None:

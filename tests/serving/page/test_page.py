@@ -361,6 +361,13 @@ def test_a_filter_shows_one_lane(page: Page, provider: Provider) -> None:
     run(page, "joke_poem_parallel", topic="cats")
     expect(page.locator("#status")).to_have_text("Done.")
     expect(page.locator(".lane")).to_have_count(1)
+    page.fill("#only", "tag:poe")
+    page.click("#run")
+    expect(page.locator("#problem-text")).to_contain_text(
+        "nothing passed the filter tag:poe; there were tag:"
+    )
+    expect(page.locator("#status")).to_have_text("Done.")
+    expect(page.locator("#again")).to_be_hidden()
     asked = len(provider.requests)
     page.fill("#only", "tag")
     page.click("#run")

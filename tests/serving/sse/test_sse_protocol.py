@@ -22,6 +22,7 @@ from tokenweir.serving.sse.frames import Frames
 from tokenweir.serving.sse.token_records import record_of
 from tokenweir.streaming.content import token_record
 from tokenweir.streaming.filters import reasoning, tag, text
+from tokenweir.streaming.run_filter import run_filter
 from tokenweir.testing import Provider, Reply, ToolCall
 
 
@@ -145,7 +146,7 @@ def test_filters_decide_on_plain_data() -> None:
 def test_void_messages_are_told_whatever_the_filter() -> None:
     """A message that is void is told as ``remove``, with its id."""
     run = Run(id="r", thread_id="t", request=RunRequest(graph="g"), assistant_id="a")
-    frames = Frames(run, tag("poem"))
+    frames = Frames(run, run_filter(tag("poem")))
     event = Event(4, "messages", b'[{"type":"remove","id":"m1"},{}]')
     assert frames.feed(event) == b'id: r:4\nevent: remove\ndata: {"type":"remove","id":"m1"}\n\n'
 
@@ -215,6 +216,55 @@ def test_tokens_of_an_agent(server: str, provider: Provider) -> None:
     again = get(server, f"/runs/{run}/events?only=agent:researcher")
     assert list(said_text(again).values()) == ["They sleep."]
     assert said_text(get(server, f"/runs/{run}/events?only=agent:writer")) == {}
+
+
+UNMATCHED = (
+    "nothing passed the filter tag:jok; there were tag:joke, node:call_model, model:gpt-4o-mini"
+)
+
+
+def test_a_filter_that_nothing_passes(serve: Callable[..., Any], provider: Provider) -> None:
+    """The end says so, with what there was, to each reader of the run; and so does the log."""
+    provider.on("joke", "Ha.")
+    provider.on("poem", "Roses")
+    server = serve("joke_poem")
+    events = get(server.url, "/graphs/joke_poem/events?topic=a&only=tag:jok")
+    assert (said_text(events), events[-1].name) == ({}, "end")
+    warning = events[-1].record["warning"]
+    assert warning.startswith(UNMATCHED)
+    run = events[0].record["run"]
+    server.wait_for(f"run {run} of joke_poem: '{UNMATCHED}")
+    for path in ("", "?only=tag:joke", "?replay=full"):
+        for after in ({}, {"last_event_id": events[-2].id}):
+            again = get(server.url, f"/runs/{run}/events{path}", **after)
+            assert again[-1].record["warning"] == warning
+    events = get(server.url, "/graphs/joke_poem/events?topic=a&only=tag:joke")
+    assert "warning" not in events[-1].record
+    body = {"input": {"topic": "a"}, "only": "tag:jok"}
+    with Stream(server.url, "POST", "/graphs/joke_poem/events", body) as stream:
+        assert [*stream.events()][-1].record["warning"] == warning
+
+
+def test_a_reader_with_a_filter_that_nothing_passes(server: str, provider: Provider) -> None:
+    """A reader whose own filter passes nothing learns it; not if it read what passed before."""
+    provider.on("joke", "Ha.")
+    provider.on("poem", "Roses")
+    events = get(server, "/graphs/joke_poem/events?topic=a")
+    assert "warning" not in events[-1].record
+    run = events[0].record["run"]
+    for path in ("only=tag:jok", "only=tag:jok&replay=full"):
+        again = get(server, f"/runs/{run}/events?{path}")
+        assert said_text(again) == {}
+        assert again[-1].record["warning"].startswith(UNMATCHED)
+    poems = next(
+        number for number, each in enumerate(events) if each.record.get("tags") == ["poem"]
+    )
+    for path in ("only=tag:joke", "only=tag:joke%26text"):
+        seen = get(server, f"/runs/{run}/events?{path}", last_event_id=events[poems - 1].id)
+        assert said_text(seen) == {}
+        assert "warning" not in seen[-1].record
+        [late] = [each for each in get(server, f"/runs/{run}/events?{path}") if each.name == "end"]
+        assert "warning" not in late.record
 
 
 def test_a_late_reader(server: str, provider: Provider) -> None:

@@ -90,6 +90,7 @@ class Event(msgspec.Struct, gc=False, eq=False):
             - ``custom``: what a node wrote; a token has the same form as in ``messages``;
             - ``values``, ``updates``, ``debug``, ``tasks``, ``checkpoints``, ``tools``: as in
               LangGraph; ``events``: as in ``astream_events``;
+            - ``warning``: ``{"message": text}``, if no model call passed the run's filter;
             - ``error``: ``{"error": name, "message": text}``, suitable for clients;
             - ``end``: the last event, see ``END``.
         body: What is stored: the event's data or, if it has an envelope, a token's text as JSON.

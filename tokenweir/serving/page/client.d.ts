@@ -36,6 +36,8 @@ export interface End {
   status: string;
   seconds: number;
   interrupts: { id: string | null; value: unknown }[];
+  /** What there was, if no model call passed the filter. */
+  warning?: string;
 }
 
 /** A message is retracted, as its node runs again. Drop what was read of it. */

@@ -165,8 +165,9 @@ export class Conversation {
         const waits = end.interrupts.length > 0;
         picture.end(end.status === "success");
         turn.seconds = end.seconds;
-        if (waits) this.over("waiting", { interrupts: end.interrupts });
-        else this.over(end.status === "success" ? "done" : "stopped");
+        const problem = end.warning && { message: end.warning };
+        if (waits) this.over("waiting", { problem, interrupts: end.interrupts });
+        else this.over(end.status === "success" ? "done" : "stopped", { problem });
       },
       fail: (problem) => {
         picture.end(false);

@@ -278,6 +278,10 @@ class Executor:
         finally:
             del self._recorders[key]
             self._recorded += recorder.count
+        # The calls of earlier attempts, which a run that continues does not repeat, are unknown.
+        if plan.only is not None and not go_on and (warning := plan.only.unmatched()):
+            _logger.warning("run %s of %s: %r", run.id, request.graph, warning)
+            self._writers[key].append("warning", encode({"message": warning}))
 
     async def _until_durable(self, run_id: str, epoch: int) -> None:
         """Wait until the run's events so far are durable; raise if it lost its epoch."""

@@ -10,7 +10,7 @@ import msgspec
 from tokenweir.serving.log.events import END, Envelope, Event
 from tokenweir.serving.running.records import Run
 from tokenweir.serving.sse.token_records import Record, record_of
-from tokenweir.streaming.filters import Filter
+from tokenweir.streaming.run_filter import RunFilter
 
 __all__ = ["Frames"]
 
@@ -33,7 +33,7 @@ class Frames:
     def __init__(
         self,
         run: Run,
-        only: Filter | None = None,
+        only: RunFilter | None = None,
         after: int = 0,
         part: int = 0,
         *,
@@ -41,13 +41,14 @@ class Frames:
     ) -> None:
         self._run = run
         self._only = only
-        self._looks_at_chunks = only is not None and only.looks_at_chunks
+        self._looks_at_chunks = only is not None and only.filter.looks_at_chunks
         self._after = after
         self._part = part
         self._greeted = greeted
         self._over = run.final
         self._failed = False
         self._newest = 0
+        self._warning: str | None = None
         self._interrupts: dict[Any, Any] = {}
         self._start = b"id: %s:" % run.id.encode()
         self._tokens: dict[Envelope, tuple[bytes, bytes] | None] = {}
@@ -93,6 +94,11 @@ class Frames:
             self._note_interrupts(event)
         if kind == "error":
             self._failed = True
+        if kind == "warning":
+            self._warning = event.value["message"]
+        # A compact replay has been filtered already. The filter sees known events, too: it has to
+        # know whether anything passed.
+        record = record_of(event, None if event.part else self._only)
         if self._is_known(event):
             return b""
         place = _place(event.id, event.part)
@@ -101,8 +107,6 @@ class Frames:
         if kind == END:
             # An error was the last event; nothing follows it.
             return b"" if self._failed else self._frame(place, "end", self._end(event))
-        # A compact replay has been filtered already.
-        record = record_of(event, None if event.part else self._only)
         if record is None:
             return b""
         name = "token" if record["type"] == "message" else record["type"]
@@ -113,13 +117,11 @@ class Frames:
 
     def _token(self, event: Event, envelope: Envelope) -> bytes:
         """Write a token like other records, without making the record for each token."""
-        if self._is_known(event) or event.body == b'""':
-            return b""
         try:
             around = self._tokens[envelope]
         except KeyError:
             around = self._tokens[envelope] = self._around(event, envelope)
-        if around is None:
+        if around is None or event.body == b'""' or self._is_known(event):
             return b""
         head, tail = around
         if event.part:
@@ -151,12 +153,14 @@ class Frames:
         at = event.value.get("ended_at") or run.updated_at  # older versions had no ended_at
         began, ended = map(datetime.fromisoformat, (run.created_at, at))
         waits = self._interrupts.values() if status == "interrupted" else ()
+        warning = self._warning or (self._only and self._only.unmatched())
         return {
             "type": "end",
             "status": status,
             "thread": None if run.temporary else run.thread_id,
             "seconds": round((ended - began).total_seconds(), 3),
             "interrupts": list(waits),
+            **({"warning": warning} if warning else {}),
         }
 
 

@@ -49,7 +49,7 @@ from tokenweir.serving.sse.schema import (
     Graphs,
     LastEventId,
 )
-from tokenweir.streaming.filters import as_filter
+from tokenweir.streaming.run_filter import run_filter
 
 __all__ = ["ForeignPageError", "routes"]
 
@@ -234,7 +234,7 @@ class _Protocol:
         on_leave: Callable[[], Any] | None = None,
     ) -> EventStream | Response:
         try:
-            only = as_filter(query.only)
+            only = run_filter(query.only)
         except FilterError as error:
             raise InvalidError(str(error)) from None
         late = known is None and not new and query.replay != "full"
