@@ -86,12 +86,12 @@ class _Worker:
         again: Whether it has been restarted.
     """
 
-    def __init__(self, number: int, command: Sequence[str], news: queue.SimpleQueue[Any]) -> None:
+    def __init__(self, number: int, command: Sequence[str], inbox: queue.SimpleQueue[Any]) -> None:
         self.number = number
         self.ready = False
         self.again = False
         self._command = command
-        self._news = news
+        self._inbox = inbox
         self._pause = _PAUSES[0]
         self.process: subprocess.Popen[str] | None = None
 
@@ -115,19 +115,19 @@ class _Worker:
                 sys.stdout.flush()
             else:
                 self.ready, self._pause = True, _PAUSES[0]
-                self._news.put(self)
+                self._inbox.put(self)
         process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
-        self._news.put(self)
+        self._inbox.put(self)
 
     @property
     def ended(self) -> int | None:
         return None if self.process is None else self.process.poll()
 
     def start_soon(self) -> None:
-        timer = threading.Timer(self._pause, self._news.put, [self.start])
+        timer = threading.Timer(self._pause, self._inbox.put, [self.start])
         timer.daemon = True
         timer.start()
         self.process, self.again = None, True
@@ -142,8 +142,8 @@ class _Workers:
     """All of them."""
 
     def __init__(self, command: Sequence[str], count: int, shown: str, postgres: Any) -> None:
-        self._news: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._workers = [_Worker(number, command, self._news) for number in range(1, count + 1)]
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._workers = [_Worker(number, command, self._inbox) for number in range(1, count + 1)]
         self._shown = shown
         self._postgres = postgres
         self._told = False
@@ -156,14 +156,14 @@ class _Workers:
                 worker.start()
             while not self._over:
                 try:
-                    news = self._news.get(timeout=_LOOK)
+                    message = self._inbox.get(timeout=_LOOK)
                 except queue.Empty:
                     self._look_at_postgres()
                     continue
-                if isinstance(news, _Worker):
-                    self._about(news)
+                if isinstance(message, _Worker):
+                    self._changed(message)
                 elif not self._stopping:
-                    news()
+                    message()
         return 1 if self._failed else 0
 
     @property
@@ -172,7 +172,7 @@ class _Workers:
             each.process is None or each.ended is not None for each in self._workers
         )
 
-    def _about(self, worker: _Worker) -> None:
+    def _changed(self, worker: _Worker) -> None:
         """A worker is ready, or has ended."""
         if not self._told and all(each.ready for each in self._workers):
             self._told = True
@@ -216,7 +216,7 @@ class _Workers:
                 for worker in self._workers:
                     worker.send(signal.SIGKILL)
             self._stop()
-            self._news.put(self._stop)  # wakes ``run``
+            self._inbox.put(self._stop)  # wakes ``run``
 
         before = {
             number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)

@@ -188,12 +188,12 @@ def test_what_is_told_later_has_greater_numbers() -> None:
         frames.take(events[:before])
         frames.taken()
         while events[before:]:
-            told, portion = frames.told, events[before : before + chance.randint(1, 3)]
+            watermark, portion = frames.watermark, events[before : before + chance.randint(1, 3)]
             before += len(portion)
             numbers = [json.loads(each)["seq"] for each in frames.encode(portion)]
-            assert all(event_of(number) > told for number in numbers), seed
+            assert all(number > watermark for number in numbers), seed
         if events and events[-1].kind == END:
-            assert frames.told == events[-1].id
+            assert event_of(frames.watermark) == events[-1].id
 
 
 def test_one_piece_for_each_block() -> None:

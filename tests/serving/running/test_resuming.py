@@ -19,7 +19,7 @@ from tokenweir.serving.running.configs import config_of
 from tokenweir.serving.running.execution import Executor
 from tokenweir.serving.running.items import items_in_memory
 from tokenweir.serving.running.records import Assistant, Run, RunRequest
-from tokenweir.serving.running.resuming import left_of
+from tokenweir.serving.running.resuming import progress_of
 from tokenweir.serving.running.saver_thread import SaverThread
 from tokenweir.serving.running.timing import Timing
 from tokenweir.testing import Provider
@@ -72,13 +72,13 @@ async def test_a_run_of_which_only_the_end_is_missing(durability: str, tmp_path:
         run.attempt = 2
         writer = await log.writer(run.id, run.attempt)
         graph, config = executor.graphs["talk"], config_of(run, ASSISTANT)
-        left = await left_of(run, graph, config, log, writer.kept)
+        progress = await progress_of(run, graph, config, log, writer.kept)
         await log.close()
         await thread.close()
         await wal.close()
     assert writer.kept > 2
-    assert left.over
-    assert left.void == []
+    assert progress.over
+    assert progress.void == []
 
 
 @pytest.mark.usefixtures("at_the_provider")
@@ -112,10 +112,10 @@ async def test_a_run_killed_before_a_steps_checkpoint(
         writer = await log.writer(run.id, run.attempt)
         executor = Executor({"talk": talk()}, log, saver, items_in_memory())
         graph, config = executor.graphs["talk"], config_of(run, ASSISTANT)
-        left = await left_of(run, graph, config, log, writer.kept)
-        assert not left.over
-        assert not left.fresh
-        assert len(left.void) == void
+        progress = await progress_of(run, graph, config, log, writer.kept)
+        assert not progress.over
+        assert not progress.fresh
+        assert len(progress.void) == void
         outcome = await executor.execute(run, ASSISTANT, writer, TIMING)
         await log.close()
         await thread.close()

@@ -27,7 +27,7 @@ async def follow(
     asked: ThreadEventsAsked,
     ends: Ends,
     frame: Callable[[str, int, bytes], bytes] = as_sse,
-) -> ThreadParts:
+) -> ThreadParts[RunFrames]:
     """Start a reader of a thread at the position that a client asks for.
 
     Args:

@@ -127,8 +127,13 @@ class RunFrames:
         return written
 
     @property
-    def told(self) -> int:
-        """The id of the last event written; values that wait for their checkpoint are not."""
+    def watermark(self) -> int:
+        """All documents from now on have greater numbers; values may wait for their checkpoint."""
+        return seq(self._run.turn, self._written + 1, 0) - 1
+
+    @property
+    def _written(self) -> int:
+        """The id of the last event written."""
         return self.last if self._held is None else self._held.id - 1
 
     def take(
@@ -157,7 +162,7 @@ class RunFrames:
         written, self._taken = self._taken, []
         if self._messages.compact:
             # Values that wait for their checkpoint come after the replay.
-            last = max(self.told, self._has)
+            last = max(self._written, self._has)
             self._write(self._messages.end_replay(), last, written, _now(), COMPACT_END)
         self._tell_end()
         return written

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-from tokenweir.serving.event_protocol.numbers import end_of, seq
 from tokenweir.serving.log.events import Event, EventReader, Taker
 from tokenweir.serving.problems import NotFoundError
 from tokenweir.serving.running.records import Run
@@ -15,21 +14,17 @@ __all__ = ["Encoder", "ThreadParts"]
 
 
 class Encoder(Protocol):
-    """Writes the events of one run.
-
-    Attributes:
-        told: The id of the last event written; later documents are for events with greater ids.
-    """
-
-    @property
-    def told(self) -> int: ...
+    """Writes the events of one run."""
 
     def encode(self, events: list[Event]) -> list[bytes]:
         """The documents to send for these events, one per document."""
         ...
 
 
-class ThreadParts:
+E = TypeVar("E", bound=Encoder)
+
+
+class ThreadParts(Generic[E]):
     """The parts of a streamed response: pulled, or pushed as ``EventParts`` does.
 
     Args:
@@ -41,7 +36,8 @@ class ThreadParts:
             the event to continue after.
 
     Attributes:
-        told: All documents from now on have greater numbers than this.
+        turn: The turn of the run that is read, or that was read last.
+        frames: The encoder of the run that is read; None before and after each run.
     """
 
     def __init__(
@@ -50,19 +46,18 @@ class ThreadParts:
         thread_id: str,
         owner: str,
         turn: int,
-        begin: Callable[[Run], Awaitable[tuple[Encoder, list[bytes], int]]],
+        begin: Callable[[Run], Awaitable[tuple[E, list[bytes], int]]],
     ) -> None:
         self._runs = runs
         self._thread = thread_id
         self._owner = owner
-        self._turn = turn
+        self.turn = turn
         self._begin = begin
-        self.told = end_of(turn)
         self._events: EventReader | None = None
-        self._frames: Encoder | None = None
+        self.frames: E | None = None
         self._taker: Taker[bytes] | None = None
 
-    def __aiter__(self) -> ThreadParts:
+    def __aiter__(self) -> ThreadParts[E]:
         return self
 
     async def __anext__(self) -> bytes:
@@ -73,27 +68,22 @@ class ThreadParts:
 
     async def several(self) -> list[bytes]:
         """The same as a list; empty if the new events are not for this reader."""
-        if self._events is None:
+        if self._events is None or self.frames is None:
             return await self._next_run()
-        assert self._frames is not None
         try:
             events = await self._events.__anext__()
         except StopAsyncIteration:
-            self._events = None
-            self.told = end_of(self._turn)
+            self._events = self.frames = None
             return []
-        written = self._frames.encode(events)
-        self.told = _last_of(self._turn, self._frames.told)
-        return written
+        return self.frames.encode(events)
 
     async def _next_run(self) -> list[bytes]:
         try:
-            run = await self._runs.store.next_turn(self._thread, self._owner, self._turn)
+            run = await self._runs.store.next_turn(self._thread, self._owner, self.turn)
         except NotFoundError:
             raise StopAsyncIteration from None
-        self._turn = run.turn
-        self._frames, begun, after = await self._begin(run)
-        self.told = _last_of(run.turn, self._frames.told)
+        frames, begun, after = await self._begin(run)
+        self.turn, self.frames = run.turn, frames
         self._events = self._runs.log.follow(run.id, after)
         if self._taker is not None:
             self._events.push(self)
@@ -117,12 +107,7 @@ class ThreadParts:
         return self._taker is not None and self._taker.ready
 
     def take(self, part: list[Event]) -> None:
-        if self._taker is None or self._frames is None:
+        if self._taker is None or self.frames is None:
             return
-        if written := self._frames.encode(part):
+        if written := self.frames.encode(part):
             self._taker.take(b"".join(written))
-
-
-def _last_of(turn: int, event: int) -> int:
-    """The greatest number that an event of a run can have."""
-    return seq(turn, event + 1, 0) - 1

@@ -25,6 +25,8 @@ from tokenweir.serving.ends import Ends
 from tokenweir.serving.event_protocol import schema
 from tokenweir.serving.event_protocol.commands import Commands
 from tokenweir.serving.event_protocol.following import follow
+from tokenweir.serving.event_protocol.frames import RunFrames
+from tokenweir.serving.event_protocol.numbers import end_of
 from tokenweir.serving.event_protocol.order import Order
 from tokenweir.serving.event_protocol.reader import ThreadParts
 from tokenweir.serving.http.bodies import parse
@@ -167,7 +169,7 @@ class Socket:
             return document
 
         parts = await follow(runs, thread_id, owner, asked, self._ends, frame)
-        self._order.advance(name, parts.told + 1)
+        self._order.advance(name, _watermark(parts) + 1)
         task = self._following[name] = self._watched(self._send_all(name, parts, numbers))
         task.add_done_callback(lambda _: self._order.leave(name))
         result: dict[str, Any] = {"subscription_id": name}
@@ -189,7 +191,9 @@ class Socket:
         there = bool(asked.subscriptions) and set(asked.subscriptions) <= self._following.keys()
         return schema.CommandAnswer(type="success", id=command.id, result={"restored": there})
 
-    async def _send_all(self, name: str, parts: ThreadParts, numbers: deque[int]) -> None:
+    async def _send_all(
+        self, name: str, parts: ThreadParts[RunFrames], numbers: deque[int]
+    ) -> None:
         """Send a subscription's documents; ``numbers`` has the number of each one in ``parts``."""
         try:
             with contextlib.suppress(StopAsyncIteration):  # the thread was deleted
@@ -197,9 +201,14 @@ class Socket:
                     for document in await parts.several():
                         await self._order.turn(name, numbers.popleft())
                         await self._send(document)
-                    self._order.advance(name, parts.told + 1)
+                    self._order.advance(name, _watermark(parts) + 1)
         finally:
             await parts.aclose()
+
+
+def _watermark(parts: ThreadParts[RunFrames]) -> int:
+    """All documents from now on have greater numbers than this."""
+    return end_of(parts.turn) if parts.frames is None else parts.frames.watermark
 
 
 def _error(command_id: int | None, code: str, message: object) -> schema.CommandAnswer:

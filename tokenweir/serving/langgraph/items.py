@@ -51,7 +51,7 @@ class _Items:
         return None if found is None else _shown(found)
 
     @Operation("DELETE", "/store/items", refuses=(422, 503))
-    async def delete(self, request: Request, body: schema.ItemPlace) -> None:
+    async def delete(self, request: Request, body: schema.ItemKey) -> None:
         """Delete an item."""
         with _named():
             await self._of(request).adelete(tuple(body.namespace or ()), body.key)

@@ -49,7 +49,7 @@ def asked_of(body: RunCreate, assistant: Assistant, also: str | None = None) -> 
         also: One more stream mode to record.
     """
     modes = wire_modes(body.stream_mode)
-    place = body.checkpoint
+    checkpoint = body.checkpoint
     request = RunRequest(
         graph=assistant.graph,
         input=body.input,
@@ -63,7 +63,7 @@ def asked_of(body: RunCreate, assistant: Assistant, also: str | None = None) -> 
         interrupt_before=body.interrupt_before,
         interrupt_after=body.interrupt_after,
         durability=body.durability or _DURING[body.checkpoint_during],
-        checkpoint_id=body.checkpoint_id or (place.checkpoint_id if place else None),
+        checkpoint_id=body.checkpoint_id or (checkpoint.checkpoint_id if checkpoint else None),
     )
     return Asked(
         request=request,

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from tokenweir.serving.langgraph.schema.common import Place
+from tokenweir.serving.langgraph.schema.common import CheckpointConfig
 from tokenweir.serving.langgraph.schema.threads import Checkpoint, Interrupt, State, Task
 from tokenweir.serving.running.records import Thread
 
@@ -66,13 +66,13 @@ def checkpoint_of(config: Any, thread: Thread) -> Checkpoint | None:
     )
 
 
-def config_of(thread: Thread, place: Place | None = None) -> Any:
+def config_of(thread: Thread, checkpoint: CheckpointConfig | None = None) -> Any:
     """The config of a checkpoint in a thread; of the newest one if none is named."""
     configurable: dict[str, Any] = {"thread_id": thread.id}
-    if place is not None and place.checkpoint_ns:
-        configurable["checkpoint_ns"] = place.checkpoint_ns
-    if place is not None and place.checkpoint_id:
-        configurable["checkpoint_id"] = place.checkpoint_id
+    if checkpoint is not None and checkpoint.checkpoint_ns:
+        configurable["checkpoint_ns"] = checkpoint.checkpoint_ns
+    if checkpoint is not None and checkpoint.checkpoint_id:
+        configurable["checkpoint_id"] = checkpoint.checkpoint_id
         configurable.setdefault("checkpoint_ns", "")  # LangGraph requires it
     return {"configurable": configurable}
 

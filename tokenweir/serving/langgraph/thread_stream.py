@@ -81,12 +81,10 @@ class _ThreadFrames:
         self._run = run
         self._after = event_of(since) if turn_of(since) == run.turn else 0
         self._frames = Frames(wanted, self._after, partial(seq, run.turn, part=0))
-        self.told = 0
 
     def encode(self, events: list[Event]) -> list[bytes]:
         """The documents to send for these events."""
         part, last = self._frames.encode(events), events[-1]
-        self.told = last.id
         if last.kind == END and last.id > self._after:
             over = encode({"status": "run_done", "run_id": self._run.id})
             number = seq(self._run.turn, last.id, 0)

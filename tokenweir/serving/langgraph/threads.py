@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 
 from tokenweir.serving.http.endpoints import JSON, Operation, routes_of
 from tokenweir.serving.langgraph.schema import threads as schema
-from tokenweir.serving.langgraph.schema.common import PAGES, Count, Place, only
+from tokenweir.serving.langgraph.schema.common import PAGES, CheckpointConfig, Count, only
 from tokenweir.serving.langgraph.schema.threads import Checkpoint, State
 from tokenweir.serving.langgraph.states import (
     checkpoint_of,
@@ -137,8 +137,10 @@ class _Threads:
     @Operation("GET", f"{_ONE}/state/{{checkpoint_id}}")
     async def state(self, request: Request, query: schema.StateQuery) -> State | dict[str, Any]:
         """Read the thread's newest state, or the one at a checkpoint; empty if nothing ran."""
-        place = Place(checkpoint_id=request.path_params.get("checkpoint_id"))
-        found = await self._state(await self._thread(request), place, subgraphs=query.subgraphs)
+        checkpoint = CheckpointConfig(checkpoint_id=request.path_params.get("checkpoint_id"))
+        found = await self._state(
+            await self._thread(request), checkpoint, subgraphs=query.subgraphs
+        )
         return selected(found or no_state(), query.select)
 
     @Operation("POST", f"{_ONE}/state/checkpoint")
@@ -158,19 +160,18 @@ class _Threads:
     )
     async def update_state(self, request: Request, body: schema.StateChange) -> schema.StateChanged:
         """Update the state as a node would."""
-        place = body.checkpoint or Place()
+        base = body.checkpoint or CheckpointConfig()
         if body.checkpoint_id:
-            place = msgspec.structs.replace(place, checkpoint_id=body.checkpoint_id)
+            base = msgspec.structs.replace(base, checkpoint_id=body.checkpoint_id)
         async with self._locked(request) as thread:
             graph = self._graph(thread)
             if graph is None:
                 raise InvalidError("this thread has no graph yet: start a run on it first")
             if thread.status == "busy":
                 raise ConflictError("the thread is busy with a run; wait for it, or cancel it")
+            config = config_of(thread, base)
             try:
-                made = await graph.aupdate_state(
-                    config_of(thread, place), body.values, as_node=body.as_node
-                )
+                made = await graph.aupdate_state(config, body.values, as_node=body.as_node)
             except StoreError:
                 raise
             except Exception as error:  # noqa: BLE001 - reducers raise errors of any kind
@@ -201,7 +202,7 @@ class _Threads:
         history = graph.aget_state_history(
             config_of(thread, body.checkpoint),
             filter=body.metadata,
-            before=config_of(thread, body.place) if body.place else None,
+            before=config_of(thread, body.before_config) if body.before_config else None,
             limit=body.most,
         )
         try:
@@ -224,12 +225,14 @@ class _Threads:
         graph = self._runs.graphs.get(thread.graph or "")
         return graph if isinstance(graph, Pregel) else None
 
-    async def _state(self, thread: Thread, place: Place | None, *, subgraphs: bool) -> State | None:
+    async def _state(
+        self, thread: Thread, checkpoint: CheckpointConfig | None, *, subgraphs: bool
+    ) -> State | None:
         graph = self._graph(thread)
         if graph is None:
             return None
         try:
-            snapshot = await graph.aget_state(config_of(thread, place), subgraphs=subgraphs)
+            snapshot = await graph.aget_state(config_of(thread, checkpoint), subgraphs=subgraphs)
         except ValueError as error:
             raise InvalidError(f"there is no such checkpoint: {error}") from None
         if snapshot.metadata is None and snapshot.created_at is None:

@@ -14,7 +14,7 @@ from tokenweir.serving.postgres.carriers import NatsCarrier, NotifyCarrier
 from tokenweir.serving.postgres.checkpoints import PostgresCheckpoints
 from tokenweir.serving.postgres.database import LEASE, Database, store_errors
 from tokenweir.serving.postgres.log import PostgresLog
-from tokenweir.serving.postgres.news import News
+from tokenweir.serving.postgres.notifications import Notifications
 from tokenweir.serving.postgres.schema import DatabaseError, prepare
 from tokenweir.serving.postgres.session import Session
 from tokenweir.serving.postgres.store import PostgresStore
@@ -58,18 +58,18 @@ def postgres_home(
         session = Session(database)
         nats = None if live is None else NatsCarrier(live)
         notify = NotifyCarrier(database, session)
-        news = News(database, session, nats)
+        notifications = Notifications(database, session, nats)
         try:
             await session.open()
             if nats is not None:
                 nats.open()
-            log = PostgresLog(database, news, notify, nats)
+            log = PostgresLog(database, notifications, notify, nats)
             try:
                 await log.tidy()
                 serde = JsonPlusSerializer(allowed_msgpack_modules=state_types(graphs.values()))
                 checkpoints = PostgresCheckpoints(database, serde=serde)
                 items = Items(AsyncPostgresStore(database.pool), store_errors)
-                store = PostgresStore(database, session, news, log)
+                store = PostgresStore(database, session, notifications, log)
                 try:
                     yield Home(store, log, checkpoints, items)
                 finally:
@@ -77,7 +77,7 @@ def postgres_home(
             finally:
                 await log.close()
         finally:
-            await news.close()
+            await notifications.close()
             await session.close()
             await notify.close()
             if nats is not None:

@@ -18,7 +18,7 @@ from tokenweir.serving.postgres.carriers import NatsCarrier, NotifyCarrier
 from tokenweir.serving.postgres.database import Database
 from tokenweir.serving.postgres.event_file import EventFile, Part
 from tokenweir.serving.postgres.live import Live
-from tokenweir.serving.postgres.news import News
+from tokenweir.serving.postgres.notifications import Notifications
 from tokenweir.serving.postgres.reader import PostgresReader
 from tokenweir.serving.postgres.waiting import is_set_within
 from tokenweir.serving.postgres.writer import PostgresWriter
@@ -48,14 +48,18 @@ class PostgresLog:
     """The event log of one database's servers, for the workers and readers of this process."""
 
     def __init__(
-        self, database: Database, news: News, notify: NotifyCarrier, nats: NatsCarrier | None = None
+        self,
+        database: Database,
+        notifications: Notifications,
+        notify: NotifyCarrier,
+        nats: NatsCarrier | None = None,
     ) -> None:
         self.file = EventFile(database)
         self.size = 0
         self._database = database
-        self._news = news
-        self._live = Live(notify, nats, readers=news.readers, hurry=self.hurry)
-        news.on_reader = self._is_read
+        self._notifications = notifications
+        self._live = Live(notify, nats, readers=notifications.readers, hurry=self.hurry)
+        notifications.on_reader = self._is_read
         self._loop = asyncio.get_running_loop()
         self._writers: dict[str, PostgresWriter] = {}
         self._pending: dict[PostgresWriter, None] = {}
@@ -87,20 +91,20 @@ class PostgresLog:
         first = (kept // _GAP + 1) * _GAP if epoch > 1 else 0
         writer = PostgresWriter(self, run_id, epoch, on_lost, kept, first)
         self._writers[run_id] = writer
-        if self._news.readers(run_id):
+        if self._notifications.readers(run_id):
             self._live.begin(writer)
-        self._news.about(run_id)
+        self._notifications.wake(run_id)
         return writer
 
     def follow(self, run_id: str, after: int = 0) -> PostgresReader:
-        place = self._news.place(run_id)
+        wakeup = self._notifications.wakeup(run_id)
         return PostgresReader(
             after,
-            place,
-            self._news.mirror(run_id, place),
+            wakeup,
+            self._notifications.mirror(run_id, wakeup),
             tail=lambda: self._tail(run_id),
             page=lambda after: self.file.page(run_id, after),
-            reads=lambda: self._news.reads(run_id),
+            reads=lambda: self._notifications.reads(run_id),
             is_cut=lambda: self._cut,
         )
 
@@ -129,11 +133,11 @@ class PostgresLog:
         self._cut = True
         for writer in self._writers.values():
             writer.tail.suspend()
-        self._news.about_all()
+        self._notifications.wake_all()
 
     @property
     def problem(self) -> str | None:
-        return self._problem or self._news.problem
+        return self._problem or self._notifications.problem
 
     async def tidy(self) -> None:
         sql = "select coalesce(sum(size), 0)::bigint from tokenweir_runs"
@@ -201,7 +205,7 @@ class PostgresLog:
             writer.lose()
         else:
             writer.close()
-        self._news.about(writer.run)
+        self._notifications.wake(writer.run)
 
     def _is_read(self, run_id: str) -> None:
         if (writer := self._writers.get(run_id)) is not None:

@@ -8,7 +8,7 @@ from weakref import WeakSet
 from tokenweir.serving.log.events import Envelope, Event
 from tokenweir.serving.log.tail import Tail
 from tokenweir.serving.postgres.live_parts import LivePart
-from tokenweir.serving.postgres.place import Place
+from tokenweir.serving.postgres.wakeup import Wakeup
 
 __all__ = ["Mirror"]
 
@@ -27,12 +27,12 @@ class Mirror:
     def __init__(self) -> None:
         self.tail: Tail | None = None
         self._envelopes: dict[int, Envelope] = {}
-        self._places: WeakSet[Place] = WeakSet()
+        self._wakeups: WeakSet[Wakeup] = WeakSet()
         self._silent = False
 
-    def add(self, place: Place) -> None:
-        """Notify this place of new tails."""
-        self._places.add(place)
+    def add(self, wakeup: Wakeup) -> None:
+        """Set this wakeup when there is a new tail."""
+        self._wakeups.add(wakeup)
 
     def came(self, part: LivePart) -> bool:
         """Take the events of a part; return False if an envelope is missing."""
@@ -53,8 +53,8 @@ class Mirror:
         if tail is None or part.before > tail.last:
             self.forget()
             tail = self.tail = Tail(part.before, part.before)
-            for place in self._places:
-                place.look()
+            for wakeup in self._wakeups:
+                wakeup.set()
         self._silent = False
         if events:
             tail.extend(events)

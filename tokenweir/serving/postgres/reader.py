@@ -9,7 +9,7 @@ from tokenweir.serving.log.events import END, Event
 from tokenweir.serving.log.paged_reader import PagedReader
 from tokenweir.serving.log.tail import Tail
 from tokenweir.serving.postgres.mirror import Mirror
-from tokenweir.serving.postgres.place import Place
+from tokenweir.serving.postgres.wakeup import Wakeup
 from tokenweir.serving.problems import CutOffError, StoreError
 
 __all__ = ["PostgresReader"]
@@ -28,7 +28,7 @@ class PostgresReader(PagedReader):
 
     Args:
         after: The id of the event to start after.
-        place: Where the reader waits for news of the run.
+        wakeup: Wakes the reader when there may be new events.
         mirror: Gives the newest events if another process writes the run.
         tail: Gives the newest events if this process writes the run.
         page: Reads the next events after an id, and whether the run has ended.
@@ -39,7 +39,7 @@ class PostgresReader(PagedReader):
     def __init__(
         self,
         after: int,
-        place: Place,
+        wakeup: Wakeup,
         mirror: Mirror,
         *,
         tail: Callable[[], Tail | None],
@@ -48,7 +48,7 @@ class PostgresReader(PagedReader):
         is_cut: Callable[[], bool],
     ) -> None:
         super().__init__(after)
-        self._place = place
+        self._wakeup = wakeup
         self._mirror = mirror
         self._tail = tail
         self._page = page
@@ -84,4 +84,4 @@ class PostgresReader(PagedReader):
                 return
             if self._is_cut():
                 raise CutOffError("the server is stopping; the run continues")
-            await self._place.wait(_MISSED if missed else _LOOK)
+            await self._wakeup.wait(_MISSED if missed else _LOOK)

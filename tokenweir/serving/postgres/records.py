@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from tokenweir.serving.postgres.database import Connection, Database
-from tokenweir.serving.postgres.news import News
+from tokenweir.serving.postgres.notifications import Notifications
 from tokenweir.serving.postgres.rows import (
     assistant_of,
     encode,
@@ -66,10 +66,10 @@ async def put_thread(connection: Connection, thread: Thread, *, new: bool) -> bo
 class PostgresRecords:
     """The part of the store for threads and assistants."""
 
-    def __init__(self, database: Database, session: Session, news: News) -> None:
+    def __init__(self, database: Database, session: Session, notifications: Notifications) -> None:
         self._database = database
         self._session = session
-        self._news = news
+        self._notifications = notifications
         self._changing = asyncio.Semaphore(_LOCKED)
 
     # Threads
@@ -94,7 +94,7 @@ class PostgresRecords:
             thread = await self._lock(connection, thread_id, owner)
             yield thread
             await put_thread(connection, thread, new=False)
-        self._news.about_work()
+        self._notifications.wake_workers()
 
     async def delete_thread(self, thread_id: str, owner: str) -> None:
         async with self._database.transaction() as connection:

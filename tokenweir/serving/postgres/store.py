@@ -15,7 +15,7 @@ from tokenweir.serving.postgres.claims import RUN, claim, give_back, give_back_l
 from tokenweir.serving.postgres.database import Connection, Database
 from tokenweir.serving.postgres.event_file import Part
 from tokenweir.serving.postgres.log import PostgresLog
-from tokenweir.serving.postgres.news import News
+from tokenweir.serving.postgres.notifications import Notifications
 from tokenweir.serving.postgres.records import PostgresRecords, put_thread
 from tokenweir.serving.postgres.rows import encode, run_of, thread_of
 from tokenweir.serving.postgres.session import Session
@@ -61,8 +61,10 @@ _THERE = f"not (r.undone and not r.{_OPEN})"
 class PostgresStore(PostgresRecords):
     """A store that several servers share."""
 
-    def __init__(self, database: Database, session: Session, news: News, log: PostgresLog) -> None:
-        super().__init__(database, session, news)
+    def __init__(
+        self, database: Database, session: Session, notifications: Notifications, log: PostgresLog
+    ) -> None:
+        super().__init__(database, session, notifications)
         self._log = log
         self._work: dict[str, asyncio.Event] = {}
         self._stopped = False
@@ -80,8 +82,8 @@ class PostgresStore(PostgresRecords):
             await connection.execute(sql, (*values, encode(run)))
             if run.strategy in ("interrupt", "rollback"):
                 await stop_earlier(connection, now())
-        self._news.about_work()
-        self._news.tell_soon("work")
+        self._notifications.wake_workers()
+        self._notifications.notify_soon("work")
 
     async def _admit(self, connection: Connection, run: Run, limits: Limits) -> None:
         """Check that a new run is allowed; create its thread, or lock and update it."""
@@ -154,7 +156,7 @@ class PostgresStore(PostgresRecords):
         return [run_of(row) for row in await self._database.rows(sql, values)]
 
     async def ended(self, run_id: str, owner: str) -> Run:
-        place, last = self._news.place(run_id), None
+        wakeup, last = self._notifications.wakeup(run_id), None
         while True:
             try:
                 last = await self.run(run_id, owner)
@@ -169,14 +171,14 @@ class PostgresStore(PostgresRecords):
                 return last
             if self._stopped:
                 raise CutOffError("the server is stopping; the run continues")
-            await place.wait(_WAIT)
+            await wakeup.wait(_WAIT)
 
     async def latest(self, thread_id: str, owner: str) -> Run | None:
         await self.thread(thread_id, owner)
         return await turns.last(self._database, thread_id, owner)
 
     async def next_turn(self, thread_id: str, owner: str, after: int) -> Run:
-        place = self._news.place(_BEGIN + thread_id)
+        wakeup = self._notifications.wakeup(_BEGIN + thread_id)
         while True:
             await self.thread(thread_id, owner)
             run = await turns.first_after(self._database, thread_id, owner, after)
@@ -184,18 +186,18 @@ class PostgresStore(PostgresRecords):
                 return run
             if self._stopped:
                 raise CutOffError("the server is stopping; the run continues")
-            await place.wait(_WAIT)
+            await wakeup.wait(_WAIT)
 
     def _tell_of(self, thread_id: str) -> None:
         """Notify waiters that a run of a thread has begun."""
-        self._news.about(_BEGIN + thread_id)
-        self._news.tell_soon("ended", _BEGIN + thread_id)
+        self._notifications.wake(_BEGIN + thread_id)
+        self._notifications.notify_soon("ended", _BEGIN + thread_id)
 
     def tell_of_reader(self, run_id: str) -> None:
-        self._news.tell_soon("reader", run_id)
+        self._notifications.notify_soon("reader", run_id)
 
     def read_elsewhere(self, run_id: str, within: float) -> bool:
-        return self._news.has_reader_since(run_id, within)
+        return self._notifications.has_reader_since(run_id, within)
 
     async def request_cancel(self, run_id: str, owner: str, *, undo: bool = False) -> None:
         sql = (
@@ -205,8 +207,8 @@ class PostgresStore(PostgresRecords):
         if not await self._database.rows(sql, (undo, now(), run_id, owner)):
             await self.run(run_id, owner)
             raise NotFoundError(f"run {run_id} has already ended")
-        self._news.about_work()
-        self._news.tell_soon("work")
+        self._notifications.wake_workers()
+        self._notifications.notify_soon("work")
 
     async def forget(self, run_id: str, owner: str) -> None:
         async with self._database.transaction() as connection:
@@ -230,7 +232,7 @@ class PostgresStore(PostgresRecords):
             for run in begun:
                 run.turn = await turns.number(connection, run.id, run.thread_id)
         for run in runs:
-            self._news.about(run.id)
+            self._notifications.wake(run.id)
         for run in begun:
             self._tell_of(run.thread_id)
         return holds
@@ -238,7 +240,7 @@ class PostgresStore(PostgresRecords):
     async def work(self, server: str) -> None:
         event = self._work.get(server)
         if event is None:
-            event = self._work[server] = self._news.work()
+            event = self._work[server] = self._notifications.work()
         if await is_set_within(event, _LOOK):
             event.clear()
 
@@ -255,8 +257,8 @@ class PostgresStore(PostgresRecords):
     async def leave(self, server: str) -> None:
         self._work.pop(server, None)
         await self._session.leave(server)
-        self._news.about_work()
-        await self._news.tell("work")
+        self._notifications.wake_workers()
+        await self._notifications.notify("work")
 
     async def finish(self, hold: Hold, writer: EventWriter, outcome: Outcome) -> bool:
         run, mine = hold.run, cast(PostgresWriter, writer)
@@ -296,12 +298,12 @@ class PostgresStore(PostgresRecords):
                 await self._settle(connection, run, thread_of(row), outcome)
         mine.ended(events)
         self._log.drop(run.id, hold.epoch)
-        self._news.about(run.id)
-        self._news.about_work()
-        self._news.tell_soon("ended", run.id)
+        self._notifications.wake(run.id)
+        self._notifications.wake_workers()
+        self._notifications.notify_soon("ended", run.id)
         if not held[1]:
             self._tell_of(run.thread_id)
-        self._news.tell_soon("work")
+        self._notifications.notify_soon("work")
         return True
 
     async def _settle(
@@ -321,12 +323,12 @@ class PostgresStore(PostgresRecords):
         async with self._database.transaction() as connection:
             held = await give_back(connection, hold.run.id, hold.epoch, now())
         if held:
-            self._news.about_work()
-            await self._news.tell("work")
+            self._notifications.wake_workers()
+            await self._notifications.notify("work")
 
     def stop(self) -> None:
         self._stopped = True
-        self._news.about_all()
+        self._notifications.wake_all()
 
     # Retention and statistics
 

@@ -25,7 +25,7 @@ from tokenweir.serving.running.items import Items
 from tokenweir.serving.running.keeping import keep_shown
 from tokenweir.serving.running.recorder import Recorder
 from tokenweir.serving.running.records import Assistant, Run, RunRequest, RunStatus
-from tokenweir.serving.running.resuming import Left, left_of
+from tokenweir.serving.running.resuming import Progress, progress_of
 from tokenweir.serving.running.store import Outcome
 from tokenweir.serving.running.timing import RunTiming
 from tokenweir.serving.running.usage import Usage
@@ -143,10 +143,10 @@ class Executor:
             config["callbacks"] = [self.usage.handler(config)]
             if self._guards:
                 config["callbacks"].append(GuardHandler(self._guards))
-        left = Left(fresh=True)
+        progress = Progress(fresh=True)
         if run.attempt > 1:
-            left = await self._resume(run, graph, config, writer)
-        if left.over:
+            progress = await self._resume(run, graph, config, writer)
+        if progress.over:
             outcome = await self._outcome(run)
             if "values" in request.modes:
                 writer.append("values", encode(outcome.values))
@@ -159,13 +159,13 @@ class Executor:
             await self._checkpoints.akeep_writes(
                 run.id, run.thread_id, everywhere=request.checkpoint_id is not None
             )
-        if left.fresh and request.checkpoint_id:
+        if progress.fresh and request.checkpoint_id:
             # It may be gone since the request, with a run that was undone.
             await check_checkpoint(graph, run.thread_id, request.checkpoint_id)
             config["configurable"]["checkpoint_id"] = request.checkpoint_id
         try:
             recorder = Recorder(run, writer, timing, self._guards)
-            await self._stream(run, graph, config, assistant, recorder, go_on=not left.fresh)
+            await self._stream(run, graph, config, assistant, recorder, go_on=not progress.fresh)
         except ReplacedError:
             await self._keep(run, writer)
         return await self._outcome(run)
@@ -295,10 +295,10 @@ class Executor:
         if writer is not None:
             await writer.saved()
 
-    async def _resume(self, run: Run, graph: Any, config: Any, writer: EventWriter) -> Left:
+    async def _resume(self, run: Run, graph: Any, config: Any, writer: EventWriter) -> Progress:
         """How far an earlier attempt got; retract the messages that it left unfinished."""
-        left = await left_of(run, graph, config, self._log, writer.kept)
-        for kind, message, metadata in left.void:
+        progress = await progress_of(run, graph, config, self._log, writer.kept)
+        for kind, message, metadata in progress.void:
             removed: dict[str, Any] = {
                 "type": "remove",
                 "id": message,
@@ -307,7 +307,7 @@ class Executor:
             }
             removed |= {"response_metadata": {}, "name": None}
             writer.append(kind, encode([removed, metadata]), durable=True)
-        return left
+        return progress
 
     async def _outcome(self, run: Run) -> Outcome:
         """The thread's state as an outcome: its values, and its interrupts."""

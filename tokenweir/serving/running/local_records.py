@@ -63,7 +63,7 @@ class LocalRecords:
         self._threads = ThreadTable(log)
         self._assistants: Table[Assistant] = Table("assistants", Assistant, log)
         self._turns = Turns()
-        self._news: dict[str, asyncio.Event] = {}
+        self._work: dict[str, asyncio.Event] = {}
         """By server: an event that is set when there may be work."""
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """By thread: the lock for changes of it."""
@@ -161,8 +161,8 @@ class LocalRecords:
 
     def _tell(self) -> None:
         """Wake the servers: there may be work."""
-        for news in self._news.values():
-            news.set()
+        for event in self._work.values():
+            event.set()
 
     def _check_writable(self) -> None:
         if self._log.problem is not None:

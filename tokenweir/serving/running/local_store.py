@@ -218,12 +218,12 @@ class LocalStore(LocalRecords):
         return Hold(replace(run), run.attempt, waited)
 
     async def work(self, server: str) -> None:
-        news = self._news.get(server)
-        if news is None:
-            news = self._news[server] = asyncio.Event()
-            news.set()  # there may be work from before
-        await news.wait()
-        news.clear()
+        event = self._work.get(server)
+        if event is None:
+            event = self._work[server] = asyncio.Event()
+            event.set()  # there may be work from before
+        await event.wait()
+        event.clear()
 
     async def cancels(self, server: str) -> list[Run]:
         return [replace(run) for run in self._to_stop.pop(server, {}).values()]
@@ -237,7 +237,7 @@ class LocalStore(LocalRecords):
             self._turns.release(run)
         self._to_stop.pop(server, None)
         self._tell()
-        self._news.pop(server, None)
+        self._work.pop(server, None)
 
     async def finish(self, hold: Hold, writer: EventWriter, outcome: Outcome) -> bool:
         async with self._lock(hold.run.thread_id):

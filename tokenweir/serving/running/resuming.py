@@ -14,11 +14,11 @@ from langgraph.pregel import Pregel
 from tokenweir.serving.log.events import EventLog
 from tokenweir.serving.running.records import Run
 
-__all__ = ["Left", "left_of"]
+__all__ = ["Progress", "progress_of"]
 
 
 @dataclass
-class Left:
+class Progress:
     """How far a run got before its process died."""
 
     fresh: bool = False
@@ -29,24 +29,24 @@ class Left:
     """Kind, message id and metadata of the messages to retract."""
 
 
-async def left_of(run: Run, graph: Any, config: Any, log: EventLog, kept: int) -> Left:
+async def progress_of(run: Run, graph: Any, config: Any, log: EventLog, kept: int) -> Progress:
     """Read the checkpoints of a resumed run, and its events up to the id ``kept``."""
     messages, attempt = await _messages(run, log, kept)
     if not isinstance(graph, Pregel):
-        return Left(fresh=True, void=list(messages.values()))
+        return Progress(fresh=True, void=list(messages.values()))
     snapshot = await graph.aget_state(config, subgraphs=True)
     about = snapshot.metadata or {}
     if about.get("run_id") != run.id:
-        return Left(fresh=True, void=list(messages.values()))
+        return Progress(fresh=True, void=list(messages.values()))
     if not snapshot.tasks:  # ``next`` omits tasks that have ended in a step that has not
-        return Left(over=True)
+        return Progress(over=True)
     if run.request.durability == "exit":
         # The only checkpoint is that of the step at which the server asked the run to stop.
         if about.get("run_attempt", 1) != attempt:
-            return Left(void=list(messages.values()))
+            return Progress(void=list(messages.values()))
         cut = set[str]()
         _cut_off(snapshot, "", cut)
-        return Left(void=[each for each in messages.values() if _covered(_path(each[2]), cut)])
+        return Progress(void=[each for each in messages.values() if _covered(_path(each[2]), cut)])
     done = set[str]()
     async for older in graph.aget_state_history(config):
         if (older.metadata or {}).get("run_id") != run.id and older.next:
@@ -55,7 +55,7 @@ async def left_of(run: Run, graph: Any, config: Any, log: EventLog, kept: int) -
         if older.config != snapshot.config:
             done |= {f"{task.name}:{task.id}" for task in older.tasks}
     await _finished(graph, snapshot, "", done)
-    return Left(void=[each for each in messages.values() if not _covered(_path(each[2]), done)])
+    return Progress(void=[each for each in messages.values() if not _covered(_path(each[2]), done)])
 
 
 def _cut_off(snapshot: Any, above: str, cut: set[str]) -> None:

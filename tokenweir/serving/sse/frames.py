@@ -68,7 +68,7 @@ class Frames:
             "status": run.status,
             "last": last,
         }
-        return self._frame(_place(self._after, self._part), "run", record)
+        return self._frame(_position(self._after, self._part), "run", record)
 
     def encode(self, events: list[Event]) -> bytes:
         """The bytes for these events; b"" if there are none.
@@ -101,16 +101,16 @@ class Frames:
         record = record_of(event, None if event.part else self._only)
         if self._is_known(event):
             return b""
-        place = _place(event.id, event.part)
+        position = _position(event.id, event.part)
         if kind == "error":
-            return self._frame(place, "error", {"type": "error", "cause": None, **event.value})
+            return self._frame(position, "error", {"type": "error", "cause": None, **event.value})
         if kind == END:
             # An error was the last event; nothing follows it.
-            return b"" if self._failed else self._frame(place, "end", self._end(event))
+            return b"" if self._failed else self._frame(position, "end", self._end(event))
         if record is None:
             return b""
         name = "token" if record["type"] == "message" else record["type"]
-        return self._frame(place, name, record)
+        return self._frame(position, name, record)
 
     def _is_known(self, event: Event) -> bool:
         return event.part <= self._part if event.part else event.id <= self._after
@@ -125,7 +125,7 @@ class Frames:
             return b""
         head, tail = around
         if event.part:
-            return b"".join((self._start, _place(event.id, event.part), head, event.body, tail))
+            return b"".join((self._start, _position(event.id, event.part), head, event.body, tail))
         return b"%s%d%s%s%s" % (self._start, event.id, head, event.body, tail)
 
     def _around(self, event: Event, envelope: Envelope) -> tuple[bytes, bytes] | None:
@@ -136,9 +136,9 @@ class Frames:
         head, _, tail = written.partition(_SAMPLE)
         return b"\nevent: token\ndata: " + head, tail + b"\n\n"
 
-    def _frame(self, place: bytes, name: str, record: Record) -> bytes:
+    def _frame(self, position: bytes, name: str, record: Record) -> bytes:
         data = msgspec.json.encode(record)
-        return b"%s%s\nevent: %s\ndata: %s\n\n" % (self._start, place, name.encode(), data)
+        return b"%s%s\nevent: %s\ndata: %s\n\n" % (self._start, position, name.encode(), data)
 
     def _note_interrupts(self, event: Event) -> None:
         for interrupt in event.value.get("interrupts") or ():
@@ -164,6 +164,6 @@ class Frames:
         }
 
 
-def _place(id: int, part: int) -> bytes:
-    """The event's place in its run: ``7``; ``6.2`` for part 2 of a compact replay up to 7."""
+def _position(id: int, part: int) -> bytes:
+    """The event's position in its run: ``7``; ``6.2`` for part 2 of a compact replay up to 7."""
     return b"%d.%d" % (id - 1, part) if part else b"%d" % id

@@ -158,7 +158,7 @@ class _Protocol:
         name = self._service.graph_of(request)
         if request.method == "HEAD":  # HEAD starts no run
             return Response(media_type="text/event-stream")
-        if known := _place(headers):
+        if known := _position(headers):
             run = await self._known(request, known.run, name)
             return await self._stream(request, run, query, known)
         owner = self._service.owner(request)
@@ -201,7 +201,7 @@ class _Protocol:
         run = await self._runs.get(request.path_params["id"], self._service.owner(request))
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
-        known = _place(headers)
+        known = _position(headers)
         if known and known.run not in ("", run.id):
             raise InvalidError(f"Last-Event-ID belongs to another run, {known.run}")
         return await self._stream(request, run, query, known)
@@ -228,7 +228,7 @@ class _Protocol:
         request: Request,
         run: Run,
         query: FollowQuery,
-        known: _Place | None = None,
+        known: _Position | None = None,
         *,
         new: bool = False,
         on_leave: Callable[[], Any] | None = None,
@@ -238,7 +238,7 @@ class _Protocol:
         except FilterError as error:
             raise InvalidError(str(error)) from None
         late = known is None and not new and query.replay != "full"
-        known = known or _Place(run.id)
+        known = known or _Position(run.id)
         frames = Frames(run, only, known.id, known.part, greeted=new)
         prefix = request.scope.get("root_path", "")
         begun = _RETRY + frames.hello(0) if new else _RETRY
@@ -264,7 +264,7 @@ class _Protocol:
         )
 
 
-class _Place(NamedTuple):
+class _Position(NamedTuple):
     """The event to continue after; with ``part``, within a compact replay up to that event.
 
     ``run`` is "" if the URL names the run.
@@ -275,12 +275,12 @@ class _Place(NamedTuple):
     part: int = 0
 
 
-def _place(headers: LastEventId) -> _Place | None:
+def _position(headers: LastEventId) -> _Position | None:
     if headers.last_event_id is None:
         return None
-    run, _, place = headers.last_event_id.rpartition(":")
-    number, _, part = place.partition(".")
-    return _Place(run, int(number) + 1, int(part)) if part else _Place(run, int(number))
+    run, _, position = headers.last_event_id.rpartition(":")
+    number, _, part = position.partition(".")
+    return _Position(run, int(number) + 1, int(part)) if part else _Position(run, int(number))
 
 
 def _own_page(request: Request, owner: str) -> None:

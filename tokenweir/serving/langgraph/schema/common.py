@@ -10,9 +10,9 @@ from msgspec import Meta, Struct
 from tokenweir.serving.fields import said
 
 __all__ = [
+    "CheckpointConfig",
     "Limited",
     "Page",
-    "Place",
     "only",
 ]
 
@@ -72,7 +72,7 @@ class Page(Limited, kw_only=True):
         return headers
 
 
-class Place(Struct, kw_only=True):
+class CheckpointConfig(Struct, kw_only=True):
     """A checkpoint in a thread."""
 
     checkpoint_ns: str | None = None

@@ -11,7 +11,7 @@ from tokenweir.serving.langgraph.schema.common import Page, Time
 
 __all__ = [
     "Item",
-    "ItemPlace",
+    "ItemKey",
     "ItemQuery",
     "ItemSearch",
     "Items",
@@ -33,14 +33,14 @@ class Item(Struct, kw_only=True):
     updated_at: Time
 
 
-class ItemPlace(Struct, kw_only=True):
+class ItemKey(Struct, kw_only=True):
     """Where an item is."""
 
     namespace: list[str] | None = None
     key: str
 
 
-class NewItem(ItemPlace, kw_only=True):
+class NewItem(ItemKey, kw_only=True):
     """An item to save."""
 
     value: dict[str, Any]

@@ -7,7 +7,13 @@ from typing import Annotated, Any, Literal, TypeAlias
 from msgspec import Meta, Struct, field
 
 from tokenweir.serving.fields import said
-from tokenweir.serving.langgraph.schema.common import Context, Metadata, Page, Place, Time
+from tokenweir.serving.langgraph.schema.common import (
+    CheckpointConfig,
+    Context,
+    Metadata,
+    Page,
+    Time,
+)
 from tokenweir.serving.running.records import Command, Config, RunStatus
 
 __all__ = [
@@ -62,7 +68,7 @@ class RunCreate(Struct, kw_only=True):
     metadata: Metadata = None
     interrupt_before: _Nodes = None
     interrupt_after: _Nodes = None
-    checkpoint: Annotated[Place | None, said("The checkpoint to start from.")] = None
+    checkpoint: Annotated[CheckpointConfig | None, said("The checkpoint to start from.")] = None
     checkpoint_id: str | None = None
     multitask_strategy: Annotated[
         Literal["enqueue", "reject", "interrupt", "rollback"] | None,

@@ -8,12 +8,12 @@ from msgspec import Struct, field
 
 from tokenweir.serving.fields import said
 from tokenweir.serving.langgraph.schema.common import (
+    CheckpointConfig,
     Count,
     Limited,
     Metadata,
     Order,
     Page,
-    Place,
     Selected,
     Time,
 )
@@ -169,7 +169,7 @@ class StateQuery(Struct, kw_only=True):
 class StateAsked(Struct, kw_only=True):
     """Which state to read; a checkpoint may be a subgraph's."""
 
-    checkpoint: Place | None = None
+    checkpoint: CheckpointConfig | None = None
     subgraphs: Annotated[bool | None, said("Also the states of subgraphs.")] = False
     select: Selected = None
 
@@ -179,7 +179,7 @@ class StateChange(Struct, kw_only=True):
 
     values: Annotated[Any, said("The node's result.")] = None
     as_node: Annotated[str | None, said("The node to update as.")] = None
-    checkpoint: Place | None = None
+    checkpoint: CheckpointConfig | None = None
     checkpoint_id: str | None = None
 
 
@@ -191,10 +191,10 @@ class StateChanged(Struct, kw_only=True):
     checkpoint_id: str | None
 
 
-class Before(Place, kw_only=True):
+class Before(CheckpointConfig, kw_only=True):
     """A checkpoint, or the config of one."""
 
-    configurable: Place | None = None
+    configurable: CheckpointConfig | None = None
 
 
 class HistoryQuery(Limited, kw_only=True):
@@ -206,16 +206,16 @@ class HistoryAsked(Limited, kw_only=True):
 
     before: Annotated[str | Before | None, said("A checkpoint, or its id: only older ones.")] = None
     metadata: Metadata = None
-    checkpoint: Place | None = None
+    checkpoint: CheckpointConfig | None = None
     select: Selected = None
 
     @property
-    def place(self) -> Place | None:
+    def before_config(self) -> CheckpointConfig | None:
         """The checkpoint in ``before``, if any."""
         if isinstance(self.before, str):
-            return Place(checkpoint_id=self.before)
+            return CheckpointConfig(checkpoint_id=self.before)
         found = self.before and (self.before.configurable or self.before)
-        return Place(checkpoint_id=found.checkpoint_id) if found else None
+        return CheckpointConfig(checkpoint_id=found.checkpoint_id) if found else None
 
 
 class ThreadStreamQuery(Struct, kw_only=True):

@@ -16,10 +16,10 @@ from tokenweir.serving.postgres.carriers import NOTIFIED, NatsCarrier
 from tokenweir.serving.postgres.database import Database
 from tokenweir.serving.postgres.live_parts import unpack
 from tokenweir.serving.postgres.mirror import Mirror
-from tokenweir.serving.postgres.place import Place
 from tokenweir.serving.postgres.session import Session
+from tokenweir.serving.postgres.wakeup import Wakeup
 
-__all__ = ["News"]
+__all__ = ["Notifications"]
 
 _TICK = 1.0
 """Seconds without new events of a run after which its readers read from Postgres."""
@@ -34,7 +34,7 @@ _READ = 25.0
 """Seconds for which a run counts as read after such an announcement."""
 
 
-class News:
+class Notifications:
     """Notifications from and to all servers.
 
     Args:
@@ -48,7 +48,7 @@ class News:
         self._session = session
         self._nats = nats
         self._loop = asyncio.get_running_loop()
-        self._places: dict[str, WeakSet[Place]] = {}
+        self._wakeups: dict[str, WeakSet[Wakeup]] = {}
         self._mirrors: WeakValueDictionary[str, Mirror] = WeakValueDictionary()
         self._read: dict[str, dict[str, float]] = {}
         """By run: the addresses of other servers that read it, and until when each counts."""
@@ -58,7 +58,7 @@ class News:
         """By run: when other servers were last told that it is read here."""
         self._asking: list[str] = []
         self._at_work: WeakSet[asyncio.Event] = WeakSet()
-        self._telling: set[asyncio.Task[None]] = set()
+        self._notifying: set[asyncio.Task[None]] = set()
         self.on_reader: Callable[[str], None] = lambda run: None
         """Called with the id of a run when another server announces that it reads it."""
         session.hear(self._heard)
@@ -74,22 +74,22 @@ class News:
 
     # Within this process
 
-    def place(self, run: str) -> Place:
-        """A place for one waiter, which is notified of the run as long as it is referenced."""
-        made = Place()
-        if run not in self._places:
-            for empty in [each for each, places in self._places.items() if not places]:
-                del self._places[empty]
-            self._places[run] = WeakSet()
-        self._places[run].add(made)
+    def wakeup(self, run: str) -> Wakeup:
+        """A wakeup for one waiter, set for what happens to the run as long as it is referenced."""
+        made = Wakeup()
+        if run not in self._wakeups:
+            for empty in [each for each, wakeups in self._wakeups.items() if not wakeups]:
+                del self._wakeups[empty]
+            self._wakeups[run] = WeakSet()
+        self._wakeups[run].add(made)
         return made
 
-    def mirror(self, run: str, place: Place) -> Mirror:
+    def mirror(self, run: str, wakeup: Wakeup) -> Mirror:
         """The mirror of a run that another server writes; it lives as long as it is referenced."""
         found = self._mirrors.get(run)
         if found is None:
             found = self._mirrors[run] = Mirror()
-        found.add(place)
+        found.add(wakeup)
         return found
 
     def work(self) -> asyncio.Event:
@@ -99,21 +99,21 @@ class News:
         self._at_work.add(made)
         return made
 
-    def about(self, run: str) -> None:
+    def wake(self, run: str) -> None:
         """Wake all waiters for a run in this process."""
         if (mirror := self._mirrors.get(run)) is not None:
             mirror.forget()
-        for place in self._places.get(run, ()):
-            place.look()
+        for wakeup in self._wakeups.get(run, ()):
+            wakeup.set()
 
-    def about_all(self) -> None:
+    def wake_all(self) -> None:
         """Wake all waiters in this process."""
         self._ask_anew()  # notifications may have been lost on either side
-        for run in self._places:
-            self.about(run)
-        self.about_work()
+        for run in self._wakeups:
+            self.wake(run)
+        self.wake_workers()
 
-    def about_work(self) -> None:
+    def wake_workers(self) -> None:
         """Wake the workers in this process."""
         for event in self._at_work:
             event.set()
@@ -136,7 +136,7 @@ class News:
         runs, self._asking = self._asking, []
         for start in range(0, len(runs), _IN_ONE_WORD):
             here = NOTIFIED if self._nats is None else self._nats.address
-            self.tell_soon("reads", here, *runs[start : start + _IN_ONE_WORD])
+            self.notify_soon("reads", here, *runs[start : start + _IN_ONE_WORD])
 
     def _ask_anew(self) -> None:
         """Announce again what is read here, and at which address."""
@@ -153,7 +153,7 @@ class News:
         """
         return self._new_readers.get(run, float("-inf")) >= self._loop.time() - seconds
 
-    async def tell(self, word: str, *more: str) -> None:
+    async def notify(self, word: str, *more: str) -> None:
         """Notify all other servers.
 
         Words are ``work``; ``reads ADDRESS RUN...``; ``reader RUN``; ``ended RUN``. ``Live`` also
@@ -161,17 +161,17 @@ class News:
         """
         await self._database.tell([" ".join((str(self._session.number), word, *more))])
 
-    def tell_soon(self, word: str, *more: str) -> None:
+    def notify_soon(self, word: str, *more: str) -> None:
         """Notify them in the background."""
-        task = self._loop.create_task(self.tell(word, *more))
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+        task = self._loop.create_task(self.notify(word, *more))
+        self._notifying.add(task)
+        task.add_done_callback(self._notifying.discard)
 
     async def close(self) -> None:
         """Wait until all notifications are sent."""
         self._ticking.cancel()
         with contextlib.suppress(ValueError):
-            await asyncio.wait(self._telling)
+            await asyncio.wait(self._notifying)
 
     def _heard(self, said: str) -> None:
         sender, *words = said.split(" ")
@@ -179,14 +179,14 @@ class News:
             return
         match words:
             case []:
-                self.about_all()
+                self.wake_all()
             case ["work"]:
-                self.about_work()
+                self.wake_workers()
             case ["live", parts]:
                 self._came(base64.b64decode(parts))
             case ["ended", run]:
                 self._read.pop(run, None)
-                self.about(run)
+                self.wake(run)
             case ["reader", run]:
                 now = self._loop.time()
                 self._new_readers = {
