@@ -49,7 +49,8 @@ def a_thread(http: httpx.Client) -> tuple[str, list[dict[str, Any]]]:
 
 @pytest.mark.parametrize("where", HOMES)
 def test_an_unknown_one_is_refused(started: httpx.Client, provider: Provider) -> None:
-    """No run starts from a checkpoint that its thread lacks, whichever way it is named."""
+    """No run starts from a checkpoint that its thread lacks, whichever way it is named, and no
+    update of the state does."""
     http = started
     thread, states = a_thread(http)
     _, others = a_thread(http)
@@ -66,6 +67,9 @@ def test_an_unknown_one_is_refused(started: httpx.Client, provider: Provider) ->
                 answer = http.post(f"/runs{how}", json=body)
                 assert answer.status_code == 422
                 assert answer.json()["detail"].startswith("checkpoint_id needs a thread")
+            change = {"values": {"topic": "y"}, "as_node": "first_step", **named}
+            answer = http.post(f"/threads/{thread}/state", json=change)
+            assert answer.json()["detail"] == f"the thread has no checkpoint {unknown!r}"
         body = {"assistant_id": "two_steps", "checkpoint_id": unknown, "if_not_exists": "create"}
         assert http.post(f"/threads/{uuid4()}/runs", json=body).status_code == 404
         for number, (method, config) in enumerate(

@@ -24,7 +24,13 @@ from tokenweir.serving.langgraph.states import (
     selected,
     shown_state,
 )
-from tokenweir.serving.problems import ConflictError, InvalidError, NotFoundError, StoreError
+from tokenweir.serving.problems import (
+    CheckpointMissingError,
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    StoreError,
+)
 from tokenweir.serving.running.configs import check_size
 from tokenweir.serving.running.encoding import encode, plain, scrubbed
 from tokenweir.serving.running.execution import command_of
@@ -171,8 +177,10 @@ class _Threads:
                 raise ConflictError("the thread is busy with a run; wait for it, or cancel it")
             config = config_of(thread, base)
             try:
+                if base.checkpoint_id and (await graph.aget_state(config)).created_at is None:
+                    raise CheckpointMissingError(base.checkpoint_id)
                 made = await graph.aupdate_state(config, body.values, as_node=body.as_node)
-            except StoreError:
+            except (CheckpointMissingError, StoreError):
                 raise
             except Exception as error:  # noqa: BLE001 - reducers raise errors of any kind
                 said = scrubbed(str(error))
