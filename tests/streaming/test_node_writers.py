@@ -7,10 +7,11 @@ import threading
 from typing import Any
 
 import pytest
-from langgraph.config import get_config
+from langgraph.config import get_config, get_stream_writer
+from langgraph.func import entrypoint, task
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.runtime import Runtime
-from langgraph.types import StreamWriter, TimeoutPolicy
+from langgraph.types import RetryPolicy, StreamWriter, TimeoutPolicy
 
 from tokenweir.nodes.node import node
 from tokenweir.streaming._langgraph.config_propagation import CONFIG_TRAVELS
@@ -134,3 +135,60 @@ async def test_what_still_needs_node_says_so() -> None:
         return
     with pytest.raises(RuntimeError, match=r"outside of a runnable context.*@tokenweir\.node"):
         [part async for part in astream(graph, INPUT)]
+
+
+@pytest.mark.skipif(not CONFIG_TRAVELS, reason="LangGraph's tasks in an event loop need 3.11")
+@pytest.mark.parametrize("options", MODES, ids=str)
+async def test_a_task_writes_as_in_langgraph(options: dict[str, Any]) -> None:
+    """A ``@task`` has a namespace of its own, yet belongs to the graph that calls it; the nodes
+    of a graph that it calls do not."""
+
+    def below(state: MessagesState) -> Any:
+        get_stream_writer()("below")
+        return {}
+
+    inner = StateGraph(MessagesState).add_node(below).add_edge(START, "below").compile()
+    fails = [True]
+
+    def written(text: str) -> str:
+        get_stream_writer()(text)
+        if fails:
+            fails.pop()
+            raise ConnectionError(text)
+        inner.invoke(INPUT)
+        return text
+
+    tasks: Any = task
+    policy = RetryPolicy(initial_interval=0, jitter=False, retry_on=ConnectionError)
+    write = tasks(retry_policy=policy)(written)
+
+    @task
+    def write_by_task(text: str) -> str:
+        get_stream_writer()(f"by task: {text}")
+        return str(write(text).result())
+
+    @entrypoint()
+    def work(text: str) -> str:
+        get_stream_writer()("begins")
+        return f"{write(text).result()} {write_by_task(text).result()}"
+
+    expected = [part async for part in work.astream("a task", **options)]
+    fails.append(True)
+    got = [part async for part in astream(work, "a task", **options)]
+    assert "by task" in str(expected)
+    assert [without_ids(part) for part in got] == [without_ids(part) for part in expected]
+
+
+@pytest.mark.parametrize("options", MODES, ids=str)
+async def test_below_a_timed_node_writes_as_in_langgraph(options: dict[str, Any]) -> None:
+    """The nodes of a graph that a node calls keep their own namespace, although LangGraph wraps
+    the writer of a node with an idle timeout."""
+
+    def timed(wrap: Any) -> Any:
+        builder: Any = StateGraph(MessagesState)
+        builder.add_node("sub", outer(wrap), timeout=TimeoutPolicy(idle_timeout=60))
+        return builder.add_edge(START, "sub").compile()
+
+    expected = [part async for part in timed(node).astream(INPUT, **options)]
+    got = [part async for part in astream(timed(node), INPUT, **options)]
+    assert [without_ids(part) for part in got] == [without_ids(part) for part in expected]

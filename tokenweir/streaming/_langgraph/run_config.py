@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from langchain_core.runnables.config import (
@@ -40,25 +40,58 @@ CONFIG_KEY_STREAM = "__pregel_stream"
 NS_SEP = "|"
 
 
+class _Place(dict[str, Any]):
+    """The part of a config in which a stream writer finds the node that writes.
+
+    Args:
+        configurable: Has the node's checkpoint namespace.
+        below: Whether the node belongs to a graph that another node has called.
+    """
+
+    def __init__(self, configurable: dict[str, Any], *, below: bool = False) -> None:
+        super().__init__(configurable=configurable)
+        self.below = below
+
+
 class _NodeWriter:
     """A stream writer that knows its node.
 
     LangGraph's own writer looks the node up in a context variable. Before Python 3.11, async nodes
     do not see that variable, and threads that a node starts never do.
+
+    A ``@task`` that the node calls, and the nodes of a graph that it calls, write through this
+    writer. Then the place is theirs.
     """
 
-    __slots__ = ("_config", "write")
+    __slots__ = ("_place", "_write")
 
     def __init__(self, write: Callable[[Any], None], checkpoint_ns: str) -> None:
-        self.write = write
-        self._config: RunnableConfig = {"configurable": {CONFIG_KEY_CHECKPOINT_NS: checkpoint_ns}}
+        self._write = write
+        self._place = _Place({CONFIG_KEY_CHECKPOINT_NS: checkpoint_ns})
 
     def __call__(self, value: Any) -> None:
-        token = var_child_runnable_config.set(self._config)
-        try:
-            self.write(value)
-        finally:
-            var_child_runnable_config.reset(token)
+        if isinstance(var_child_runnable_config.get(), _Place):
+            self._write(value)
+        else:
+            _write_at(self._place, self._write, value)
+
+
+def _write_at(place: Any, write: Callable[[Any], None], value: Any) -> None:
+    token = var_child_runnable_config.set(place)
+    try:
+        write(value)
+    finally:
+        var_child_runnable_config.reset(token)
+
+
+def _below(write: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The writer of a graph that is called by the node with this writer."""
+
+    def write_below(value: Any) -> None:
+        place: Any = var_child_runnable_config.get()
+        _write_at(_Place(place["configurable"], below=True), write, value)
+
+    return write_below
 
 
 class _NodeRuntime(Runtime[Any]):
@@ -72,16 +105,17 @@ class _NodeRuntime(Runtime[Any]):
         return cls(**{field.name: getattr(runtime, field.name) for field in fields(runtime)})
 
     def merge(self, other: Runtime[Any]) -> _NodeRuntime:
-        """Like ``Runtime.merge``: called when a graph starts."""
-        return self.of(super().merge(other))
+        """Like ``Runtime.merge``: called when a graph starts, on the runtime of its caller."""
+        merged = self.of(super().merge(other))
+        if self.execution_info is not None and merged.stream_writer is self.stream_writer:
+            return replace(merged, stream_writer=_below(self.stream_writer))
+        return merged
 
     def override(self, **overrides: Any) -> Runtime[Any]:
         """Like ``Runtime.override``: called with ``execution_info`` when a node starts."""
         if (node := overrides.get("execution_info")) is not None:
-            write: Any = self.stream_writer
-            if isinstance(write, _NodeWriter):  # of the node that called this subgraph
-                write = write.write
-            overrides.setdefault("stream_writer", _NodeWriter(write, node.checkpoint_ns))
+            write = _NodeWriter(self.stream_writer, node.checkpoint_ns)
+            overrides.setdefault("stream_writer", write)
         return super().override(**overrides)
 
 
@@ -187,8 +221,10 @@ def emitting(
             put(namespace, mode, payload)
 
     def write(value: Any) -> None:
-        place = get_config()["configurable"][CONFIG_KEY_CHECKPOINT_NS]
-        emit((tuple(place.split(NS_SEP)[:-1]), "custom", value))
+        place = get_config()
+        if subgraphs or not getattr(place, "below", False):
+            node = place["configurable"][CONFIG_KEY_CHECKPOINT_NS]
+            put(tuple(node.split(NS_SEP)[:-1]), "custom", value)
 
     runtime = _runtime_of(graph)
     if "custom" in modes:
