@@ -14,7 +14,8 @@ from langchain_core.callbacks import BaseCallbackHandler
 from pydantic import SecretStr
 
 from tests.bare_server import bare_server
-from tokenweir.models._openai.probe import probe, probe_push
+from tokenweir.models._openai.probe import probe
+from tokenweir.models._openai.push import probe_push
 from tokenweir.models.chat import ChatModel
 
 

@@ -18,6 +18,7 @@ from langchain_core.runnables.config import RunnableConfig, ensure_config
 
 from tokenweir.errors import ModelNameError
 from tokenweir.models._openai.managed import EmbeddedModel, ManagedModel, make_model
+from tokenweir.models._openai.probe import probe
 from tokenweir.models._openai.reasoning import KeepsReasoning
 from tokenweir.models._openai.requests import chunk_timeout_of
 from tokenweir.models._openai.streamed_calls import StreamedCalls
@@ -39,6 +40,9 @@ class ChatModel(ManagedModel, StreamedCalls, KeepsReasoning):
 
     HTTP clients passed in by the user are used unchanged, with their own limits.
     """
+
+    def _difference(self) -> str | None:
+        return probe()
 
     @property
     def _default_gap(self) -> float:

@@ -1,13 +1,7 @@
 """Byte sources: the body of a streamed response, as it arrives.
 
 ``receive`` waits for the next bytes. Over aiohttp, ``push`` passes bytes on as they arrive, without
-waking a task for them.
-
-Private names used: aiohttp's parser delivers a body through ``feed_data`` and
-``end_http_chunk_receiving`` of a ``StreamReader``, which stores the future of a waiting task as
-``_waiter``. At the end it removes the waiter and calls its ``set_result`` or ``set_exception``,
-unless it is ``done()``. Its ``_cursor`` counts the bytes that were read. The class of an instance
-can be changed to a subclass.
+waking a task for them (``push.py``).
 """
 
 from __future__ import annotations
@@ -20,11 +14,10 @@ from contextvars import Context
 from typing import Any, ClassVar
 from weakref import WeakSet
 
-import aiohttp
 import httpx2
 
 from tokenweir.models._openai.aiohttp_transport import AiohttpBody, body_of
-from tokenweir.models._openai.probe import probe_push
+from tokenweir.models._openai.push import can_push, push_into
 
 __all__ = [
     "MAX_DELAY",
@@ -33,7 +26,6 @@ __all__ = [
     "ResponseSource",
     "SyncSource",
     "open_source",
-    "push_into",
 ]
 
 _DRAIN = 0.1
@@ -114,14 +106,7 @@ class AiohttpSource(ResponseSource):
 
     @property
     def can_push(self) -> bool:
-        body: Any = self._body.reader
-        return (
-            type(body) in (aiohttp.StreamReader, _PushBody)
-            and probe_push() is None
-            and body._waiter is None
-            and not body.is_eof()
-            and body.exception() is None
-        )
+        return can_push(self._body.reader)
 
     async def receive(self) -> bytes:
         return await self._body.receive()
@@ -134,73 +119,6 @@ class AiohttpSource(ResponseSource):
     async def drain(self) -> None:
         if not self._body.reader.at_eof():
             await super().drain()
-
-
-async def push_into(reader: aiohttp.StreamReader, feed: Callable[[bytes], bool]) -> None:
-    """Pass the bytes that a reader gets to ``feed``, as ``ResponseSource.push`` describes."""
-    pushing = _Push(reader, feed)
-    try:
-        await pushing.over
-    finally:
-        pushing.stop()
-
-
-class _Push:
-    """Replaces the future of a task that waits for bytes in aiohttp's reader.
-
-    Attributes:
-        feed: Takes the bytes.
-        over: Resolved when ``feed`` has returned False, or the body has ended or failed.
-    """
-
-    __slots__ = ("_body", "feed", "over")
-
-    def __init__(self, body: Any, feed: Callable[[bytes], bool]) -> None:
-        self._body = body
-        self.feed = feed
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        body.__class__ = _PushBody
-        body._waiter = self
-
-    def stop(self) -> None:
-        """From now on, leave arriving bytes in the body."""
-        if self._body._waiter is self:
-            self._body._waiter = None
-        self.set_result(None)
-
-    # The methods that aiohttp calls on a future
-
-    def done(self) -> bool:
-        return False
-
-    def set_result(self, result: None) -> None:
-        if not self.over.done():
-            self.over.set_result(None)
-
-    def set_exception(self, error: BaseException) -> None:
-        self.set_result(None)  # the next ``receive`` raises it
-
-
-class _PushBody(aiohttp.StreamReader):
-    """A body whose bytes go to a ``_Push``, bypassing its buffer and the ends of HTTP chunks."""
-
-    __slots__ = ()
-    _waiter: Any
-
-    def feed_data(self, data: bytes, *size: int) -> Any:
-        push = self._waiter
-        if type(push) is not _Push:
-            return super().feed_data(data, *size)
-        # Not through the reader's own methods: they resume the parser, which is running now.
-        self.total_bytes += len(data)
-        self._cursor += len(data)
-        if data and not push.feed(data):
-            push.stop()
-        return False
-
-    def end_http_chunk_receiving(self) -> None:
-        if type(self._waiter) is not _Push:
-            super().end_http_chunk_receiving()
 
 
 class CoalescingSource(AiohttpSource):

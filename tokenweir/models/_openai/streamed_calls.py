@@ -35,7 +35,6 @@ from tokenweir.models._openai.chunk_calls import ChunkCall, ChunksAnswer
 from tokenweir.models._openai.chunk_template import ChunkTemplate
 from tokenweir.models._openai.clients import AsyncOpenAI, OpenAI
 from tokenweir.models._openai.parser import EventError
-from tokenweir.models._openai.probe import probe
 from tokenweir.streaming._langgraph.routes import route_of
 from tokenweir.streaming.route import Route
 
@@ -54,11 +53,11 @@ class StreamedCalls(ChatOpenAI):
         """Log at once if LangChain will not call the methods overridden here."""
         super().model_post_init(context)
         if requests.missing_names():
-            probe()
+            self._difference()
 
     def _difference(self) -> str | None:
-        """Why no call may be read here; None if they may."""
-        return probe()
+        """Why no call may be read here, which is logged once; None if they may."""
+        raise NotImplementedError
 
     async def _agenerate_with_cache(
         self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Iterable
-from functools import cache
+from threading import get_ident
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -24,36 +22,22 @@ from tokenweir.streaming._langgraph.run_config import emitting
 from tokenweir.streaming.calls import Calls
 from tokenweir.streaming.channel import open_channel
 from tokenweir.streaming.flow_control import FlowControl
-from tokenweir.streaming.probing import differences
+from tokenweir.streaming.probing import probing
 
 __all__ = ["probe"]
 
-_lock = threading.Lock()
 
-
-def probe() -> str | None:
+@probing(
+    "this LangGraph differs from those that Tokenweir knows (%s): streams have the same content, "
+    "but are slower"
+)
+async def probe() -> str | None:
     """None if streams may use LangGraph's internals; otherwise the reason why not.
 
     The first call streams a small graph both through LangGraph's own queue and through its
     internals, and compares the parts. If they differ, or if this fails, every stream uses
     LangGraph's queue, which gives the same parts more slowly; the log says so once.
     """
-    with _lock:
-        return _verdict()
-
-
-@cache
-def _verdict() -> str | None:
-    [reason] = differences(
-        logging.getLogger(__name__),
-        "this LangGraph differs from those that Tokenweir knows (%s): streams have the same "
-        "content, but are slower",
-        _compare,
-    )
-    return reason
-
-
-async def _compare() -> str | None:
     if missing := missing_names():
         return f"no {', '.join(missing)}"
     inner = _graph("below").compile()
@@ -76,7 +60,7 @@ async def _taken(graph: Any, modes: list[str], subgraphs: bool) -> list[Any]:
     send, _ = open_channel(1_000)
     handler = MessagesHandler(
         lambda namespace, token: parts.append((namespace, "messages", token)),
-        FlowControl(send, threading.get_ident()),
+        FlowControl(send, get_ident()),
         Calls(),
         subgraphs=subgraphs,
         only=None,
