@@ -17,6 +17,9 @@ from uuid import uuid4
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphRecursionError
 from langgraph.graph import START, MessagesState, StateGraph
@@ -160,6 +163,25 @@ async def test_a_failed_call_is_told_at_the_reader(graphs: Any, mode: Any) -> No
         "steadymodel in node 'tell' (tags: joke) failed after 2 chunks, 7 characters: "
         "ConnectionError: cut"
     )
+
+
+async def test_text_in_blocks_is_counted_in_errors() -> None:
+    """Models that answer in blocks, as Anthropic's do, have their characters in the error."""
+
+    class Blocks(GenericFakeChatModel):
+        async def _astream(self, *args: Any, **kwargs: Any) -> Any:
+            for text in ("one", " two"):
+                thought = {"type": "thinking", "thinking": "hm", "index": 0}
+                block = {"type": "text", "text": text, "index": 1}
+                yield ChatGenerationChunk(message=AIMessageChunk(content=[thought, block]))
+            raise ConnectionError("cut")
+
+    async def tell(state: MessagesState, config: RunnableConfig) -> Any:
+        return {"messages": [await Blocks(messages=iter(())).ainvoke("say", config)]}
+
+    graph = StateGraph(MessagesState).add_node(tell).add_edge(START, "tell").compile()
+    with pytest.raises(StreamError, match="after 2 chunks, 7 characters"):
+        [token async for token in astream(graph, INPUT)]
 
 
 def test_a_failed_call_is_told_to_the_sync_reader(graphs: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from tokenweir.errors import ProviderError, StreamError, TokenweirError
-from tokenweir.streaming.content import tags_of
+from tokenweir.streaming.content import tags_of, text_of
 from tokenweir.types import ReadOnlyMetadata
 
 __all__ = ["Call", "CallMetadata", "Calls", "Received"]
@@ -80,13 +80,13 @@ class Calls:
         """The call with this run id, if it has not ended."""
         return self._under_way.get(run_id)
 
-    def arrived(self, run_id: UUID, text: object) -> None:
-        """Count one chunk of a call."""
+    def arrived(self, run_id: UUID, content: object) -> None:
+        """Count one chunk of a call, by its content: text, or a list of blocks."""
         call = self._under_way.get(run_id)
         if call is not None:
             call.received.chunks += 1
-            if isinstance(text, str):
-                call.received.characters += len(text)
+            text = content if isinstance(content, str) else text_of({"content": content})
+            call.received.characters += len(text)
 
     def ended(self, run_id: UUID) -> None:
         """A call has succeeded."""
