@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.language_models import BaseLLM, GenericFakeChatModel
 from langchain_core.language_models.fake import FakeStreamingListLLM
 from langchain_core.messages import AIMessage
@@ -117,6 +118,21 @@ def check(told: list[warnings.WarningMessage], name: str, text: str, said: str =
     assert f"model call in node {name!r}" in message
     assert "model.ainvoke(messages, config)" in message
     assert "@tokenweir.node" in message
+    assert "read tokenweir.stream instead" in message
+
+
+async def test_an_agents_tokens_come_in_the_stream_that_the_warning_names(
+    model: ChatModel, told: list[warnings.WarningMessage]
+) -> None:
+    """Nobody can change the nodes of ``create_agent``, but its sync stream finds the config."""
+    agent: Any = create_agent(model, [])
+    whole = [chunk.text async for chunk, _ in astream(agent, INPUT)]
+    parts = [chunk.text for chunk, _ in await asyncio.to_thread(list, stream(agent, INPUT))]
+    assert "".join(whole) == "".join(parts) == SAID
+    assert [text for text in parts if text] == ["You", " said:", " hello"]
+    if LOSES:
+        assert whole == [SAID]  # the node's answer, at its end
+        assert "read tokenweir.stream instead" in str(told[0].message)
 
 
 @pytest.mark.parametrize("make", [calling, streaming])

@@ -36,7 +36,8 @@ def warn_lost(node: str) -> None:
     warnings.warn(
         f"a model call in node {node!r} was not given the node's config, so none of its tokens "
         "are streamed: on Python 3.10, take `config` in the node and pass it on "
-        "(model.ainvoke(messages, config)), or put @tokenweir.node on the node",
+        "(model.ainvoke(messages, config)), or put @tokenweir.node on the node; if the node is not "
+        "yours, as in create_agent, read tokenweir.stream instead",
         MissingConfigWarning,
         stacklevel=2,
     )
