@@ -6,10 +6,12 @@ import json
 import random
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Union
 
 import msgspec
 import pytest
+from langchain.agents import create_agent
+from langchain.agents.structured_output import ToolStrategy
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -22,7 +24,7 @@ from langchain_core.runnables import RunnableConfig
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from typing_extensions import TypedDict
 
-from tokenweir import ObjectError, astream, chat_model, objects
+from tokenweir import ObjectError, astream, chat_model, objects, stream
 from tokenweir.testing import Provider, Reply, ToolCall
 
 
@@ -359,3 +361,44 @@ async def test_an_async_stream_gives_what_a_sync_one_does() -> None:
     for _ in range(20):
         said = tokens(TEXT, chance.randint(1, 9))
         assert [each async for each in objects(arriving(said), Joke)] == list(objects(said, Joke))
+
+
+class Refusal(BaseModel):
+    stars: int
+    why: str
+
+
+@pytest.mark.parametrize("kind", [Joke | Refusal, Union[Joke, Refusal], Joke | Refusal | None])  # noqa: UP007 - both forms of a union
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Joke", Joke(setup="why", punchline="so", stars=2)),
+        ("Refusal", Refusal(stars=2, why="so")),
+    ],
+)
+def test_a_union_is_read_by_the_name_of_the_tool(
+    provider: Provider, kind: Any, name: str, expected: BaseModel
+) -> None:
+    """An agent may answer with one of several types; its objects are of that type throughout."""
+    call = ToolCall(name, expected.model_dump_json(), pieces=9)
+    provider.reply(Reply("", tool_calls=[call]))
+    model = chat_model("openai:gpt-4o-mini", base_url=provider.base_url, api_key="test")
+    agent: Any = create_agent(model, [], response_format=ToolStrategy(Joke | Refusal))
+    # Not astream: on Python 3.10 an agent's async nodes stream nothing.
+    got = list(objects(stream(agent, {"messages": [("user", "a joke")]}), kind))
+    assert got[-1] == expected
+    assert {type(each) for each in got} == {type(expected)}
+    assert len(got) > 2
+
+
+async def test_an_error_names_the_types_of_a_union() -> None:
+    """Which tools would have been read is told, if there was none of them."""
+
+    async def tokens() -> AsyncIterator[Any]:
+        yield (
+            AIMessageChunk(content="hello", id="1", chunk_position="last"),
+            {"langgraph_node": "tell"},
+        )
+
+    with pytest.raises(ObjectError, match=r"holds no Joke or Refusal.* named 'Joke' or 'Refusal'"):
+        [each async for each in objects(tokens(), Joke | Refusal)]

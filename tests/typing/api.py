@@ -54,6 +54,8 @@ Graph = CompiledStateGraph[State, Context, State, State]
 async def partials(graph: Graph) -> None:
     """Objects are of the type that was asked for, from an async stream as from a sync one."""
     assert_type(objects(astream(graph, {"topic": "cats"}), State), TokenStream[State])
+    async for either in objects(astream(graph, {"topic": "cats"}), State | Context):
+        print(either)
     assert_type(
         objects(stream(graph, {"topic": "cats"}), list[Context]), SyncTokenStream[list[Context]]
     )

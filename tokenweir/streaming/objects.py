@@ -12,6 +12,7 @@ from collections.abc import (
     Mapping,
 )
 from dataclasses import dataclass, field
+from types import UnionType
 from typing import Any, Generic, TypeVar, overload
 
 from langchain_core.messages import RemoveMessage
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 
 from tokenweir.errors import ObjectError
 from tokenweir.streaming.content import call_of, field_of, is_cut, is_last, text_of
-from tokenweir.streaming.partial import JSONReader, json_reader
+from tokenweir.streaming.partial import JSONReader, json_reader, members
 from tokenweir.streaming.stage import stage
 from tokenweir.streaming.token_stream import SyncTokenStream, TokenStream
 from tokenweir.types import Metadata, Token
@@ -37,8 +38,20 @@ def objects(
 
 @overload
 def objects(
+    stream: AsyncIterable[Token], kind: UnionType, *, tool: str | None = None
+) -> TokenStream[Any]: ...
+
+
+@overload
+def objects(
     stream: Iterable[Token], kind: type[T], *, tool: str | None = None
 ) -> SyncTokenStream[T]: ...
+
+
+@overload
+def objects(
+    stream: Iterable[Token], kind: UnionType, *, tool: str | None = None
+) -> SyncTokenStream[Any]: ...
 
 
 def objects(stream: Any, kind: Any, *, tool: str | None = None) -> Any:
@@ -62,8 +75,9 @@ def objects(stream: Any, kind: Any, *, tool: str | None = None) -> Any:
     Args:
         stream: A stream of ``(chunk, metadata)``, async or sync. If several calls answer with the
             type, their objects mix: choose one with ``only=``, or divide the stream with ``lanes``.
-        kind: A pydantic model, a dataclass, a TypedDict, a ``msgspec.Struct``, or a list of them.
-            Before Python 3.12 a TypedDict must come from ``typing_extensions``.
+        kind: A pydantic model, a dataclass, a TypedDict, a ``msgspec.Struct``, a list of them, or
+            a union of them (``A | B``), of which the tool's name chooses one. Before Python 3.12
+            a TypedDict must come from ``typing_extensions``.
         tool: Read only the arguments of calls of this tool.
 
     Returns:
@@ -74,7 +88,7 @@ def objects(stream: Any, kind: Any, *, tool: str | None = None) -> Any:
         ObjectError: At the end of the stream, if a complete answer is not a valid object of the
             type, unless the graph got a valid one in a later step; or if no answer was JSON.
     """
-    answers = _Answers(json_reader(kind), getattr(kind, "__name__", str(kind)), tool)
+    answers: _Answers[Any] = _Answers(kind, tool)
 
     async def read(tokens: AsyncIterator[Token]) -> AsyncGenerator[Any, None]:
         async for token in tokens:
@@ -132,12 +146,15 @@ class _Answer(Generic[T]):
 class _Answers(Generic[T]):
     """All answers of a stream. No I/O."""
 
-    def __init__(self, reader: JSONReader[T], name: str, tool: str | None) -> None:
-        self._reader = reader
-        self._name = name
+    def __init__(self, kind: Any, tool: str | None) -> None:
+        kinds = members(kind)
+        self._reader: JSONReader[T] = json_reader(kind)
+        readers = [self._reader] if kinds == (kind,) else list(map(json_reader, kinds))
+        self._name = " or ".join(getattr(each, "__name__", str(each)) for each in kinds)
         self._tool = tool
-        self._tools = reader.names if tool is None else {tool}
-        self._empty = reader.part("{}")
+        self._tools = {name: reader for reader in readers for name in reader.names}
+        if tool is not None:
+            self._tools = {tool: self._reader}
         self._open: dict[Hashable, dict[Any, _Answer[T]]] = {}
         self._ended: set[Hashable] = set()
         self._failed: list[tuple[int, Hashable, ObjectError]] = []
@@ -153,9 +170,10 @@ class _Answers(Generic[T]):
             self._failed = [each for each in self._failed if each[1] != call]
         elif call not in self._ended and _is_answer(chunk):
             answers = self._open.setdefault(call, {})
-            for at, text in self._pieces(chunk, answers):
+            for at, tool, text in self._pieces(chunk, answers):
                 if at not in answers:
-                    answers[at] = _Answer(self._reader, metadata, at is None, self._empty)
+                    reader = self._tools[tool] if tool else self._reader
+                    answers[at] = _Answer(reader, metadata, at is None, reader.part("{}"))
                 yield from answers[at].grow(text)
             if is_cut(chunk):
                 for answer in answers.values():
@@ -178,10 +196,11 @@ class _Answers(Generic[T]):
 
     def _pieces(
         self, chunk: Any, known: Mapping[Any, _Answer[T]]
-    ) -> Iterable[tuple[int | None, str]]:
-        """The pieces of JSON in a chunk, each with its tool call's index, or None for text."""
+    ) -> Iterable[tuple[int | None, str | None, str]]:
+        """The pieces of JSON in a chunk, each with its tool call's index, or None for text, and
+        with the tool's name where the call begins."""
         if self._tool is None and (text := text_of(chunk)):
-            yield None, text
+            yield None, None, text
         pieces = field_of(chunk, "tool_call_chunks")
         for number, piece in enumerate(
             pieces or (is_last(chunk) and field_of(chunk, "tool_calls")) or ()
@@ -191,7 +210,8 @@ class _Answers(Generic[T]):
             if name and name not in self._tools:
                 self._others.append(f"a call of {name!r}")
             elif name or at in known:
-                yield at, arguments if isinstance(arguments, str) else json.dumps(arguments)
+                text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+                yield at, name, text
 
     def _end(self, call: Hashable) -> Iterable[T]:
         self._ended.add(call)
@@ -204,7 +224,7 @@ class _Answers(Generic[T]):
             self._found = True
             step = answer.metadata.get("langgraph_step") or 0
             try:
-                made = self._reader.whole(answer.text())
+                made = answer.reader.whole(answer.text())
             except ValueError as error:
                 reason = _reason(error) + (", as the limit of tokens cut it" if answer.cut else "")
                 failed = ObjectError(

@@ -18,7 +18,7 @@ import msgspec
 from pydantic import PydanticUserError, TypeAdapter
 from pydantic_core import SchemaValidator, from_json
 
-__all__ = ["JSONReader", "StructReader", "json_reader"]
+__all__ = ["JSONReader", "StructReader", "json_reader", "members"]
 
 T = TypeVar("T")
 
@@ -81,6 +81,13 @@ def json_reader(kind: Any) -> JSONReader[Any]:
     except PydanticUserError as error:
         reason = str(error).partition("\n")[0]
         raise TypeError(f"objects cannot read {kind!r} from JSON: {reason}") from error
+
+
+def members(kind: Any) -> tuple[Any, ...]:
+    """The types of a union, without None; of another type the type itself."""
+    if get_origin(kind) not in (Union, UnionType):
+        return (kind,)
+    return tuple(each for each in get_args(kind) if each is not type(None))
 
 
 _OF_NUMBERS = "0123456789+-.eE"
@@ -164,7 +171,7 @@ def _made_in_part(kind: Any, value: Any) -> Any:
     if origin is Annotated:
         return _made_in_part(arguments[0], value) if _is_struct(arguments[0]) else msgspec.UNSET
     if origin in (Union, UnionType) and value is not None:
-        others = [each for each in arguments if each is not type(None)]
+        others = members(kind)
         return _made_in_part(others[0], value) if len(others) == 1 else msgspec.UNSET
     if origin is list and isinstance(value, list):
         items = [_made(arguments[0], item) for item in value]
