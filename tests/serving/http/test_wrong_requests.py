@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from typing import Any
@@ -51,6 +52,56 @@ def test_they_are_refused(serve: Callable[..., Any], http: httpx.Client) -> None
 
 
 RUN: dict[str, Any] = {"assistant_id": "two_steps", "input": {"topic": "x"}}
+
+HALF = "the body is not JSON: it has half of a surrogate pair: "
+BODIES = [
+    (rb'{"input": {"topic": "\ud83d"}}', HALF + "\\ud83d"),
+    (rb'{"input": {"topic": "a\uDC00"}}', HALF + "\\uDC00"),
+    (rb'{"input": {"topic": "\ud83d\u0041"}}', HALF + "\\ud83d"),
+    (b'\xef\xbb\xbf{"input": {}}', "the body is not JSON: it begins with a byte order mark"),
+]
+
+
+@pytest.mark.parametrize(("body", "told"), BODIES)
+def test_bodies_that_are_no_json(shared: Any, http: httpx.Client, body: bytes, told: str) -> None:
+    """Texts that cannot be decoded are told by what is wrong with them."""
+    for path in ("graphs/two_steps/events", "runs", "threads"):
+        answer = http.post(f"{shared.url}/{path}", content=body)
+        assert (answer.status_code, answer.json()["detail"]) == (422, told)
+
+
+def test_compressed_bodies(shared: Any, http: httpx.Client) -> None:
+    """They are refused, whatever they are compressed with; ``identity`` is none."""
+    body = json.dumps({"input": {"topic": "x"}}).encode()
+    for coding, content in [("gzip", gzip.compress(body)), ("br", body), ("gzip, br", body)]:
+        headers = {"content-encoding": coding}
+        answer = http.post(
+            f"{shared.url}/graphs/two_steps/events", content=content, headers=headers
+        )
+        assert answer.status_code == 422
+        told = f"the body is compressed ({coding}); send it without Content-Encoding"
+        assert answer.json()["detail"] == told
+    headers = {"content-encoding": "identity"}
+    answer = http.post(f"{shared.url}/graphs/two_steps/events", content=body, headers=headers)
+    assert answer.status_code == 200
+
+
+def test_statuses_that_are_not_known(shared: Any, http: httpx.Client) -> None:
+    """Nothing can have them, so a list of what has them would be empty for a misspelt one."""
+    thread = http.post(f"{shared.url}/threads", json={}).json()["thread_id"]
+    told = "status is one of error, interrupted, pending, running, success, timeout"
+    answer = http.get(f"{shared.url}/threads/{thread}/runs?status=done")
+    assert (answer.status_code, answer.json()["detail"]) == (422, told)
+    answer = http.get(f"{shared.url}/threads/{thread}/runs?status=success")
+    assert (answer.status_code, answer.json()) == (200, [])
+    told = "status is one of busy, error, idle, interrupted"
+    for path in ("search", "count"):
+        answer = http.post(f"{shared.url}/threads/{path}", json={"status": "done"})
+        assert (answer.status_code, answer.json()["detail"]) == (422, told)
+        answer = http.post(f"{shared.url}/threads/{path}", json={"status": "idle"})
+        assert answer.status_code == 200
+
+
 WORDS = [
     ("runs", RUN, "on_disconnect", "cancel, continue"),
     ("runs", RUN, "if_not_exists", "create, reject"),

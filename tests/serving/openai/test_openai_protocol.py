@@ -166,6 +166,27 @@ def test_tools_of_the_graph_stay_inside(client: openai.OpenAI, provider: Provide
     )
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_tag_that_no_call_has(
+    serve: Callable[..., Any], provider: Provider, *, stream: bool
+) -> None:
+    """The answer is empty, as a graph need not call each of its models; the log says why."""
+    server = serve("joke_poem", "--memory")
+    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
+    provider.on("joke", "Ha ha.")
+    with client:
+        answer: Any = client.chat.completions.create(
+            model="joke_poem:jok", messages=user("cats"), stream=stream
+        )
+        if stream:
+            assert not "".join(each.choices[0].delta.content or "" for each in answer)
+        else:
+            assert not answer.choices[0].message.content
+    server.wait_for(
+        " of 'joke_poem:jok': 'nothing passed the filter tag:jok; there were tag:joke, "
+    )
+
+
 def test_tools_of_a_tag_stay_inside(client: openai.OpenAI, provider: Provider) -> None:
     """A tag's answer knows of tools' results, which carry no tag, that its calls are answered."""
     provider.reply(Reply(tool_calls=[ToolCall("calculate", '{"expression": "2+2"}')]), "It is 4.")

@@ -7,6 +7,7 @@ from the same schema.
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from functools import cache
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
@@ -21,6 +22,10 @@ __all__ = ["parse", "read_body", "read_parameters"]
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 _DEEP = 100
+_HALF_PAIR = re.compile(
+    rb"\\u[dD][89abAB][\da-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][\da-fA-F]{2})\\u[dD][c-fC-F][\da-fA-F]{2}"
+)
 _NAMES = {
     "object": "an object",
     "array": "a list",
@@ -38,6 +43,9 @@ async def read_body(request: Request, kind: type[T]) -> T:
         InvalidError: If it is not JSON, is nested too deep, or is not of the type.
         ClientDisconnect: If it is incomplete; the guard answers.
     """
+    coding = request.headers.get("content-encoding", "identity")
+    if coding != "identity":
+        raise InvalidError(f"the body is compressed ({coding}); send it without Content-Encoding")
     data = await request.body()
     body: T = parse(data if data.strip() else b"{}", "the body", kind)
     return body
@@ -60,7 +68,7 @@ def parse(data: bytes | str, what: str, kind: Any = Any) -> Any:
     except msgspec.ValidationError as error:
         raise InvalidError(_told(str(error), what, kind)) from None
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise InvalidError(f"{what} is not JSON: {error}") from None
+        raise InvalidError(f"{what} is not JSON: {_reason(data, error)}") from None
     # A body with few opening brackets cannot be deep, so most bodies need no check.
     if data.count(b"[") + data.count(b"{") > _DEEP and _depth(value) > _DEEP:
         raise InvalidError(f"{what} is nested more than {_DEEP} deep")
@@ -120,6 +128,16 @@ def _depth(body: Any) -> int:
 
 
 # Error texts
+
+
+def _reason(data: bytes | str, error: Exception) -> str:
+    """Why data are not JSON, where the decoder does not say it."""
+    data = data.encode(errors="replace") if isinstance(data, str) else data
+    if data.startswith(BOM_UTF8):
+        return "it begins with a byte order mark"
+    if half := _HALF_PAIR.search(data):
+        return f"it has half of a surrogate pair: {half[0].decode()}"
+    return str(error)
 
 
 def _told(error: str, what: str, kind: Any) -> str:

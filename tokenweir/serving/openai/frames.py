@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -17,6 +17,7 @@ from tokenweir.serving.openai.answer import Answer
 from tokenweir.serving.openai.outputs import Outputs
 from tokenweir.serving.sse.token_records import record_of
 from tokenweir.streaming.filters import tag
+from tokenweir.streaming.run_filter import run_filter
 
 __all__ = ["Frames"]
 
@@ -40,11 +41,20 @@ class Frames:
         answer: Takes the run's records.
         wanted_tag: The tag whose tokens are the answer; None for the tokens of all models.
         usage: Whether the client asked for a chunk with the usage.
+        warn: Called at the end if no model call has the tag, with the tags that there were.
     """
 
-    def __init__(self, answer: Answer, wanted_tag: str | None, *, usage: bool = False) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        wanted_tag: str | None,
+        *,
+        usage: bool = False,
+        warn: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self._answer = answer
-        self._only = tag(wanted_tag) if wanted_tag else None
+        self._only = run_filter(tag(wanted_tag) if wanted_tag else None)
+        self._warn = warn
         self._usage = usage
         self._outputs = Outputs()
         self._failed = False
@@ -82,6 +92,8 @@ class Frames:
         elif event.mode == "updates":
             self._outputs.feed(event)
         elif event.kind == END:
+            if self._only is not None and (warning := self._only.unmatched()):
+                self._warn(warning)
             if trouble := self._outputs.trouble(event.value["status"]):
                 self._failed = True
                 yield openai_body(500, trouble, code="interrupted")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -38,6 +39,8 @@ from tokenweir.serving.service import Service
 __all__ = ["routes"]
 
 _MODES = ["messages", "custom", "tasks", "updates"]
+
+_logger = logging.getLogger("tokenweir.serving")
 
 _EXAMPLE = {
     "model": "chat",
@@ -95,7 +98,11 @@ class _Protocol:
         run = await self._runs.start(wanted, owner=owner, metadata={"protocol": "openai"})
         answer = Answer(f"chatcmpl-{run.id}", body.model, int(time.time()))
         usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-        frames = Frames(answer, wanted_tag, usage=usage)
+
+        def warn(text: str) -> None:
+            _logger.warning("run %s of %r: %r", run.id, body.model, text)
+
+        frames = Frames(answer, wanted_tag, usage=usage, warn=warn)
         if body.stream:
             return EventStream(
                 EventParts(self._runs.log.follow(run.id), frames.encode),

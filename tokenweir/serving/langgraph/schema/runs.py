@@ -113,7 +113,7 @@ class Run(Struct, kw_only=True):
 
 
 class RunsQuery(Page, kw_only=True):
-    status: Annotated[str | None, said("Only runs with this status.")] = None
+    status: Annotated[RunStatus | None, said("Only runs with this status.")] = None
 
 
 class RunsAsked(Struct, kw_only=True):

@@ -101,7 +101,7 @@ class ThreadSearch(Page, kw_only=True):
     """Which threads to list."""
 
     ids: list[str] | None = None
-    status: str | None = None
+    status: ThreadStatus | None = None
     metadata: Metadata = None
     values: Annotated[dict[str, Any] | None, said("Values that the state must have.")] = None
     sort_by: (
