@@ -18,6 +18,7 @@ from tokenweir.streaming.filters import (
     parse_filter,
     tag,
 )
+from tokenweir.types import ReadOnlyMetadata
 
 CALL: dict[str, Any] = {
     "tags": ["joke", "draft"],
@@ -143,3 +144,18 @@ def test_mistakes_in_code() -> None:
         as_filter(3)  # type: ignore[arg-type]
     assert as_filter(None) is None
     assert str(as_filter("tag:a")) == "tag:a"
+
+
+def test_an_async_function_is_refused() -> None:
+    """Its coroutine would count as true, so every call would pass."""
+
+    async def accepts(metadata: ReadOnlyMetadata) -> bool:
+        return False
+
+    class Accepts:
+        async def __call__(self, metadata: ReadOnlyMetadata) -> bool:
+            return False
+
+    for each in (accepts, Accepts()):
+        with pytest.raises(FilterError, match="not async"):
+            as_filter(each)

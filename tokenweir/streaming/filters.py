@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Any, TypeAlias
 
 from langchain_core.messages import RemoveMessage, ToolMessage
@@ -51,6 +52,10 @@ class Filter:
     def __init__(
         self, accepts: Callable[[ReadOnlyMetadata], object], text: str | None = None
     ) -> None:
+        if iscoroutinefunction(accepts) or iscoroutinefunction(type(accepts).__call__):
+            raise FilterError(
+                f"a filter is a plain function of a metadata dict, not async: {accepts!r}"
+            )
         self._decide: _Decide = lambda metadata: bool(accepts(metadata))
         self._accepts: _Accepts | None = None
         self._text = text or f"<{getattr(accepts, '__name__', 'filter')}>"
