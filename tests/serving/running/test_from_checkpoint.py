@@ -56,7 +56,9 @@ def test_an_unknown_one_is_refused(started: httpx.Client, provider: Provider) ->
     _, others = a_thread(http)
     asked = len(provider.requests)
     for unknown in (str(uuid4()), others[0]["checkpoint_id"], "x", "\0", "' or 1=1 --"):
-        for named in ({"checkpoint_id": unknown}, {"checkpoint": {"checkpoint_id": unknown}}):
+        by_config = {"config": {"configurable": {"checkpoint_id": unknown}}}
+        by_place = {"checkpoint": {"checkpoint_id": unknown}}
+        for named in ({"checkpoint_id": unknown}, by_place, by_config):
             body = {"assistant_id": "two_steps", **named}
             for how in ("", "/wait", "/stream"):
                 answer = http.post(f"/threads/{thread}/runs{how}", json=body)
@@ -67,6 +69,8 @@ def test_an_unknown_one_is_refused(started: httpx.Client, provider: Provider) ->
                 answer = http.post(f"/runs{how}", json=body)
                 assert answer.status_code == 422
                 assert answer.json()["detail"].startswith("checkpoint_id needs a thread")
+            if named is by_config:
+                continue
             change = {"values": {"topic": "y"}, "as_node": "first_step", **named}
             answer = http.post(f"/threads/{thread}/state", json=change)
             assert answer.json()["detail"] == f"the thread has no checkpoint {unknown!r}"
@@ -83,9 +87,11 @@ def test_an_unknown_one_is_refused(started: httpx.Client, provider: Provider) ->
     assert len(http.get(f"/threads/{thread}/runs").json()) == 1
     assert http.post(f"/threads/{thread}/history", json={}).json() == states
     middle = next(state for state in states if state["next"] == ["second_step"])
-    body = {"assistant_id": "two_steps", "checkpoint_id": middle["checkpoint_id"]}
-    assert http.post(f"/threads/{thread}/runs/wait", json=body).json()["second"] == "the second"
-    assert len(provider.requests) == asked + 1
+    known = {"checkpoint_id": middle["checkpoint_id"]}
+    for named in (known, {"config": {"configurable": known}}):
+        body = {"assistant_id": "two_steps", **named}
+        assert http.post(f"/threads/{thread}/runs/wait", json=body).json()["second"] == "the second"
+    assert len(provider.requests) == asked + 2
 
 
 @pytest.mark.parametrize("where", HOMES)
@@ -110,11 +116,13 @@ def test_one_that_goes_before_the_run_begins(started: httpx.Client, provider: Pr
 
 @pytest.mark.parametrize("where", ["memory"])
 def test_one_that_is_no_text(started: httpx.Client) -> None:
-    """In the event protocol's config, anything but text is refused."""
+    """In a config, anything but text is refused."""
     thread, _ = a_thread(started)
     wrong: list[Any] = [5, ["x"], {"a": 1}, True]
     for each in wrong:
         params = {"assistant_id": "two_steps", "config": {"configurable": {"checkpoint_id": each}}}
+        refused = started.post(f"/threads/{thread}/runs", json=params)
+        assert (refused.status_code, "checkpoint_id" in refused.text) == (422, True), refused.text
         command = {"id": 1, "method": "run.start", "params": params}
         told = started.post(f"/threads/{thread}/commands", json=command)
         assert (told.status_code, told.json().get("error")) == (200, "invalid_argument"), told.text

@@ -20,6 +20,7 @@ from tokenweir.serving.problems import (
     InvalidError,
     NotFoundError,
 )
+from tokenweir.serving.running.configs import fork_of
 from tokenweir.serving.running.encoding import encode
 from tokenweir.serving.running.records import Command as GraphCommand
 from tokenweir.serving.running.records import Config, Run, RunRequest, Thread
@@ -105,7 +106,7 @@ class Commands:
     async def _start(self, params: Any) -> Any:
         asked = _read(params, schema.RunStart)
         given: dict[str, Any] = {"input": asked.input}
-        if asked.input is not None and not _fork_of(asked.config) and await self._questions():
+        if asked.input is not None and not fork_of(asked.config) and await self._questions():
             given = {"command": {"resume": asked.input}}  # as RemoteGraph resumes
         run = await self._run(
             asked.assistant_id,
@@ -172,7 +173,7 @@ class Commands:
         except NotFoundError as error:
             raise InvalidError(str(error)) from None
         if checkpoint_id is None:
-            checkpoint_id = _fork_of(config)
+            checkpoint_id = fork_of(config)
         request = RunRequest(
             graph=assistant.graph,
             config=config or {},
@@ -285,14 +286,6 @@ class Commands:
 def _read(params: Any, kind: type[S]) -> S:
     read: S = parse(encode(params), "params", kind)
     return read
-
-
-def _fork_of(config: Config | None) -> str | None:
-    """The checkpoint that a config names as the one to start from. Raises InvalidError."""
-    found: Any = _checkpoint_id(config)
-    if found is None or isinstance(found, str):
-        return found
-    raise InvalidError("config.configurable.checkpoint_id must be a string")
 
 
 def _checkpoint_id(config: Any) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tokenweir.serving.langgraph.frames import recorded_modes, wire_modes
 from tokenweir.serving.langgraph.schema.runs import RunCreate
+from tokenweir.serving.running.configs import fork_of
 from tokenweir.serving.running.records import Assistant, RunRequest
 
 __all__ = ["Asked", "asked_of"]
@@ -63,7 +64,9 @@ def asked_of(body: RunCreate, assistant: Assistant, also: str | None = None) -> 
         interrupt_before=body.interrupt_before,
         interrupt_after=body.interrupt_after,
         durability=body.durability or _DURING[body.checkpoint_during],
-        checkpoint_id=body.checkpoint_id or (checkpoint.checkpoint_id if checkpoint else None),
+        checkpoint_id=body.checkpoint_id
+        or (checkpoint.checkpoint_id if checkpoint else None)
+        or fork_of(body.config),
     )
     return Asked(
         request=request,

@@ -9,7 +9,7 @@ from tokenweir.serving.problems import InvalidError
 from tokenweir.serving.running.encoding import encode
 from tokenweir.serving.running.records import Assistant, Run, RunRequest
 
-__all__ = ["MOST_METADATA", "User", "carried", "check_size", "config_of"]
+__all__ = ["MOST_METADATA", "User", "carried", "check_size", "config_of", "fork_of"]
 
 MOST_METADATA = 64 << 10
 """The size limit in bytes, as JSON, of what clients may add to each token or to a thread."""
@@ -48,6 +48,14 @@ def carried(request: RunRequest, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a request that become part of each token's metadata."""
     config = {f"config.{key}": request.config.get(key) for key in (*_KEYS, "configurable")}
     return {"metadata": metadata, **config, "checkpoint_id": request.checkpoint_id}
+
+
+def fork_of(config: Mapping[str, Any] | None) -> str | None:
+    """The checkpoint that a client's config names as the one to start from. Raises InvalidError."""
+    found = ((config or {}).get("configurable") or {}).get("checkpoint_id")
+    if found is None or isinstance(found, str):
+        return found
+    raise InvalidError("config.configurable.checkpoint_id must be a string")
 
 
 def config_of(run: Run, assistant: Assistant) -> dict[str, Any]:
