@@ -250,6 +250,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.one_python
 def test_a_tiny_run_measures_each_way() -> None:
     """A run reads whole replies by each way that was named, and gives a value for each round."""
     done = run("burst", "--quick", "--rounds", "2", "--ways", "sdk,ours,ours-sync", "--json")
@@ -262,6 +263,7 @@ def test_a_tiny_run_measures_each_way() -> None:
         assert min(row["rounds"]["1"]) > 0
 
 
+@pytest.mark.one_python
 @pytest.mark.skipif(
     sys.version_info < (3, 11), reason="an agent's async nodes know their config from 3.11 on"
 )
@@ -274,6 +276,7 @@ def test_a_tiny_run_measures_agents_and_memory() -> None:
     assert found["memory"]["ours"]["problem"] is None
 
 
+@pytest.mark.one_python
 def test_a_tiny_run_measures_servers() -> None:
     """Each server carries all its streams at their pace, and its CPU time and delays are found."""
     ways = "proxy,proxy-asyncio,serve,serve-langgraph,serve-openai"
@@ -291,6 +294,7 @@ def test_a_tiny_run_measures_servers() -> None:
         assert found["pace"] > 50
 
 
+@pytest.mark.one_python
 def test_a_tiny_run_measures_several_servers() -> None:
     """Servers that share a Postgres share the streams; CPU time is that of all of them."""
     done = run("cluster-200", "--quick", "--rounds", "1", "--ways", "servers-1+2", "--json")
@@ -304,6 +308,7 @@ def test_a_tiny_run_measures_several_servers() -> None:
     assert found["pace"] > 50
 
 
+@pytest.mark.one_python
 def test_a_scenario_that_no_named_way_can_do_is_left_out() -> None:
     """A scenario without any of the ways says so; imports need none."""
     done = run("import", "growth-text", "--ways", "sdk", "--rounds", "1", "--quick")

@@ -18,6 +18,8 @@ from click.testing import CliRunner
 
 from tokenweir.cli.serve import serve
 
+pytestmark = pytest.mark.one_python
+
 PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text()
 
 

@@ -252,6 +252,7 @@ def test_sync(provider: Provider, changed: Callable[[str], str]) -> None:
     assert printed.strip("|") == tokens(JOKE).strip("|")
 
 
+@pytest.mark.one_python
 @pytest.mark.local
 @pytest.mark.parametrize("changed", [str, with_ours], ids=["plain", "ours"])
 def test_on_the_embedded_model(changed: Callable[[str], str]) -> None:

@@ -15,10 +15,13 @@ from langgraph.pregel._messages import StreamMessagesHandler
 from tests.insides.names import private_names
 from tokenweir.testing import Provider
 
-pytestmark = pytest.mark.skipif(
-    sys.version_info < (3, 11),
-    reason="before Python 3.11 an async node does not know its config by itself",
-)
+pytestmark = [
+    pytest.mark.one_python,
+    pytest.mark.skipif(
+        sys.version_info < (3, 11),
+        reason="before Python 3.11 an async node does not know its config by itself",
+    ),
+]
 
 MUTANTS = Path(__file__).with_name("mutants.py")
 

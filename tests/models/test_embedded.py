@@ -158,6 +158,7 @@ async def test_tools_and_structured_output(endpoint: Endpoint) -> None:
     assert isinstance(await model.with_structured_output(Cat).ainvoke("A cat named Tom."), Cat)
 
 
+@pytest.mark.one_python
 @pytest.mark.local
 @pytest.mark.parametrize(
     ("question", "answer"),

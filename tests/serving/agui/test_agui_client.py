@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.serving.conftest import Server, Shared
 from tests.serving.front_ends import INTERRUPTS, Run, killing, stalled
 from tests.serving.node_scripts import run_script
 from tokenweir.testing import Provider, Reply, ToolCall
+
+pytestmark = pytest.mark.one_python
 
 WHOLE = "one two three four"
 

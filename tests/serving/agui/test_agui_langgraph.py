@@ -4,9 +4,13 @@ mode ``events``, unmodified, under Node against the real server.
 
 from __future__ import annotations
 
+import pytest
+
 from tests.serving.conftest import Shared
 from tests.serving.front_ends import Run, stalled
 from tokenweir.testing import Reply, ToolCall
+
+pytestmark = pytest.mark.one_python
 
 SCRIPT = "agui_langgraph.mjs"
 

@@ -14,6 +14,8 @@ from tests.serving.front_ends import INTERRUPTS, Run, killing, stalled
 from tests.serving.node_scripts import run_script
 from tokenweir.testing import Provider, Reply, ToolCall
 
+pytestmark = pytest.mark.one_python
+
 WHOLE = "one two three four"
 VERSIONS = ["7", "6"]
 

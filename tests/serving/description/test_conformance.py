@@ -27,6 +27,8 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.described import describe
 
+pytestmark = pytest.mark.one_python
+
 EXAMPLES = int(os.environ.get("TOKENWEIR_EXAMPLES", "2"))
 CHECKS: list[Any] = [
     not_a_server_error,

@@ -12,6 +12,8 @@ from tests.serving.langgraph.test_npm_client import folder, run
 from tests.serving.node_scripts import run_script
 from tokenweir.testing import Provider, Reply, ToolCall
 
+pytestmark = pytest.mark.one_python
+
 __all__ = ["folder"]
 
 SAMPLES = Path(__file__).parents[1] / "sample_graphs.py"

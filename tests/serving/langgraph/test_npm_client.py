@@ -12,6 +12,8 @@ from tests import npm_packages
 from tests.serving.node_scripts import run_script
 from tokenweir.testing import Provider, Reply
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.fixture(scope="module")
 def folder() -> Path:

@@ -18,7 +18,10 @@ import tokenweir.serving
 NODE = shutil.which("node")
 MODULE = Path(tokenweir.serving.__file__).parent / "page" / "client.js"
 
-pytestmark = pytest.mark.skipif(NODE is None, reason="Node is not installed")
+pytestmark = [
+    pytest.mark.one_python,
+    pytest.mark.skipif(NODE is None, reason="Node is not installed"),
+]
 
 HEAD = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n"
 STARTED = HEAD + "content-location: /runs/r1\r\n\r\n"

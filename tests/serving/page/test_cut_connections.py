@@ -22,7 +22,10 @@ NODE = shutil.which("node")
 MODULE = Path(tokenweir.serving.__file__).parent / "page" / "client.js"
 CUTS = 4
 
-pytestmark = pytest.mark.skipif(NODE is None, reason="Node is not installed")
+pytestmark = [
+    pytest.mark.one_python,
+    pytest.mark.skipif(NODE is None, reason="Node is not installed"),
+]
 
 SCRIPT = """
 const { run } = await import(process.argv[1]);

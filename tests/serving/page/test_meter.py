@@ -15,7 +15,10 @@ import tokenweir.serving
 NODE = shutil.which("node")
 MODULE = Path(tokenweir.serving.__file__).parent / "page" / "meter.js"
 
-pytestmark = pytest.mark.skipif(NODE is None, reason="Node is not installed")
+pytestmark = [
+    pytest.mark.one_python,
+    pytest.mark.skipif(NODE is None, reason="Node is not installed"),
+]
 
 
 def waits(written: list[tuple[str, str, int]], asked: list[tuple[str, str]]) -> Any:

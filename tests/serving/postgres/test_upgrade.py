@@ -54,6 +54,7 @@ def version_of(database_url: str) -> int:
     return int(version)
 
 
+@pytest.mark.one_python
 def test_old_and_new_side_by_side(
     serve: Callable[..., Server], provider: Provider, tmp_path: Path, database_url: str
 ) -> None:
