@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -49,8 +50,12 @@ def unpacked(package: str, *extra: str) -> Path:
 
 def _uv(*arguments: str) -> None:
     uv = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
+    # As in scripts/setup: a company's proxy has a certificate of its own.
+    environ = {**os.environ, "UV_SYSTEM_CERTS": "true", "UV_NATIVE_TLS": "true"}
     try:
-        ran = subprocess.run([uv, *arguments], cwd=ROOT.parent, capture_output=True, text=True)
+        ran = subprocess.run(
+            [uv, *arguments], cwd=ROOT.parent, env=environ, capture_output=True, text=True
+        )
     except FileNotFoundError:
         pytest.skip("needs uv, to fetch another package's tests")
     if ran.returncode:
