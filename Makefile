@@ -51,7 +51,7 @@ bench: setup  ## The benchmarks
 	@$(bin)/python -m benchmarks $(ARGS)
 
 check-docs: setup  ## Run the documentation's code, the notebooks, and build the site
-	@$(bin)/python -m pytest -m docs $(ARGS)
+	@$(bin)/python -m pytest -m docs --numprocesses=2 $(ARGS)
 
 check-foreign: setup  ## Run other packages' own tests on Tokenweir; they are fetched
 	@$(bin)/python -m pytest -m foreign --numprocesses=0 $(ARGS)

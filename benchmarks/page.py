@@ -136,16 +136,11 @@ def _serve(runs: Sequence[Results]) -> str:
     return _table([*heads, "FastAPI / serve", "serve / proxy", "serve / in memory"], rows)
 
 
-def _servers(names: Callable[[str], bool]) -> Callable[[Sequence[Results]], str]:
-    metrics = {
-        "us/token": "µs per token",
-        "us/beside": "beside",
-        "p50": "delay, p50, ms",
-        "p99": "p99",
-        "ms/start": "a run's start, ms",
-        "kB/stream": "kB per stream",
-        "pace": "in time, %",
-    }
+def _servers(
+    names: Callable[[str], bool], costs: Mapping[str, str]
+) -> Callable[[Sequence[Results]], str]:
+    metrics = {**costs, "p50": "delay, p50, ms", "p99": "p99"}
+    metrics |= {"kB/stream": "kB per stream", "pace": "in time, %"}
 
     def table(runs: Sequence[Results]) -> str:
         rows = []
@@ -181,9 +176,16 @@ PLACES: Mapping[str, Callable[[Sequence[Results]], str]] = {
     "others": _others,
     "peers": _peers,
     "serve": _serve,
-    "delays": _servers(lambda name: re.fullmatch(r"serve-\d+", name) is not None),
-    "protocols": _servers(lambda name: name.startswith("serve-protocols")),
-    "cluster": _servers(lambda name: name.startswith("cluster")),
+    "delays": _servers(
+        lambda name: re.fullmatch(r"serve-\d+", name) is not None, {"ms/start": "a run's start, ms"}
+    ),
+    "protocols": _servers(
+        lambda name: name.startswith("serve-protocols"), {"us/token": "µs per token"}
+    ),
+    "cluster": _servers(
+        lambda name: name.startswith("cluster"),
+        {"us/token": "µs per token", "us/beside": "beside"},
+    ),
     "targets": _targets,
 }
 
