@@ -33,7 +33,7 @@ from tokenweir.serving.problems import (
 )
 from tokenweir.serving.running.configs import check_size
 from tokenweir.serving.running.encoding import encode, plain, scrubbed
-from tokenweir.serving.running.execution import command_of
+from tokenweir.serving.running.execution import check_checkpoint, command_of
 from tokenweir.serving.running.ids import check_id, new_id
 from tokenweir.serving.running.item_rules import check_conditions
 from tokenweir.serving.running.records import Thread, now
@@ -177,8 +177,9 @@ class _Threads:
                 raise ConflictError("the thread is busy with a run; wait for it, or cancel it")
             config = config_of(thread, base)
             try:
-                if base.checkpoint_id and (await graph.aget_state(config)).created_at is None:
-                    raise CheckpointMissingError(base.checkpoint_id)
+                if base.checkpoint_id:
+                    ns = base.checkpoint_ns or ""
+                    await check_checkpoint(graph, thread.id, base.checkpoint_id, ns)
                 made = await graph.aupdate_state(config, body.values, as_node=body.as_node)
             except (CheckpointMissingError, StoreError):
                 raise

@@ -371,12 +371,14 @@ def check(graphs: Mapping[str, Any], request: RunRequest, metadata: Mapping[str,
         raise InvalidError(str(error)) from None
 
 
-async def check_checkpoint(graph: Any, thread_id: str, checkpoint_id: str) -> None:
+async def check_checkpoint(
+    graph: Any, thread_id: str, checkpoint_id: str, checkpoint_ns: str = ""
+) -> None:
     """Raise CheckpointMissingError if a thread does not have this checkpoint.
 
     LangGraph would start from an empty state.
     """
-    place = {"thread_id": thread_id, "checkpoint_ns": "", "checkpoint_id": checkpoint_id}
+    place = {"thread_id": thread_id, "checkpoint_ns": checkpoint_ns, "checkpoint_id": checkpoint_id}
     if isinstance(graph, Pregel):
         state = await graph.aget_state({"configurable": place})
         if state.created_at is not None:
